@@ -1,0 +1,126 @@
+// numpy arrays <-> views. Everything a kernel will touch is checked here: rank, dtype, byte order,
+// alignment, strides, sizes, writability and overlap. People call the binding directly.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <string>
+#include <vector>
+
+#include "core/types.hpp"
+
+namespace rnncore {
+
+namespace py = pybind11;
+using Shape = std::vector<Index>;
+
+// An expected size that matches any.
+inline constexpr Index any_size = -1;
+
+// "(3, 4)"; any_size reads "any".
+std::string shape_text(const Shape& shape);
+
+// True for float64, false for float32; TypeError that names the argument for anything else.
+bool is_float64(const char* name, const py::object& object);
+
+// Calls f with a float or a double by the dtype of `object`.
+template <class F>
+auto by_dtype(const char* name, const py::object& object, F&& f) {
+  return is_float64(name, object) ? f(double{}) : f(float{});
+}
+
+// One call's arrays. Each accessor raises TypeError or ValueError that starts with the argument's
+// name when the array is not what a kernel can read or write; None gives an empty view where
+// `optional` is in the name. Outputs must not share memory with any other array: `no_overlap`.
+class ArrayCheck {
+ public:
+  template <class T>
+  Matrix<const T> matrix(const char* name, const py::object& object, const Shape& shape) {
+    return matrix_of<const T>(check(name, object, shape, py::dtype::of<T>(), false));
+  }
+  template <class T>
+  Matrix<T> out_matrix(const char* name, const py::object& object, const Shape& shape) {
+    return matrix_of<T>(check(name, object, shape, py::dtype::of<T>(), true));
+  }
+  template <class T>
+  Matrix<const T> optional_matrix(const char* name, const py::object& object, const Shape& shape) {
+    return object.is_none() ? Matrix<const T>{} : matrix<T>(name, object, shape);
+  }
+  template <class T>
+  Matrix<T> optional_out_matrix(const char* name, const py::object& object, const Shape& shape) {
+    return object.is_none() ? Matrix<T>{} : out_matrix<T>(name, object, shape);
+  }
+
+  template <class T>
+  Sequence<const T> sequence(const char* name, const py::object& object, const Shape& shape) {
+    return sequence_of<const T>(check(name, object, shape, py::dtype::of<T>(), false));
+  }
+  template <class T>
+  Sequence<T> out_sequence(const char* name, const py::object& object, const Shape& shape) {
+    return sequence_of<T>(check(name, object, shape, py::dtype::of<T>(), true));
+  }
+  template <class T>
+  Sequence<const T> optional_sequence(const char* name, const py::object& object,
+                                      const Shape& shape) {
+    return object.is_none() ? Sequence<const T>{} : sequence<T>(name, object, shape);
+  }
+  template <class T>
+  Sequence<T> optional_out_sequence(const char* name, const py::object& object,
+                                    const Shape& shape) {
+    return object.is_none() ? Sequence<T>{} : out_sequence<T>(name, object, shape);
+  }
+
+  // Contiguous arrays of any rank, as a pointer to their elements.
+  template <class T>
+  const T* contiguous(const char* name, const py::object& object, const Shape& shape) {
+    return static_cast<const T*>(contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), false)));
+  }
+  template <class T>
+  T* out_contiguous(const char* name, const py::object& object, const Shape& shape) {
+    return static_cast<T*>(contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), true)));
+  }
+  template <class T>
+  const T* optional_contiguous(const char* name, const py::object& object, const Shape& shape) {
+    return object.is_none() ? nullptr : contiguous<T>(name, object, shape);
+  }
+  template <class T>
+  T* optional_out_contiguous(const char* name, const py::object& object, const Shape& shape) {
+    return object.is_none() ? nullptr : out_contiguous<T>(name, object, shape);
+  }
+
+  // ValueError if an output shares memory with another array of the call.
+  void no_overlap() const;
+
+ private:
+  struct Checked {
+    void* data;
+    Shape shape;
+    Shape stride;  // in elements; natural where a dimension has fewer than two entries
+  };
+  struct Span {
+    const char* name;
+    const std::byte *begin, *end;
+    bool output;
+  };
+
+  Checked check(const char* name, const py::object& object, const Shape& shape,
+                const py::dtype& dtype, bool output);
+  static void* contiguous_of(const char* name, const Checked& array);
+
+  template <class T>
+  static Matrix<T> matrix_of(const Checked& a) {
+    return {static_cast<T*>(a.data), a.shape[0], a.shape[1], a.stride[0]};
+  }
+  template <class T>
+  static Sequence<T> sequence_of(const Checked& a) {
+    return {static_cast<T*>(a.data), a.shape[0], a.shape[1], a.shape[2], a.stride[0], a.stride[1]};
+  }
+
+  std::vector<Span> spans_;
+};
+
+// Size of dimension `axis`; TypeError or ValueError when `object` is no array of that rank.
+Index dimension(const char* name, const py::object& object, int rank, int axis);
+
+}  // namespace rnncore

@@ -1,0 +1,76 @@
+// Threads. The only header that knows OpenMP: everything else runs inside `parallel`.
+#pragma once
+
+#include <omp.h>
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+#include "core/types.hpp"
+
+namespace rnncore {
+
+// Threads that a kernel may use. Starts at what OMP_NUM_THREADS and the CPU affinity allow.
+int num_threads();
+void set_num_threads(int threads);
+
+// Threads worth waking for `work` multiply-adds (or as costly units), at most `items` of them.
+int threads_for(Index work, Index items);
+
+// Remembers that a team ran: a child forked after that runs on one thread (its pool is gone).
+void note_team();
+
+struct Range {
+  Index begin = 0, end = 0;
+  Index size() const { return end - begin; }
+};
+
+// One worker's view of the team inside `parallel`.
+struct Worker {
+  int rank = 0, size = 1;
+
+  void barrier() const {
+    if (size > 1) {
+#pragma omp barrier
+    }
+  }
+
+  // This worker's even share of [0, count), in units of `grain`.
+  Range share(Index count, Index grain = 1) const {
+    const Index units = ceil_div(count, grain);
+    const Index begin = units * rank / size * grain;
+    const Index end = units * (rank + 1) / size * grain;
+    return {begin < count ? begin : count, end < count ? end : count};
+  }
+};
+
+// Subnormals become zero while in scope (they slow some CPUs a hundredfold); then the caller's
+// floating-point state is back.
+class FlushDenormals {
+ public:
+#if defined(__SSE2__)
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#endif
+};
+
+// Runs work(worker) on `threads` threads and returns when all are done. `work` must not throw.
+template <class Work>
+void parallel(int threads, Work&& work) {
+  if (threads <= 1) {
+    const FlushDenormals flush;
+    work(Worker{});
+    return;
+  }
+  note_team();
+#pragma omp parallel num_threads(threads)
+  {
+    const FlushDenormals flush;
+    work(Worker{omp_get_thread_num(), omp_get_num_threads()});
+  }
+}
+
+}  // namespace rnncore

@@ -1,0 +1,64 @@
+"""Picks the compiled variant of the kernels for this machine."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+
+from rnncore import _cpu
+
+
+def _built(isa: str) -> bool:
+    return importlib.util.find_spec(f"rnncore._core_{isa}") is not None
+
+
+def available_isas() -> tuple[str, ...]:
+    """Names of the variants that are built and that this machine can run, weakest first."""
+    return tuple(isa for isa, runs in _cpu.isa_support().items() if runs and _built(isa))
+
+
+def load(isa: str) -> ModuleType:
+    """Import one variant's kernels.
+
+    Parameters
+    ----------
+    isa : str
+        One of `available_isas`.
+
+    Raises
+    ------
+    ImportError
+        If the variant is unknown, not built, or needs instructions this machine lacks.
+    """
+    support = _cpu.isa_support()
+    if isa not in support:
+        raise ImportError(f"RNNCORE_ISA: expected one of {', '.join(support)}, got {isa!r}")
+    if not _built(isa):
+        raise ImportError(f"RNNCORE_ISA: variant {isa!r} is not in this build of rnncore")
+    if not support[isa]:
+        raise ImportError(f"RNNCORE_ISA: this machine cannot run the variant {isa!r}")
+    return importlib.import_module(f"rnncore._core_{isa}")
+
+
+def _choose() -> str:
+    forced = os.environ.get("RNNCORE_ISA", "").strip().lower()
+    if forced:
+        return forced
+    available = available_isas()
+    if not available:
+        raise ImportError(
+            "rnncore: no compiled variant runs on this machine; it needs at least x86-64-v2, "
+            "or a build from source"
+        )
+    return available[-1]
+
+
+_chosen = _choose()
+core = load(_chosen)
+
+
+def isa() -> str:
+    """Name of the variant in use: "base", "avx2", "avx512" or "amx"."""
+    return _chosen
