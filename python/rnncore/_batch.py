@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Lengths, as_array, check_shape, empty, zeros
+from rnncore._arrays import Array, Lengths, as_array, as_numpy, check_shape, empty, zeros
 from rnncore._kernels import LSTMState
 
 
@@ -24,7 +24,7 @@ def read_x(
     x: Any, features: int, dtype: np.dtype[Any], batch_first: bool
 ) -> tuple[Form, Array, Lengths | None]:
     """Return the layout, x as (T, B, I) and, of a ragged list, the lengths (B,)."""
-    if isinstance(x, (list, tuple)) and len(x) > 0 and np.ndim(x[0]) == 2:
+    if isinstance(x, (list, tuple)) and len(x) > 0 and as_numpy("x[0]", x[0]).ndim == 2:
         return Form.RAGGED, *_read_ragged(x, features, dtype)
     array = as_array("x", x, dtype)
     if array.ndim not in (2, 3):
