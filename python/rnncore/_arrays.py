@@ -175,3 +175,13 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}, got {value!r}")
     return value
+
+
+def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
+    """Return numpy.random.default_rng(rng), with errors that name the argument."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng: expected an int, a numpy.random.Generator or None, got {rng!r}: {error}"
+        ) from error

@@ -17,6 +17,7 @@ from rnncore._arrays import (
     check_lengths,
     empty,
     fraction,
+    generator,
     positive_int,
 )
 from rnncore._batch import Form, as_state, as_user, new_sequences, read_dy, read_state, read_x
@@ -76,7 +77,7 @@ class Recurrent(Module, Generic[State]):
         self.batch_first = boolean("batch_first", batch_first)
         self.dropout = fraction("dropout", dropout)
         self.bidirectional = boolean("bidirectional", bidirectional)
-        self.rng = np.random.default_rng(rng)
+        self.rng = generator(rng)
         check_scheme(init)
         self._directions = 2 if bidirectional else 1
         self._names: list[dict[str, str]] = []  # per layer and direction: "bias_ih" -> its own name
