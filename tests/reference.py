@@ -63,31 +63,26 @@ def lstm_backward(dh_new: Array, dc_new: Array, saved: Any) -> tuple[Array, Arra
     do = dh_new * tanh_c
     dc_new = dc_new + dh_new * o * (1 - tanh_c**2)
     di, df, dg = dc_new * g, dc_new * c, dc_new * i
-    dz = np.concatenate(
-        [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)],
-    )
+    dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)])
     return dz, dz, 0, dc_new * f
 
 
 def gru(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
-    (r_x, z_x, n_x), (r_h, z_h, n_h) = np.split(zx, 3), np.split(zh, 3)
-    r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
+    (r_x, u_x, n_x), (r_h, u_h, n_h) = np.split(zx, 3), np.split(zh, 3)
+    r, u = sigmoid(r_x + r_h), sigmoid(u_x + u_h)  # u is torch's gate "z"
     n = np.tanh(n_x + r * n_h)
-    return (1 - z) * n + z * h, None, (r, z, n, n_h, h)
+    return (1 - u) * n + u * h, None, (r, u, n, n_h, h)
 
 
 def gru_backward(dh_new: Array, dc_new: None, saved: Any) -> tuple[Array, Array, Any, None]:
-    r, z, n, n_h, h = saved
-    dz = dh_new * (h - n)
-    dn_x = dh_new * (1 - z) * (1 - n**2)
+    r, u, n, n_h, h = saved
+    du = dh_new * (h - n)
+    dn_x = dh_new * (1 - u) * (1 - n**2)
     dr = dn_x * n_h
-    dr_x, dz_x = dr * r * (1 - r), dz * z * (1 - z)
-    return (
-        np.concatenate([dr_x, dz_x, dn_x]),
-        np.concatenate([dr_x, dz_x, dn_x * r]),
-        dh_new * z,
-        None,
-    )
+    dz_r, dz_u = dr * r * (1 - r), du * u * (1 - u)
+    dzx = np.concatenate([dz_r, dz_u, dn_x])
+    dzh = np.concatenate([dz_r, dz_u, dn_x * r])
+    return dzx, dzh, dh_new * u, None
 
 
 class Cell(NamedTuple):
