@@ -92,7 +92,7 @@ WRONG_TYPE: dict[str, Callable[[Array], Any]] = {
 # Arrays of the right type that no kernel can address: ValueError, for every argument.
 WRONG_LAYOUT: dict[str, Callable[[Array], Array]] = {
     "one-dimension-more": lambda a: a[None],
-    "one-dimension-less": lambda a: a[0],
+    "one-dimension-less": lambda a: a[0, ...],
     "no-dimension": lambda a: np.zeros((), a.dtype),
     "misaligned": misaligned,
     "gapped": gapped,

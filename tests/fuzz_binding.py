@@ -6,6 +6,7 @@ MemoryError; any other exception ends the script with a traceback, a crash with 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import resource
 import sys
@@ -69,12 +70,21 @@ def arguments_of_a_good_call(rng, function):
     return raw.backward_arguments(problem, forward)
 
 
+def empty_batch_of_many_steps():
+    """2^40 steps of no sequence: done or refused, in bounded memory."""
+    problem = problems.make("gru", 2, 0, 5, 6)
+    x, y = np.zeros((2**40, 0, 5)), np.zeros((2**40, 0, 6))
+    with contextlib.suppress(MemoryError):
+        raw.infer(_isa.core, problem._replace(x=x, dy=y))
+
+
 def main(seed, calls):
     resource.setrlimit(
         resource.RLIMIT_AS, (8 << 30, 8 << 30)
     )  # MemoryError before the machine's end
     rng = random.Random(seed)
     np.seterr(all="ignore")
+    empty_batch_of_many_steps()
     accepted = refused = 0
     for _ in range(calls):
         function = rng.choice(["forward", "backward"])

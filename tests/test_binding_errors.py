@@ -21,7 +21,7 @@ FUNCTIONS = {"forward": raw.FORWARD_ARGUMENTS, "backward": raw.BACKWARD_ARGUMENT
 OUTPUTS = {
     "forward": ("y", "h_n", "c_n", "gates", "h", "c"),
     "backward": (
-        *("gates", "dx", "dh_0", "dc_0"),
+        *("gates", "h", "c", "dx", "dh_0", "dc_0"),  # the tape is handed over whole
         *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
     ),
 }
@@ -133,6 +133,8 @@ def test_tape_arrays_must_be_contiguous(cell, function, name):
 def test_outputs_that_cannot_be_written(cell, function, name):
     for make in bad_arrays.WRONG_OUTPUT.values():
         arguments = good(cell, function)
+        if arguments[name].ndim == 1 and make is bad_arrays.rows_overlapping:
+            continue  # of a vector this makes a plain one
         arguments[name] = make(arguments[name])
         refuse(function, arguments, ValueError, name)
 
@@ -253,7 +255,7 @@ def test_no_features_and_no_units(function):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_huge_broadcast_x(function):
     """2^40 steps of one element in memory: the sizes don't match, and nothing is allocated."""
-    for shape in [(2**40, 4, 5), (3, 2**40, 5), (2**31, 2**28, 5)]:
+    for shape in [(2**40, 4, 5), (3, 2**40, 5), (2**30, 2**27, 5)]:
         arguments = good("lstm", function)
         arguments["x"] = np.broadcast_to(np.zeros(5, np.float32), shape)
         with pytest.raises((ValueError, MemoryError)):
@@ -269,6 +271,18 @@ def test_argument_count_and_names(function):
         getattr(core, function)(*arguments.values(), None)
     with pytest.raises(TypeError):
         getattr(core, function)(**arguments, peephole=None)
+
+
+@pytest.mark.parametrize("count", [0, -1, -(2**31), 2**31 - 1, 2**40])
+def test_thread_counts_that_no_machine_has(count):
+    """libgomp ends the process where it cannot start a thread: refuse before."""
+    before = core.num_threads()
+    try:
+        with pytest.raises((ValueError, TypeError)):
+            core.set_num_threads(count)
+        assert core.num_threads() == before
+    finally:
+        core.set_num_threads(before)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
