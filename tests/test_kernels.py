@@ -110,7 +110,7 @@ def test_matches_reference(core, cell, layout, dtype, sizes):
 
 @pytest.mark.xfail(
     strict=True,
-    reason="dW, dR and db have 1.2 to 2.5 times torch's error (AVX-512, measured by this test)",
+    reason="on AVX-512 y has up to 1.2 and parameter gradients up to 2.5 times torch's error",
 )
 @every_isa
 @every_cell
