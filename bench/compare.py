@@ -13,9 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, f
 from bench import peers, report, timing
 from bench.problems import BLOCKS, GATES, MODES, AnyProblem, select
 
-_QUIET = ("for ragged problems", "runs inference only", "has no recurrent layers")
-"""Reasons that the mode or the problem explains by itself: not worth a note in every line."""
-
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -46,8 +43,7 @@ def measure(
     runs = {name: job.run for name, job in jobs.items() if name not in wrong}
     rounds, seconds = (min(options.rounds, 3), 0.001) if options.quick else (options.rounds, 0.004)
     row.times, failed = timing.paired(runs, rounds, seconds, threads)
-    shown = {name: text for name, text in reasons.items() if not any(q in text for q in _QUIET)}
-    row.notes = shown | wrong | failed
+    row.notes = reasons | wrong | failed
     return row
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 
 from bench.jobs import Job, UnsupportedError, disagreement
-from bench.problems import AnyProblem
+from bench.problems import AnyProblem, Product
 from bench.workload import Workload, make
 
 PEERS = {
@@ -17,6 +17,18 @@ PEERS = {
     "torch padded": ("bench.peer_torch", "build_padded"),
     "numpy": ("bench.peer_numpy", "build"),
 }
+
+
+def candidates(problem: AnyProblem, mode: str) -> list[str]:
+    """List the libraries that could run the problem if they are installed."""
+    names = ["rnncore", "torch"]
+    if mode != "training" and (problem.dtype == "float32" or isinstance(problem, Product)):
+        names.append("ONNX Runtime")
+    if isinstance(problem, Product):
+        names.append("numpy")
+    elif problem.ragged and not problem.bidirectional:
+        names.append("torch padded")
+    return names
 
 
 def load(name: str) -> ModuleType:
@@ -75,7 +87,7 @@ def build_all(
     work = make(problem)
     jobs: dict[str, Job] = {}
     reasons: dict[str, str] = {}
-    for name in PEERS:
+    for name in candidates(problem, mode):
         try:
             jobs[name] = build(name, problem, mode, work, threads)
         except UnsupportedError as error:
