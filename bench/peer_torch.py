@@ -31,7 +31,7 @@ def build(problem: AnyProblem, mode: str, work: Workload, threads: int) -> Job:
         return _product(work)
     if mode in ("step", "generation"):
         return _cell_job(problem, mode, work)
-    layer = _layer(problem, work)
+    layer = _layer(problem, work).train(mode == "training")
     forward = _packed(layer, work) if problem.ragged else _plain(layer, work)
     return _inference(forward) if mode == "inference" else _training(forward, layer, work)
 
@@ -44,7 +44,7 @@ def build_padded(problem: AnyProblem, mode: str, work: Workload, threads: int) -
     """
     if not isinstance(problem, Problem) or not problem.ragged or problem.bidirectional:
         raise UnsupportedError("for ragged problems in one direction only")
-    layer = _layer(problem, work)
+    layer = _layer(problem, work).train(mode == "training")
     forward = _plain(layer, work)
     job = _inference(forward) if mode == "inference" else _training(forward, layer, work)
     valid = torch.arange(problem.T)[:, None] < torch.from_numpy(work.lengths)

@@ -37,12 +37,12 @@ def load(name: str) -> ModuleType:
     Raises
     ------
     UnsupportedError
-        If the library is not installed.
+        If the library is missing.
     """
     try:
         return importlib.import_module(PEERS[name][0])
     except ImportError as error:
-        raise UnsupportedError(f"{name} is not installed ({error})") from error
+        raise UnsupportedError(f"{name} cannot be imported ({error})") from error
 
 
 def versions() -> list[str]:
@@ -53,16 +53,26 @@ def versions() -> list[str]:
             found.append(load(name).versions())
         except UnsupportedError:
             continue
+        except Exception as error:
+            found.append(f"{name} broken ({type(error).__name__}: {error})")
     return list(dict.fromkeys(found))
 
 
 def set_threads(threads: int) -> None:
-    """Give every installed library the same number of threads."""
+    """Give every installed library the same number of threads.
+
+    Raises
+    ------
+    RuntimeError
+        If a library refuses: a comparison at unequal threads would say nothing.
+    """
     for name in PEERS:
         try:
             load(name).set_threads(threads)
         except UnsupportedError:
             continue
+        except Exception as error:
+            raise RuntimeError(f"{name}: {threads} threads could not be set: {error}") from error
 
 
 def build(name: str, problem: AnyProblem, mode: str, work: Workload, threads: int) -> Job:

@@ -16,10 +16,14 @@ from bench.timing import ratio
 COLUMNS = ("torch", "ONNX Runtime")
 _FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "sve")
 
+NOISY = 1.3
+"""Median over least time from which a row says that the machine was busy."""
+
 LEGEND = (
     "Ratios are peer time / rnncore time, medians over paired rounds: above 1 rnncore is faster. "
     "`best` is the fastest other library of the row. GFLOP/s counts a training step as 3 forward "
     "passes, by convention; no library is asked for dx, so at I = H one layer really does 2.5. "
+    f"`noisy` names libraries whose median is over {NOISY} times their least: other work was running. "
     "`of peak` is the rate over that of torch.mm, 2048^3 float32, at the same threads in this run."
 )
 
@@ -57,6 +61,11 @@ class Row:
         """Peer time / rnncore time for every peer that was timed."""
         found = {name: ratio(self.times, name) for name in self.times if name != "rnncore"}
         return {name: value for name, value in found.items() if value is not None}
+
+    def noise(self) -> dict[str, float]:
+        """Median over least time of the libraries where it is above `NOISY`."""
+        spread = {name: float(np.median(t)) / min(t) for name, t in self.times.items() if t}
+        return {name: value for name, value in spread.items() if value > NOISY}
 
     def as_json(self) -> dict[str, object]:
         """Return everything as plain values."""
@@ -104,6 +113,10 @@ def _line(row: Row) -> list[str]:
     share = rate / row.peak if rate and row.peak else None
     others = [f"{name} {value:.2f}" for name, value in ratios.items() if name not in COLUMNS]
     notes = others + [f"{name}: {note}" for name, note in row.notes.items()]
+    if row.noise():
+        notes.append(
+            "noisy: " + ", ".join(f"{name} {value:.1f}" for name, value in row.noise().items())
+        )
     return [
         row.problem,
         row.mode,

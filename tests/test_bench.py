@@ -191,6 +191,8 @@ def test_table_shows_ratios_losses_and_reasons() -> None:
     lines = report.table(rows)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[2] == ["a", "inference", "1", "1", "2.0", "0.20", "2.00", "0.50", "0.50", ""]
+    rows[0].times["torch"] = [2e-3, 1e-3, 2e-3]
+    assert report.table(rows)[2].endswith("| noisy: torch 2.0 |")
     assert cells[3] == ["b", "inference", "1", *["-"] * 6, "rnncore: failed"]
     assert cells[4][6:9] == ["2.00", "0.50", "0.50"]
     assert cells[4][-1] == "1 of 2 problems compared"
