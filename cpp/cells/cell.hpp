@@ -14,7 +14,7 @@
 #include <array>
 #include <string_view>
 
-#include "core/simd.hpp"
+#include "core/activations.hpp"
 
 namespace rnncore {
 

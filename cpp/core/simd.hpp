@@ -41,6 +41,7 @@ struct Simd {
   friend Simd operator+(Simd a, Simd b) { return {Eigen::internal::padd(a.v, b.v)}; }
   friend Simd operator-(Simd a, Simd b) { return {Eigen::internal::psub(a.v, b.v)}; }
   friend Simd operator*(Simd a, Simd b) { return {Eigen::internal::pmul(a.v, b.v)}; }
+  friend Simd operator/(Simd a, Simd b) { return {Eigen::internal::pdiv(a.v, b.v)}; }
 
  private:
   static auto mask(Index count) {
@@ -55,14 +56,28 @@ Simd<T> madd(Simd<T> a, Simd<T> b, Simd<T> c) {
 }
 
 template <class T>
-Simd<T> tanh(Simd<T> x) {
-  return {Eigen::internal::ptanh(x.v)};
+Simd<T> abs(Simd<T> x) {
+  return {Eigen::internal::pabs(x.v)};
 }
 
-// 1 / (1 + exp(-x))
+// The smaller of both; NaN where x is NaN (the order of the operands that x86's min needs for that).
 template <class T>
-Simd<T> logistic(Simd<T> x) {
-  return {Eigen::internal::scalar_logistic_op<T>().packetOp(x.v)};
+Simd<T> min_or_nan(Simd<T> x, Simd<T> bound) {
+  return {Eigen::internal::pmin(x.v, bound.v)};
+}
+
+// |magnitude| with the sign bit of `sign`.
+template <class T>
+Simd<T> copy_sign(Simd<T> magnitude, Simd<T> sign) {
+  const auto bit = Simd<T>::broadcast(T(-0.0)).v;
+  return {Eigen::internal::por(Eigen::internal::pandnot(magnitude.v, bit),
+                               Eigen::internal::pand(sign.v, bit))};
+}
+
+// `yes` where a < b, else `no`.
+template <class T>
+Simd<T> where_less(Simd<T> a, Simd<T> b, Simd<T> yes, Simd<T> no) {
+  return {Eigen::internal::pselect(Eigen::internal::pcmp_lt(a.v, b.v), yes.v, no.v)};
 }
 
 // max(x, 0); NaN stays NaN.
