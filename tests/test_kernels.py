@@ -110,7 +110,7 @@ def test_matches_reference(core, cell, layout, dtype, sizes):
 
 @pytest.mark.xfail(
     strict=True,
-    reason="on AVX-512 y has up to 1.2 and parameter gradients up to 2.5 times torch's error",
+    reason="y has up to 1.2, parameter gradients up to 2.5 times torch's error (seen on AVX-512)",
 )
 @every_isa
 @every_cell
