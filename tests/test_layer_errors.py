@@ -557,7 +557,8 @@ for kind in (rnncore.RNN, rnncore.LSTM, rnncore.GRU):
     layer = kind(1, 64, 2, bidirectional=True)
     for x in (
         zeros(1, 2**40, 1), zeros(2**40, 1, 1), zeros(2**40, 1), zeros(2**30, 2**30, 1),
-        zeros(2**40, 0, 1), [zeros(2**40, 1)], [zeros(1, 1), np.broadcast_to(np.int8(0), (2**61, 1))],
+        zeros(2**40, 0, 1), [zeros(2**40, 1)],
+        [zeros(1, 1), np.broadcast_to(np.int8(0), (2**61, 1))],
     ):
         expect_memory_error(lambda: layer(x))
         expect_memory_error(lambda: layer.forward(x))
@@ -600,9 +601,9 @@ expected = layer(small)[0]
 grads = layer.flat_grads.copy()
 with open("/proc/self/statm") as f:
     used = int(f.read().split()[0]) * resource.getpagesize()
-large = np.zeros((64, 4000, 16), np.float32)  # y alone takes 65 MB, the tape 400 MB
+large = np.zeros((64, 1500, 16), np.float32)  # y takes 25 MB a layer, the tape 150 MB
 failures = 0
-for extra in (20, 60, 120, 200, 300):  # so that another allocation is the one that fails
+for extra in (5, 30, 60, 120, 200):  # so that another allocation is the one that fails
     resource.setrlimit(resource.RLIMIT_AS, (used + extra * 2**20, resource.RLIM_INFINITY))
     try:
         layer.forward(large)
