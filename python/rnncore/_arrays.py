@@ -5,13 +5,14 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Lengths = NDArray[np.int64]
+Seed: TypeAlias = "int | np.random.Generator | None"  # text: numpy.random loads when needed
 
 _MAX_SIZE = 2**31 - 1
 _warned_float64 = False
@@ -176,7 +177,7 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
     return value
 
 
-def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
+def generator(rng: Seed) -> np.random.Generator:
     """Return numpy.random.default_rng(rng), with errors that name the argument."""
     try:
         return np.random.default_rng(rng)

@@ -12,6 +12,7 @@ from rnncore import _kernels
 from rnncore._arrays import (
     Array,
     Lengths,
+    Seed,
     as_array,
     boolean,
     check_lengths,
@@ -26,7 +27,6 @@ from rnncore.init import check_scheme, fill_cell
 from rnncore.module import Module, constructor_text
 
 State = TypeVar("State")  # LSTMState, or the array h
-Seed = int | np.random.Generator | None
 
 
 @dataclass(eq=False, repr=False)
