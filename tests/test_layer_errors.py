@@ -120,6 +120,7 @@ def test_wrong_state_of_a_cell_without_c() -> None:
     ("lengths", "kind", "text"),
     [
         ([1, -1, 3], ValueError, "lengths: expected integers in [0, 6], got -1 at index 1"),
+        ([-9, -9, -9], ValueError, "lengths: expected integers in [0, 6], got -9 at index 0"),
         ([1, 2, 7], ValueError, "lengths: expected integers in [0, 6], got 7 at index 2"),
         ([1, 2], ValueError, "lengths: expected (B,) = (3,), got (2,)"),
         ([[1, 2, 3]], ValueError, "lengths: expected (B,) = (3,), got (1, 3)"),
@@ -351,6 +352,7 @@ VIEWS = {
     "fortran": lambda x: np.asfortranarray(x),
     "strided": lambda x: np.repeat(np.repeat(x, 2, 1), 3, 2)[:, ::2, ::3],
     "backwards": lambda x: x[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1],
+    "rows-backwards": lambda x: x[:, ::-1].copy()[:, ::-1],
     "transposed": lambda x: x.transpose(1, 0, 2).copy().transpose(1, 0, 2),
     "part": lambda x: np.pad(x, 2)[2:-2, 2:-2, 2:-2],
     "big-endian": lambda x: x.astype(">f4"),
