@@ -5,13 +5,14 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Lengths = NDArray[np.int64]
+Seed: TypeAlias = "int | np.random.Generator | None"  # text: numpy.random loads when needed
 
 _MAX_SIZE = 2**31 - 1
 _warned_float64 = False
@@ -52,15 +53,14 @@ def as_array(name: str, value: Any, dtype: np.dtype[Any], *, contiguous: bool = 
         array = value
     else:
         array = _converted(name, value, dtype)
-    readable = array.flags.c_contiguous if contiguous else _rows_readable(array)
-    if readable and array.flags.aligned:
+    flags = array.flags
+    if flags.aligned and (flags.c_contiguous or (not contiguous and _rows_contiguous(array))):
         return array
     return _copy(array, dtype)
 
 
-def _rows_readable(array: Array) -> bool:
-    """Whether the last dimension is contiguous."""
-    return array.ndim == 0 or array.shape[-1] == 1 or array.strides[-1] == array.itemsize
+def _rows_contiguous(array: Array) -> bool:
+    return array.ndim > 0 and (array.shape[-1] == 1 or array.strides[-1] == array.itemsize)
 
 
 def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
@@ -177,7 +177,7 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
     return value
 
 
-def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
+def generator(rng: Seed) -> np.random.Generator:
     """Return numpy.random.default_rng(rng), with errors that name the argument."""
     try:
         return np.random.default_rng(rng)

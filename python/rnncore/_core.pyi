@@ -3,7 +3,7 @@
 # TypeError or ValueError that starts with the argument's name.
 from typing import Any, TypedDict
 
-from numpy import int64
+from numpy import bool_, int64
 from numpy.typing import NDArray
 
 _Array = NDArray[Any]
@@ -57,3 +57,74 @@ def backward(
     dbias_ih: _Array | None,  # += (G*H,)
     dbias_hh: _Array | None,  # += (G*H,)
 ) -> None: ...
+
+# for linear, embedding and the losses: N rows
+def linear_forward(
+    x: _Array,  # (N, I)
+    weight: _Array,  # (O, I)
+    bias: _Array | None,  # (O,)
+    y: _Array,  # out (N, O)
+) -> None: ...
+def linear_backward(
+    x: _Array,  # (N, I)
+    weight: _Array,  # (O, I)
+    dy: _Array,  # (N, O)
+    dx: _Array | None,  # out (N, I); None = not computed
+    dweight: _Array,  # += (O, I)
+    dbias: _Array | None,  # += (O,)
+) -> None: ...
+def embedding_forward(
+    indices: NDArray[int64],  # (N,); IndexError outside [0, V)
+    weight: _Array,  # (V, D)
+    y: _Array,  # out (N, D)
+) -> None: ...
+def embedding_backward(
+    indices: NDArray[int64],  # (N,)
+    dy: _Array,  # (N, D)
+    dweight: _Array,  # += (V, D)
+) -> None: ...
+def mean_squared_error(
+    y: _Array,  # (N, O)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,)
+    dy: _Array,  # out (N, O)
+) -> float: ...
+def softmax_cross_entropy(
+    logits: _Array,  # (N, C)
+    labels: NDArray[int64],  # (N,)
+    mask: NDArray[bool_] | None,  # (N,)
+    ignore_index: int,
+    dlogits: _Array,  # out (N, C)
+) -> float: ...
+def binary_cross_entropy(
+    logits: _Array,  # (N, O)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,)
+    dlogits: _Array,  # out (N, O)
+) -> float: ...
+
+# 1-D contiguous arrays of one size, in place
+def sgd_step(
+    params: _Array,
+    grads: _Array,
+    velocity: _Array | None,  # None = no momentum
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None: ...
+def adam_step(
+    params: _Array,
+    grads: _Array,
+    m: _Array,
+    v: _Array,
+    step: int,  # 1 at the first step
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,  # True: AdamW
+) -> None: ...
+def squared_norm(grads: _Array) -> float: ...
+def scale(grads: _Array, factor: float) -> None: ...

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore import _kernels
-from rnncore._arrays import Array, as_array, boolean, choice, empty, generator, positive_int
+from rnncore._arrays import Array, Seed, as_array, boolean, choice, empty, generator, positive_int
 from rnncore._batch import as_state, read_state
 from rnncore._kernels import LSTMState, Weights, cell_named
-from rnncore._recurrent import Seed, State
+from rnncore._recurrent import State
 from rnncore.init import check_scheme, fill_cell
 from rnncore.module import Module, constructor_text
 

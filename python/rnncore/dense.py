@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from rnncore._arrays import (
     Array,
+    Seed,
     as_array,
     as_numpy,
     boolean,
@@ -21,8 +22,6 @@ from rnncore._arrays import (
 from rnncore._isa import core
 from rnncore.init import check_scheme, glorot_uniform, uniform
 from rnncore.module import Module
-
-Seed = int | np.random.Generator | None
 
 
 @dataclass(eq=False, repr=False)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._arrays import Array, choice
+from rnncore._arrays import Array, Seed, choice
 from rnncore._kernels import LSTMState
-from rnncore._recurrent import Recurrent, Seed
+from rnncore._recurrent import Recurrent
 
 
 class RNN(Recurrent[Array]):
