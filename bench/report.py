@@ -47,7 +47,7 @@ class Row:
     mode: str
     threads: int
     flops: float
-    peak: float | None
+    peak: float | None = None
     times: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
