@@ -191,7 +191,8 @@ def main() -> int:
         for shape in SHAPES:
             print(f"H, B, T = {shape}", file=sys.stderr, flush=True)
             lines.append(measure(libraries, _isa.core, shape, options.rounds))
-    print("\n".join(report.header("python bench/policy_cost/run.py", [1], {})), end="\n\n")
+    command = " ".join(["python bench/policy_cost/run.py", *sys.argv[1:]])
+    print("\n".join(report.header(command, [1], {})), end="\n\n")
     print("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
     return 0
 
