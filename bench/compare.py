@@ -33,11 +33,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def measure(
-    problem: AnyProblem, mode: str, threads: int, peak: float | None, options: argparse.Namespace
+    problem: AnyProblem, mode: str, threads: int, options: argparse.Namespace
 ) -> report.Row:
     """Build, check the answers, time. Whatever a library does wrong becomes a note."""
-    flops = problem.flops(mode)
-    row = report.Row(problem.id, problem.block, mode, threads, flops, peak)
+    row = report.Row(problem.id, problem.block, mode, threads, problem.flops(mode))
     jobs, reasons = peers.build_all(problem, mode, threads)
     wrong = peers.check(jobs, problem.dtype)
     runs = {name: job.run for name, job in jobs.items() if name not in wrong}
@@ -58,11 +57,15 @@ def main(arguments: list[str] | None = None) -> int:
     peaks: dict[int, float | None] = {}
     for threads in options.threads:
         peers.set_threads(threads)
-        peaks[threads] = timing.peak_rate()
+        before = timing.peak_rate()
         for number, (problem, mode) in enumerate(pairs, 1):
             progress = f"[{number}/{len(pairs)}] {problem.id} {mode}, threads {threads}"
             print(progress, file=sys.stderr, flush=True)
-            rows.append(measure(problem, mode, threads, peaks[threads], options))
+            rows.append(measure(problem, mode, threads, options))
+        after = timing.peak_rate()
+        peaks[threads] = max(before, after) if before and after else None
+    for row in rows:
+        row.peak = peaks[row.threads]
 
     command = " ".join(["python bench/compare.py", *(arguments or sys.argv[1:])])
     if os.environ.get("RNNCORE_ISA"):

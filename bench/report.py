@@ -47,7 +47,7 @@ class Row:
     mode: str
     threads: int
     flops: float
-    peak: float | None
+    peak: float | None = None
     times: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -93,7 +93,8 @@ def header(command: str, threads: Iterable[int], peaks: Mapping[int, float | Non
     return [
         f"- CPU: {model} ({', '.join(features) or 'features unknown'})",
         f"- Versions: {', '.join(peers.versions())}, Python {platform.python_version()}",
-        f"- Threads: {', '.join(map(str, threads))}; peak: {', '.join(rates) or 'not measured'}",
+        f"- Threads: {', '.join(map(str, threads))}"
+        + (f"; peak: {', '.join(rates)}" if rates else ""),
         f"- Date: {datetime.date.today().isoformat()}",
         f"- Command: `{command}`",
     ]
