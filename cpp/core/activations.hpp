@@ -1,4 +1,5 @@
-// tanh and the logistic function on packets; float32 errors: at most 1.4 and 2.4 units in the last place.
+// tanh and the logistic function on packets; float32 errors: at most 1.4 and 2.4 units in the last
+// place.
 #pragma once
 
 #include "core/simd.hpp"
@@ -33,7 +34,8 @@ inline Simd<float> exponential(Simd<float> y) {
 
 }  // namespace detail
 
-// x + x^3 P(x^2) below 0.625 (minimax, relative error 4.4e-9), 1 - 2 / (1 + e^{2|x|}) above; exactly
+// x + x^3 P(x^2) below 0.625 (minimax, relative error 4.4e-9), 1 - 2 / (1 + e^{2|x|}) above;
+// exactly
 // +-1 from 10 on.
 inline Simd<float> tanh(Simd<float> x) {
   using V = Simd<float>;
@@ -58,7 +60,9 @@ inline Simd<float> logistic(Simd<float> x) {
   return where_less(x, V::zero(), e, one) / (one + e);
 }
 
-inline Simd<double> tanh(Simd<double> x) { return {Eigen::internal::ptanh(x.v)}; }
+inline Simd<double> tanh(Simd<double> x) {
+  return {Eigen::internal::ptanh(x.v)};
+}
 
 inline Simd<double> logistic(Simd<double> x) {
   return {Eigen::internal::scalar_logistic_op<double>().packetOp(x.v)};

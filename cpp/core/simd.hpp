@@ -60,7 +60,8 @@ Simd<T> abs(Simd<T> x) {
   return {Eigen::internal::pabs(x.v)};
 }
 
-// The smaller of both; NaN where x is NaN (the order of the operands that x86's min needs for that).
+// The smaller of both; NaN where x is NaN (the order of the operands that x86's min needs for
+// that).
 template <class T>
 Simd<T> min_or_nan(Simd<T> x, Simd<T> bound) {
   return {Eigen::internal::pmin(x.v, bound.v)};

@@ -1,4 +1,4 @@
-// Packing of the recurrent weights into the panels that the register tile reads.
+// Packing of weights and other right operands into the panels that the register tile reads.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +20,30 @@ Index packed_size(Index units, Index gates, Index depth) {
   return checked_mul(checked_mul(panel_count<T>(units), gates * Simd<T>::width), depth);
 }
 
+// to[c * to_stride + r] = from[r * from_stride + c], by squares of packets where they fit.
+template <class T>
+void transpose(const T* from, Index from_stride, Index rows, Index cols, T* to, Index to_stride) {
+  constexpr int width = Simd<T>::width;
+  const Index square_rows = rows / width * width, square_cols = cols / width * width;
+  for (Index r = 0; r < square_rows; r += width) {
+    for (Index c = 0; c < square_cols; c += width) {
+      Eigen::internal::PacketBlock<typename Simd<T>::Packet, width> square;
+      for (int i = 0; i < width; ++i) {
+        square.packet[i] = Simd<T>::load(from + (r + i) * from_stride + c).v;
+      }
+      Eigen::internal::ptranspose(square);
+      for (int i = 0; i < width; ++i) {
+        Simd<T>{square.packet[i]}.store(to + (c + i) * to_stride + r);
+      }
+    }
+  }
+  for (Index r = 0; r < rows; ++r) {
+    for (Index c = r < square_rows ? square_cols : 0; c < cols; ++c) {
+      to[c * to_stride + r] = from[r * from_stride + c];
+    }
+  }
+}
+
 // Panel b of R (Gates*H, depth): to[k][g][lane] = R[g*H + b*width + lane][k]; the gates of a block
 // of units side by side, absent units zero.
 template <class T, int Gates>
@@ -27,29 +51,15 @@ void pack_gates(Matrix<const T> weights, Index block, T* to) {
   constexpr int width = Simd<T>::width;
   const Index units = weights.rows / Gates, depth = weights.cols;
   const Index first = block * width, count = std::min<Index>(width, units - first);
-  for (int g = 0; g < Gates; ++g) {
-    const T* from = weights.row(g * units + first);
-    Index k = 0;
-    if (count == width) {
-      for (; k + width <= depth; k += width) {
-        Eigen::internal::PacketBlock<typename Simd<T>::Packet, width> square;
-        for (int i = 0; i < width; ++i) {
-          square.packet[i] = Simd<T>::load(from + i * weights.stride + k).v;
-        }
-        Eigen::internal::ptranspose(square);
-        for (int i = 0; i < width; ++i) {
-          Simd<T>{square.packet[i]}.store(to + ((k + i) * Gates + g) * width);
-        }
-      }
-    }
-    for (; k < depth; ++k) {
-      T* out = to + (k * Gates + g) * width;
-      for (Index i = 0; i < width; ++i) out[i] = i < count ? from[i * weights.stride + k] : T(0);
+  for (int g = 0; g < Gates; ++g, to += width) {
+    transpose(weights.row(g * units + first), weights.stride, count, depth, to, Gates * width);
+    for (Index k = 0; count < width && k < depth; ++k) {
+      std::fill(to + k * Gates * width + count, to + k * Gates * width + width, T(0));
     }
   }
 }
 
-// Panel b of R's columns: to[k][lane] = R[k][b*width + lane], for dz R; absent units zero.
+// Panel b of the columns of R: to[k][lane] = R[k][b*width + lane], for dz R; absent units zero.
 template <class T>
 void pack_columns(Matrix<const T> weights, Index block, T* to) {
   constexpr int width = Simd<T>::width;

@@ -1,92 +1,130 @@
-// Merged products by Eigen, one thread per output block.
+// Merged products on the register tile: B packed into panels, A read in place or, transposed,
+// packed.
 #include "gemm/product.hpp"
 
-#include <Eigen/Core>
 #include <algorithm>
+
+#include "gemm/pack.hpp"
+#include "gemm/tile.hpp"
 
 namespace rnncore {
 namespace {
 
-// A block is worth its own packing of the operands from about this many multiply-adds.
-constexpr Index block_work = 4'000'000;
-constexpr Index max_blocks = 16;
-
-// Pieces that C is cut into: first across the longer side, never thinner than 128.
-struct Grid {
-  Index row_blocks = 1, col_blocks = 1;
-
-  Grid(Index rows, Index cols, Index depth) {
-    const double work = static_cast<double>(rows) * static_cast<double>(cols) *
-                        static_cast<double>(std::max<Index>(depth, 1));
-    const auto wanted = static_cast<Index>(
-        std::min(work / static_cast<double>(block_work), static_cast<double>(max_blocks)));
-    const auto most = [](Index size) { return std::max<Index>(1, size / 128); };
-    Index& longer = rows > cols ? row_blocks : col_blocks;
-    Index& shorter = rows > cols ? col_blocks : row_blocks;
-    longer = std::clamp<Index>(wanted, 1, most(std::max(rows, cols)));
-    shorter = std::clamp<Index>(wanted / longer, 1, most(std::min(rows, cols)));
-  }
-};
+// Scratch: `packed_b` elements of B's panels (a second-level cache holds them beside A's rows),
+// then A's. Blocks of k: 256 rows of B repay a pass over C; a transposed A has its sum over
+// thousands of rows cut at 64, so that it loses no more precision than a sum of sums.
+constexpr Index packed_b = 64 * 1024, packed_a = product_scratch - packed_b;
+constexpr Index depth_in_place = 256, depth_transposed = 64;
 
 template <class T>
-Matrix<const T> rows_of(Matrix<const T> m, Range r) {
-  return {m.row(r.begin), r.size(), m.cols, m.stride};
-}
+class Product {
+ public:
+  Product(Into into, Op op_a, Matrix<const T> a, Op op_b, Matrix<const T> b, Matrix<T> c,
+          T* scratch)
+      : into_(into),
+        op_a_(op_a),
+        op_b_(op_b),
+        a_(a),
+        b_(b),
+        c_(c),
+        panels_(scratch),
+        rows_(scratch + packed_b) {}
 
-template <class T>
-Matrix<const T> cols_of(Matrix<const T> m, Range r) {
-  return {m.data + r.begin, m.rows, r.size(), m.stride};
-}
-
-template <class T>
-using RowMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-template <class T>
-auto map(Matrix<const T> m) {
-  return Eigen::Map<const RowMajor<T>, 0, Eigen::OuterStride<>>(m.data, m.rows, m.cols,
-                                                                Eigen::OuterStride<>(m.stride));
-}
-
-template <class T>
-void block_product(Into into, Op op_a, Matrix<const T> a, Op op_b, Matrix<const T> b, Matrix<T> c) {
-  Eigen::Map<RowMajor<T>, 0, Eigen::OuterStride<>> out(c.data, c.rows, c.cols,
-                                                       Eigen::OuterStride<>(c.stride));
-  const auto put = [&](const auto& expression) {
-    if (into == Into::assign) {
-      out.noalias() = expression;
-    } else {
-      out.noalias() += expression;
+  void run(Range rows, Range cols) {
+    const Index depth = op_a_ == Op::none ? a_.cols : a_.rows;
+    const Index depth_block = op_a_ == Op::none ? depth_in_place : depth_transposed;
+    const Index col_block = packed_b / depth_block, row_block = packed_a / depth_block;
+    if (depth == 0 && into_ == Into::assign) zero(rows, cols);
+    for (Index n = cols.begin; n < cols.end; n += col_block) {
+      const Range to_cols{n, std::min(cols.end, n + col_block)};
+      for (Index k = 0; k < depth; k += depth_block) {
+        const Range sum{k, std::min(depth, k + depth_block)};
+        pack_b(sum, to_cols);
+        for (Index m = rows.begin; m < rows.end; m += row_block) {
+          block({m, std::min(rows.end, m + row_block)}, to_cols, sum);
+        }
+      }
     }
-  };
-  if (op_a == Op::transpose) {
-    assert(op_b == Op::none);
-    put(map(a).transpose() * map(b));
-  } else if (op_b == Op::transpose) {
-    put(map(a) * map(b).transpose());
-  } else {
-    put(map(a) * map(b));
   }
-}
+
+ private:
+  using V = Simd<T>;
+  static constexpr Index width = V::width;
+
+  void zero(Range rows, Range cols) {
+    for (Index r = rows.begin; r < rows.end; ++r)
+      std::fill_n(c_.row(r) + cols.begin, cols.size(), T(0));
+  }
+
+  void pack_b(Range sum, Range cols) {
+    const Matrix<const T> part =
+        op_b_ == Op::none
+            ? Matrix<const T>{b_.row(sum.begin) + cols.begin, sum.size(), cols.size(), b_.stride}
+            : Matrix<const T>{b_.row(cols.begin) + sum.begin, cols.size(), sum.size(), b_.stride};
+    for (Index p = 0; p < panel_count<T>(cols.size()); ++p) {
+      T* const to = panels_ + p * sum.size() * width;
+      op_b_ == Op::none ? pack_columns(part, p, to) : pack_gates<T, 1>(part, p, to);
+    }
+  }
+
+  void block(Range rows, Range cols, Range sum) {
+    const T* a = a_.row(rows.begin) + sum.begin;
+    Index stride = a_.stride;
+    if (op_a_ == Op::transpose) {
+      transpose(a_.row(sum.begin) + rows.begin, a_.stride, sum.size(), rows.size(), rows_,
+                sum.size());
+      a = rows_;
+      stride = sum.size();
+    }
+    const bool assign = into_ == Into::assign && sum.begin == 0;
+    for_tiles<T, 1>(a, stride, {{0, 0}, {sum.size(), 0}}, panels_, rows.size(),
+                    panel_count<T>(cols.size()),
+                    [&](Index first, Index count, Index panel, int panels, const T* sums) {
+                      for (Index r = 0; r < count; ++r) {
+                        T* const row = c_.row(rows.begin + first + r) + cols.begin;
+                        for (int p = 0; p < panels; ++p, sums += width) {
+                          const Index at = (panel + p) * width;
+                          put(V::load(sums), row + at, std::min(width, cols.size() - at), assign);
+                        }
+                      }
+                    });
+  }
+
+  static void put(V sum, T* to, Index count, bool assign) {
+    if (count == width) {
+      (assign ? sum : V::load(to) + sum).store(to);
+    } else {
+      (assign ? sum : V::load_partial(to, count) + sum).store_partial(to, count);
+    }
+  }
+
+  const Into into_;
+  const Op op_a_, op_b_;
+  const Matrix<const T> a_, b_;
+  const Matrix<T> c_;
+  T *const panels_, *const rows_;
+};
 
 }  // namespace
 
 template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
-             Matrix<const T> b, Matrix<T> c) {
-  if (c.rows == 0 || c.cols == 0) return;
-  const Grid grid(c.rows, c.cols, op_a == Op::none ? a.cols : a.rows);
-  for (Index i = worker.rank; i < grid.row_blocks * grid.col_blocks; i += worker.size) {
-    const Range rows = even_part(c.rows, i / grid.col_blocks, grid.row_blocks, 16);
-    const Range cols = even_part(c.cols, i % grid.col_blocks, grid.col_blocks, 16);
-    block_product<T>(into, op_a, op_a == Op::none ? rows_of(a, rows) : cols_of(a, rows), op_b,
-                     op_b == Op::none ? cols_of(b, cols) : rows_of(b, cols),
-                     {c.row(rows.begin) + cols.begin, rows.size(), cols.size(), c.stride});
-  }
+             Matrix<const T> b, Matrix<T> c, T* scratch) {
+  // Workers split the operand whose packing costs more: each packs its own part of it and all of
+  // the other one. Cuts fall on whole tiles.
+  using Shapes = Tiles<T, 1>;
+  constexpr Index tile_cols = Shapes::main_panels * Simd<T>::width, tile_rows = Shapes::max_rows;
+  const bool split_rows =
+      op_a == Op::transpose ? c.rows >= tile_rows * worker.size : c.cols < tile_cols * worker.size;
+  const Range rows = split_rows ? worker.share(c.rows, tile_rows) : Range{0, c.rows};
+  const Range cols = split_rows ? Range{0, c.cols} : worker.share(c.cols, tile_cols);
+  if (rows.size() == 0 || cols.size() == 0) return;
+  Product<T>(into, op_a, a, op_b, b, c, scratch + worker.rank * product_scratch).run(rows, cols);
 }
 
 template void product(const Worker&, Into, Op, Matrix<const float>, Op, Matrix<const float>,
-                      Matrix<float>);
+                      Matrix<float>, float*);
 template void product(const Worker&, Into, Op, Matrix<const double>, Op, Matrix<const double>,
-                      Matrix<double>);
+                      Matrix<double>, double*);
 
 }  // namespace rnncore

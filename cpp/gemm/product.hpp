@@ -9,10 +9,15 @@ namespace rnncore {
 enum class Op { none, transpose };
 enum class Into { assign, accumulate };
 
-// Called by every worker of a team; each computes its share of C's blocks, without a barrier. The
-// blocks follow from the sizes alone, so the bits do not depend on the number of threads.
+// Elements of scratch memory that each worker of a product needs.
+inline constexpr Index product_scratch = 80 * 1024;
+
+// Called by every worker of a team; each computes its share of C, without a barrier. `scratch`
+// holds `product_scratch` elements for each worker. A sum runs over blocks of k in their order,
+// whatever the share: the bits do not depend on the number of threads. Op::transpose of both is not
+// offered.
 template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
-             Matrix<const T> b, Matrix<T> c);
+             Matrix<const T> b, Matrix<T> c, T* scratch);
 
 }  // namespace rnncore

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/arena.hpp"
 #include "core/parallel.hpp"
 #include "gemm/product.hpp"
 
@@ -17,6 +18,19 @@ int product_threads(Index m, Index n, Index k) {
   const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   return threads_for(static_cast<Index>(std::min(work, 1e15)), ceil_div(m * n, block));
 }
+
+// What the workers' products pack their operands into.
+template <class T>
+struct Scratch {
+  Arena arena;
+  T* data;
+
+  explicit Scratch(int threads) {
+    arena.reserve<T>(threads * product_scratch);
+    arena.allocate();
+    data = arena.take<T>(threads * product_scratch);
+  }
+};
 
 template <class T>
 void fill_rows(const Worker& worker, const T* bias, Matrix<T> y) {
@@ -46,13 +60,15 @@ template <class T>
 void linear_forward(const LinearForwardArgs<T>& args) {
   const auto& [x, weight, bias, y] = args;
   if (y.rows == 0 || y.cols == 0) return;
-  parallel(product_threads(y.rows, y.cols, x.cols), [&args](const Worker& worker) {
+  const int threads = product_threads(y.rows, y.cols, x.cols);
+  Scratch<T> scratch(threads);
+  parallel(threads, [&](const Worker& worker) {
     if (args.bias != nullptr) {
       fill_rows(worker, args.bias, args.y);
       worker.barrier();  // a product's blocks are not the rows that this worker filled
     }
     const Into into = args.bias != nullptr ? Into::accumulate : Into::assign;
-    product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y);
+    product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y, scratch.data);
   });
 }
 
@@ -64,12 +80,15 @@ void linear_backward(const LinearBackwardArgs<T>& args) {
   // written.
   const bool has_inputs = args.x.cols > 0, has_outputs = dy.cols > 0;
   if (!has_inputs && !has_outputs) return;
-  parallel(product_threads(dy.rows, dy.cols, args.x.cols), [&](const Worker& worker) {
+  const int threads = product_threads(dy.rows, dy.cols, args.x.cols);
+  Scratch<T> scratch(threads);
+  parallel(threads, [&](const Worker& worker) {
     if (args.dx && has_inputs) {
-      product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx);
+      product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx, scratch.data);
     }
     if (has_inputs && has_outputs) {
-      product<T>(worker, Into::accumulate, Op::transpose, dy, Op::none, args.x, args.dweight);
+      product<T>(worker, Into::accumulate, Op::transpose, dy, Op::none, args.x, args.dweight,
+                 scratch.data);
     }
     if (args.dbias != nullptr) add_column_sums(worker, dy, args.dbias);
   });

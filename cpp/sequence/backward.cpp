@@ -27,7 +27,9 @@ class Backward {
     const Index I = a_.sizes.input;
     const Index row = checked_add(checked_mul(I, 2), checked_mul(slots + 1, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
+    threads_ = threads_for(schedule_.rows() * gates * H_ * (H_ + I), schedule_.rows());
     const auto plan = [&](auto&& array) {
+      array(scratch_, threads_ * product_scratch);
       array(packed_, packed_size<T>(H_, 1, gates * H_));
       array(dh_, BH_);
       if (Cell::has_c) array(dc_, BH_);
@@ -41,8 +43,7 @@ class Backward {
   }
 
   void run() {
-    const Index work = schedule_.rows() * gates * H_ * (H_ + a_.sizes.input);
-    parallel(threads_for(work, schedule_.rows()), [&](const Worker& worker) {
+    parallel(threads_, [&](const Worker& worker) {
       const Range mine = schedule_.share(worker);
       pack(worker);
       load_state(mine);
@@ -90,11 +91,13 @@ class Backward {
     const Index later = step + 1 < schedule_.steps() ? schedule_.active(step + 1) : 0;
     const Index fed = std::max(mine.begin, std::min(mine.end, later));
     recurrent_product(mine.begin, fed, step + 1, [&](Index r, Index panel, const T* sums) {
-      pointwise(row_at(r, step), panel, V::load(sums));
+      pointwise_panel(row_at(r, step), panel, V::load(sums));
     });
     for (Index r = fed; r < active; ++r) {  // sequences that end here
       const Row row = row_at(r, step);
-      for (Index panel = 0; panel < panel_count<T>(H_); ++panel) pointwise(row, panel, V::zero());
+      for (Index panel = 0; panel < panel_count<T>(H_); ++panel) {
+        pointwise_panel(row, panel, V::zero());
+      }
     }
   }
 
@@ -129,10 +132,18 @@ class Backward {
     return row;
   }
 
+  void pointwise_panel(const Row& row, Index panel, V dh) {
+    if ((panel + 1) * width <= H_) {
+      pointwise(Whole<T>{}, row, panel, dh);
+    } else {
+      pointwise(Partial<T>{H_ % width}, row, panel, dh);
+    }
+  }
+
   // One packet of units of one row: dh = dy + (dz R of the step after) + the rest, then the cell.
-  void pointwise(const Row& row, Index panel, V dh) {
+  template <class Lanes>
+  void pointwise(Lanes lanes, const Row& row, Index panel, V dh) {
     const Index unit = panel * width;
-    const Lanes<T> lanes{std::min<Index>(width, H_ - unit)};
     V z[slots], dc = V::zero(), c = V::zero(), c_prev = V::zero(), dh_prev;
     for (int s = 0; s < slots; ++s) z[s] = lanes.load(row.gates + s * H_ + unit);
     dh = dh + lanes.load(row.dh + unit);
@@ -153,8 +164,7 @@ class Backward {
     recurrent_product(mine.begin, std::min(mine.end, active), 0,
                       [&](Index r, Index panel, const T* sums) {
                         const Index at = r * H_ + panel * width;
-                        const Lanes<T> lanes{std::min<Index>(width, H_ - panel * width)};
-                        lanes.store(V::load(sums) + lanes.load(dh_ + at), dh_ + at);
+                        add(V::load(sums), dh_ + at, H_ - panel * width);
                       });
     for (Index r = mine.begin; r < mine.end; ++r) {
       std::copy_n(dh_ + r * H_, H_, a_.dh_0.row(schedule_.sequence(r)));
@@ -169,11 +179,11 @@ class Backward {
       if (!x_rows_ || ragged_) worker.barrier();
       for (const Run& run : W::runs('x')) {
         product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, x,
-                   gate_rows(a_.dweight_ih, run));
+                   gate_rows(a_.dweight_ih, run), scratch_);
       }
       for (const Run& run : W::runs('h')) {
         product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, h,
-                   gate_rows(a_.dweight_hh, run));
+                   gate_rows(a_.dweight_hh, run), scratch_);
       }
       bias_gradient(worker, begin, end, 'x', a_.dbias_ih);
       bias_gradient(worker, begin, end, 'h', a_.dbias_hh);
@@ -217,16 +227,32 @@ class Backward {
     for (const Run& run : W::runs(part)) {
       for (int g = 0; g < run.count; ++g) {
         const Matrix<const T> rows = dz_of(begin, end, {run.slot + g, 0, 1});
-        for (Index unit = units.begin * width; unit < std::min(H_, units.end * width);
-             unit += width) {
-          const Lanes<T> lanes{std::min<Index>(width, H_ - unit)};
-          V sum = V::zero();
-          for (Index r = 0; r < rows.rows; ++r) sum = sum + lanes.load(rows.row(r) + unit);
-          T* const to = dbias + (run.gate + g) * H_ + unit;
-          lanes.store(lanes.load(to) + sum, to);
+        const Index last = std::min(H_, units.end * width);
+        for (Index unit = units.begin * width; unit < last; unit += width) {
+          add(column_sum(rows, unit), dbias + (run.gate + g) * H_ + unit, H_ - unit);
         }
       }
     }
+  }
+
+  // Sums of a packet of columns: of sums of 64 rows, which keeps the precision of a long sum.
+  V column_sum(Matrix<const T> rows, Index unit) const {
+    const Partial<T> lanes{std::min<Index>(width, H_ - unit)};
+    V total = V::zero();
+    for (Index begin = 0; begin < rows.rows; begin += 64) {
+      V sum = V::zero();
+      for (Index r = begin; r < std::min(rows.rows, begin + 64); ++r) {
+        sum = sum + lanes.load(rows.row(r) + unit);
+      }
+      total = total + sum;
+    }
+    return total;
+  }
+
+  // to += value, the first `units` of a packet at most.
+  static void add(V value, T* to, Index units) {
+    const Partial<T> lanes{std::min<Index>(width, units)};
+    lanes.store(lanes.load(to) + value, to);
   }
 
   // dx = dz W, straight into dx where its layout allows that.
@@ -239,7 +265,7 @@ class Backward {
     for (const Run& run : W::runs('x')) {
       if (run.count == 0) continue;
       product<T>(worker, into, Op::none, dz_of(begin, end, run), Op::none,
-                 gate_rows(a_.weight_ih, run), to);
+                 gate_rows(a_.weight_ih, run), to, scratch_);
       into = Into::accumulate;
     }
     if (dx_rows_) return;
@@ -256,9 +282,10 @@ class Backward {
   const Matrix<T> dx_rows_;
   const bool ragged_;
   Index chunk_ = 0;
+  int threads_ = 1;
   Arena arena_;
   T *packed_ = nullptr, *dh_ = nullptr, *dc_ = nullptr;
-  T *x_chunk_ = nullptr, *h_chunk_ = nullptr, *dx_chunk_ = nullptr;
+  T *x_chunk_ = nullptr, *h_chunk_ = nullptr, *dx_chunk_ = nullptr, *scratch_ = nullptr;
 };
 
 }  // namespace

@@ -22,9 +22,13 @@ class Forward {
         x_rows_(as_rows(schedule_, args.x)) {
     const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
+    // W x is merged over all rows; the time loop is split over the batch.
+    const Index depth = a_.sizes.input + (a_.sizes.batch > 1 ? H_ : 0);
+    threads_ = threads_for(schedule_.rows() * gates * H_ * depth, schedule_.rows());
     const auto plan = [&](auto&& array) {
       array(packed_, packed_size<T>(H_, gates, H_));
       array(bias_, panel_count<T>(H_) * slots * width);
+      array(scratch_, threads_ * product_scratch);
       if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
       if (!training()) {
         array(z_, checked_mul(chunk_, slots * H_));
@@ -39,11 +43,7 @@ class Forward {
   }
 
   void run() {
-    // W x is merged over all rows; the time loop is split over the batch.
-    const Index products = schedule_.rows() * gates * H_;
-    const int threads = threads_for(
-        products * (a_.sizes.batch > 1 ? a_.sizes.input + H_ : a_.sizes.input), schedule_.rows());
-    parallel(threads, [&](const Worker& worker) { work(worker); });
+    parallel(threads_, [&](const Worker& worker) { work(worker); });
   }
 
  private:
@@ -130,7 +130,7 @@ class Forward {
       const Matrix<const T> weights{a_.weight_ih.row(run.gate * H_), run.count * H_, I,
                                     a_.weight_ih.stride};
       product<T>(worker, Into::assign, Op::none, x, Op::transpose, weights,
-                 {z(begin, begin) + run.slot * H_, rows, run.count * H_, slots * H_});
+                 {z(begin, begin) + run.slot * H_, rows, run.count * H_, slots * H_}, scratch_);
     }
   }
 
@@ -144,7 +144,11 @@ class Forward {
                           for (Index r = mine.begin + first; r < mine.begin + first + rows; ++r) {
                             const Row row = row_at(r, step, z_step);
                             for (int p = 0; p < panels; ++p, sums += gates * width) {
-                              pointwise(row, panel + p, sums);
+                              if ((panel + p + 1) * width <= H_) {
+                                pointwise(Whole<T>{}, row, panel + p, sums);
+                              } else {
+                                pointwise(Partial<T>{H_ % width}, row, panel + p, sums);
+                              }
                             }
                           }
                         });
@@ -180,9 +184,9 @@ class Forward {
   }
 
   // One packet of units of one row: z = (W x) + b + (R h), then the cell.
-  void pointwise(const Row& row, Index panel, const T* sums) {
+  template <class Lanes>
+  void pointwise(Lanes lanes, const Row& row, Index panel, const T* sums) {
     const Index unit = panel * width;
-    const Lanes<T> lanes{std::min<Index>(width, H_ - unit)};
     V z[slots];
     for (int s = 0; s < slots; ++s) {
       z[s] = V::load(bias_ + (panel * slots + s) * width);
@@ -205,8 +209,9 @@ class Forward {
   const Schedule schedule_;
   const Matrix<const T> x_rows_;  // x as one matrix, or empty: gathered by chunks
   Index chunk_ = 0;
+  int threads_ = 1;
   Arena arena_;
-  T *packed_ = nullptr, *bias_ = nullptr, *x_chunk_ = nullptr;
+  T *packed_ = nullptr, *bias_ = nullptr, *x_chunk_ = nullptr, *scratch_ = nullptr;
   T *z_ = nullptr, *h_ = nullptr, *c_ = nullptr;
 };
 

@@ -81,20 +81,21 @@ Columns recurrent_columns(Index hidden) {
   return columns;
 }
 
-// One packet of units: a whole one, or the first `count` of the last block of an odd width.
+// A whole packet of units, or the first `count` of the last one where H is no multiple of it.
 template <class T>
-struct Lanes {
+struct Whole {
+  static Simd<T> load(const T* from) { return Simd<T>::load(from); }
+  static void store(Simd<T> value, T* to) { value.store(to); }
+};
+
+template <class T>
+struct Partial {
   Index count;
-  bool whole() const { return count == Simd<T>::width; }
   Simd<T> load(const T* from) const {
-    return whole() ? Simd<T>::load(from) : Simd<T>::load_partial(from, count);
+    return count == Simd<T>::width ? Simd<T>::load(from) : Simd<T>::load_partial(from, count);
   }
   void store(Simd<T> value, T* to) const {
-    if (whole()) {
-      value.store(to);
-    } else {
-      value.store_partial(to, count);
-    }
+    count == Simd<T>::width ? value.store(to) : value.store_partial(to, count);
   }
 };
 
