@@ -88,21 +88,24 @@ ArrayCheck::Checked ArrayCheck::check(const char* name, const py::object& object
   }
   Checked result{nullptr, shape_of(array), {}};
   if (!matches(expected, result.shape)) {
-    value_error(name, "expected shape " + shape_text(expected) + ", got " + shape_text(result.shape));
+    value_error(name,
+                "expected shape " + shape_text(expected) + ", got " + shape_text(result.shape));
   }
   const Index item = array.itemsize();
   const std::byte* data = static_cast<const std::byte*>(array.data());
   if (reinterpret_cast<std::uintptr_t>(data) % static_cast<std::uintptr_t>(item) != 0) {
     value_error(name, "expected an aligned array; pass a copy");
   }
-  if (output && !array.writeable()) value_error(name, "expected a writable array, got a read-only one");
+  if (output && !array.writeable())
+    value_error(name, "expected a writable array, got a read-only one");
 
   const auto rank = result.shape.size();
   result.stride.resize(rank);
   Index natural = 1, low = 0, high = item;
   for (std::size_t d = rank; d-- > 0;) {
     const Index size = result.shape[d], bytes = array.strides(static_cast<py::ssize_t>(d));
-    if (bytes % item != 0 && size > 1) value_error(name, "strides must be whole elements; pass a copy");
+    if (bytes % item != 0 && size > 1)
+      value_error(name, "strides must be whole elements; pass a copy");
     result.stride[d] = size > 1 ? bytes / item : natural;
     natural = checked_mul(natural, std::max<Index>(size, 1));
     if (size > 1) (bytes < 0 ? low : high) += checked_mul(bytes, size - 1);

@@ -74,11 +74,13 @@ class ArrayCheck {
   // Contiguous arrays of any rank, as a pointer to their elements.
   template <class T>
   const T* contiguous(const char* name, const py::object& object, const Shape& shape) {
-    return static_cast<const T*>(contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), false)));
+    return static_cast<const T*>(
+        contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), false)));
   }
   template <class T>
   T* out_contiguous(const char* name, const py::object& object, const Shape& shape) {
-    return static_cast<T*>(contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), true)));
+    return static_cast<T*>(
+        contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), true)));
   }
   template <class T>
   const T* optional_contiguous(const char* name, const py::object& object, const Shape& shape) {

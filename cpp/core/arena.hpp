@@ -8,7 +8,8 @@
 
 namespace rnncore {
 
-// Use: describe every array with `reserve` (in order), `allocate` once, then `take` in the same order.
+// Use: describe every array with `reserve` (in order), `allocate` once, then `take` in the same
+// order.
 class Arena {
  public:
   static constexpr Index alignment = 64;

@@ -42,7 +42,9 @@ std::uint64_t xcr0() {
   return (static_cast<std::uint64_t>(hi) << 32) | lo;
 }
 
-bool saves(std::uint64_t mask) { return (xcr0() & mask) == mask; }
+bool saves(std::uint64_t mask) {
+  return (xcr0() & mask) == mask;
+}
 
 // Linux hands out the 8 KiB tile state only to a process that asks for it, once.
 bool amx_permission() {
@@ -75,20 +77,26 @@ bool runs_amx() {  // AMX-BF16, AMX-TILE, AVX512-BF16; tile configuration and da
 
 #else
 
-bool runs_base() { return true; }
-bool runs_avx2() { return false; }
-bool runs_avx512() { return false; }
-bool runs_amx() { return false; }
+bool runs_base() {
+  return true;
+}
+bool runs_avx2() {
+  return false;
+}
+bool runs_avx512() {
+  return false;
+}
+bool runs_amx() {
+  return false;
+}
 
 #endif
 
 }  // namespace
 
 std::vector<IsaSupport> isa_support() {
-  return {{"base", runs_base()},
-          {"avx2", runs_avx2()},
-          {"avx512", runs_avx512()},
-          {"amx", runs_amx()}};
+  return {
+      {"base", runs_base()}, {"avx2", runs_avx2()}, {"avx512", runs_avx512()}, {"amx", runs_amx()}};
 }
 
 }  // namespace rnncore

@@ -1,4 +1,5 @@
-// What this CPU and operating system can run, by feature bits only (model numbers lie under hypervisors).
+// What this CPU and operating system can run, by feature bits only (model numbers lie under
+// hypervisors).
 #pragma once
 
 #include <string>

@@ -28,7 +28,9 @@ int num_threads() {
   return n;
 }
 
-void set_num_threads(int n) { threads.store(n, std::memory_order_relaxed); }
+void set_num_threads(int n) {
+  threads.store(n, std::memory_order_relaxed);
+}
 
 int threads_for(Index work, Index items) {
   if (pool_lost.load(std::memory_order_relaxed)) return 1;

@@ -25,6 +25,16 @@ struct Range {
   Index size() const { return end - begin; }
 };
 
+// Part `part` of `parts` even parts of [0, count), cut at multiples of `grain`.
+constexpr Range even_part(Index count, Index part, Index parts, Index grain = 1) {
+  const Index units = ceil_div(count, grain);
+  const auto cut = [&](Index i) {
+    const Index at = units * i / parts * grain;
+    return at < count ? at : count;
+  };
+  return {cut(part), cut(part + 1)};
+}
+
 // One worker's view of the team inside `parallel`.
 struct Worker {
   int rank = 0, size = 1;
@@ -35,13 +45,7 @@ struct Worker {
     }
   }
 
-  // This worker's even share of [0, count), in units of `grain`.
-  Range share(Index count, Index grain = 1) const {
-    const Index units = ceil_div(count, grain);
-    const Index begin = units * rank / size * grain;
-    const Index end = units * (rank + 1) / size * grain;
-    return {begin < count ? begin : count, end < count ? end : count};
-  }
+  Range share(Index count, Index grain = 1) const { return even_part(count, rank, size, grain); }
 };
 
 // Subnormals become zero while in scope (they slow some CPUs a hundredfold); then the caller's

@@ -46,7 +46,11 @@ inline Index checked_add(Index a, Index b) {
   return result;
 }
 
-constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
-constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
+constexpr Index ceil_div(Index a, Index b) {
+  return (a + b - 1) / b;
+}
+constexpr Index round_up(Index a, Index b) {
+  return ceil_div(a, b) * b;
+}
 
 }  // namespace rnncore

@@ -1,0 +1,208 @@
+// Bindings of the recurrent passes: cells, forward, backward.
+#include <string>
+
+#include "bind/arrays.hpp"
+#include "bind/bind.hpp"
+#include "cells/table.hpp"
+#include "sequence/sequence.hpp"
+
+namespace rnncore {
+namespace {
+
+struct CellInfo {
+  std::string_view name, gates, wiring;
+  bool has_c;
+};
+
+std::vector<CellInfo> cell_table() {
+  std::vector<CellInfo> table;
+  for_each_cell([&](auto policy) {
+    using Cell = decltype(policy);
+    table.push_back({Cell::name, Cell::gates, Cell::wiring, Cell::has_c});
+  });
+  return table;
+}
+
+CellInfo find_cell(const std::string& name) {
+  std::string known;
+  for (const CellInfo& cell : cell_table()) {
+    if (cell.name == name) return cell;
+    known += (known.empty() ? "" : ", ") + std::string(cell.name);
+  }
+  throw py::value_error("cell: expected one of " + known + ", got '" + name + "'");
+}
+
+py::tuple cells() {
+  py::list table;
+  for (const CellInfo& cell : cell_table()) {
+    py::dict row;
+    row["name"] = py::str(cell.name.data(), cell.name.size());
+    row["gates"] = py::str(cell.gates.data(), cell.gates.size());
+    row["wiring"] = py::str(cell.wiring.data(), cell.wiring.size());
+    row["has_c"] = cell.has_c;
+    table.append(row);
+  }
+  return py::tuple(table);
+}
+
+// What all arrays of a call follow from.
+struct Problem {
+  CellInfo cell;
+  Sizes sizes;
+  Index gates = 0, slots = 0;   // times H
+  Index rows = 0, longest = 0;  // N and L
+  std::vector<Index> lengths;   // a copy: another thread may write to the array
+  const Index* lengths_or_null = nullptr;
+
+  Shape states() const { return {sizes.batch, sizes.hidden}; }
+  Shape outputs() const { return {sizes.steps, sizes.batch, sizes.hidden}; }
+  Shape history() const { return {longest + 1, sizes.batch, sizes.hidden}; }
+};
+
+void read_lengths(Problem& p, ArrayCheck& check, const py::object& object) {
+  const auto [T, B, I, H] = p.sizes;
+  p.rows = checked_mul(T, B);
+  p.longest = T;
+  if (object.is_none()) return;
+  const Index* lengths = check.contiguous<Index>("lengths", object, {B});
+  p.lengths.assign(lengths, lengths + B);
+  p.rows = p.longest = 0;
+  for (Index b = 0; b < B; ++b) {
+    const Index length = p.lengths[static_cast<std::size_t>(b)];
+    if (length < 0 || length > T) {
+      throw py::value_error("lengths: expected integers in [0, " + std::to_string(T) + "], got " +
+                            std::to_string(length) + " at index " + std::to_string(b));
+    }
+    p.rows += length;
+    p.longest = std::max(p.longest, length);
+  }
+  p.lengths_or_null = p.lengths.data();
+}
+
+Problem make_problem(const std::string& cell, ArrayCheck& check, const py::object& x,
+                     const py::object& weight_hh, const py::object& lengths) {
+  Problem p;
+  p.cell = find_cell(cell);
+  p.sizes = {dimension("x", x, 3, 0), dimension("x", x, 3, 1), dimension("x", x, 3, 2),
+             dimension("weight_hh", weight_hh, 2, 1)};
+  if (p.sizes.input < 1) throw py::value_error("x: expected at least 1 feature, got 0");
+  if (p.sizes.hidden < 1) throw py::value_error("weight_hh: expected at least 1 column, got 0");
+  p.gates = checked_mul(static_cast<Index>(p.cell.gates.size()), p.sizes.hidden);
+  p.slots = checked_mul(static_cast<Index>(p.cell.wiring.size()), p.sizes.hidden);
+  read_lengths(p, check, lengths);
+  return p;
+}
+
+// `object` must be given exactly where the cell carries c.
+void expect_c(const CellInfo& cell, const char* name, const py::object& object) {
+  if (cell.has_c == !object.is_none()) return;
+  throw py::value_error(std::string(name) +
+                        (cell.has_c ? ": expected an array, got None, for cell '"
+                                    : ": expected None, got an array, for cell '") +
+                        std::string(cell.name) + "'");
+}
+
+void expect_both_biases(const char* second, const py::object& ih, const py::object& hh) {
+  if (ih.is_none() != hh.is_none()) {
+    throw py::value_error(std::string(second) + ": expected both biases or neither");
+  }
+}
+
+template <class T>
+Tape<T> read_tape(const Problem& p, ArrayCheck& check, const py::object& gates, const py::object& h,
+                  const py::object& c) {
+  expect_c(p.cell, "c", c);
+  return {check.out_contiguous<T>("gates", gates, {p.rows, p.slots}),
+          check.out_contiguous<T>("h", h, p.history()),
+          check.optional_out_contiguous<T>("c", c, p.history())};
+}
+
+void bind_forward(const std::string& cell, const py::object& x, const py::object& h_0,
+                  const py::object& c_0, const py::object& weight_ih, const py::object& weight_hh,
+                  const py::object& bias_ih, const py::object& bias_hh, const py::object& lengths,
+                  bool reverse, const py::object& y, const py::object& h_n, const py::object& c_n,
+                  const py::object& gates, const py::object& h, const py::object& c) {
+  by_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    ArrayCheck check;
+    const Problem p = make_problem(cell, check, x, weight_hh, lengths);
+    const auto [steps, batch, input, hidden] = p.sizes;
+    ForwardArgs<T> a;
+    a.sizes = p.sizes;
+    a.lengths = p.lengths_or_null;
+    a.reverse = reverse;
+    a.x = check.sequence<T>("x", x, {steps, batch, input});
+    expect_c(p.cell, "c_0", c_0);
+    expect_c(p.cell, "c_n", c_n);
+    expect_both_biases("bias_hh", bias_ih, bias_hh);
+    a.h_0 = check.matrix<T>("h_0", h_0, p.states());
+    a.c_0 = check.optional_matrix<T>("c_0", c_0, p.states());
+    a.weight_ih = check.matrix<T>("weight_ih", weight_ih, {p.gates, input});
+    a.weight_hh = check.matrix<T>("weight_hh", weight_hh, {p.gates, hidden});
+    a.bias_ih = check.optional_contiguous<T>("bias_ih", bias_ih, {p.gates});
+    a.bias_hh = check.optional_contiguous<T>("bias_hh", bias_hh, {p.gates});
+    a.y = check.out_sequence<T>("y", y, p.outputs());
+    a.h_n = check.out_matrix<T>("h_n", h_n, p.states());
+    a.c_n = check.optional_out_matrix<T>("c_n", c_n, p.states());
+    if (!gates.is_none() || !h.is_none() || !c.is_none())
+      a.tape = read_tape<T>(p, check, gates, h, c);
+    check.no_overlap();
+    const py::gil_scoped_release release;
+    forward<T>(p.cell.name, a);
+  });
+}
+
+void bind_backward(const std::string& cell, const py::object& x, const py::object& weight_ih,
+                   const py::object& weight_hh, const py::object& lengths, bool reverse,
+                   const py::object& gates, const py::object& h, const py::object& c,
+                   const py::object& dy, const py::object& dh_n, const py::object& dc_n,
+                   const py::object& dx, const py::object& dh_0, const py::object& dc_0,
+                   const py::object& dweight_ih, const py::object& dweight_hh,
+                   const py::object& dbias_ih, const py::object& dbias_hh) {
+  by_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    ArrayCheck check;
+    const Problem p = make_problem(cell, check, x, weight_hh, lengths);
+    const auto [steps, batch, input, hidden] = p.sizes;
+    BackwardArgs<T> a;
+    a.sizes = p.sizes;
+    a.lengths = p.lengths_or_null;
+    a.reverse = reverse;
+    a.x = check.sequence<T>("x", x, {steps, batch, input});
+    expect_c(p.cell, "dc_0", dc_0);
+    if (!dc_n.is_none()) expect_c(p.cell, "dc_n", dc_n);
+    expect_both_biases("dbias_hh", dbias_ih, dbias_hh);
+    a.weight_ih = check.matrix<T>("weight_ih", weight_ih, {p.gates, input});
+    a.weight_hh = check.matrix<T>("weight_hh", weight_hh, {p.gates, hidden});
+    a.tape = read_tape<T>(p, check, gates, h, c);
+    a.dy = check.optional_sequence<T>("dy", dy, p.outputs());
+    a.dh_n = check.optional_matrix<T>("dh_n", dh_n, p.states());
+    a.dc_n = check.optional_matrix<T>("dc_n", dc_n, p.states());
+    a.dx = check.optional_out_sequence<T>("dx", dx, {steps, batch, input});
+    a.dh_0 = check.out_matrix<T>("dh_0", dh_0, p.states());
+    a.dc_0 = check.optional_out_matrix<T>("dc_0", dc_0, p.states());
+    a.dweight_ih = check.out_matrix<T>("dweight_ih", dweight_ih, {p.gates, input});
+    a.dweight_hh = check.out_matrix<T>("dweight_hh", dweight_hh, {p.gates, hidden});
+    a.dbias_ih = check.optional_out_contiguous<T>("dbias_ih", dbias_ih, {p.gates});
+    a.dbias_hh = check.optional_out_contiguous<T>("dbias_hh", dbias_hh, {p.gates});
+    check.no_overlap();
+    const py::gil_scoped_release release;
+    backward<T>(p.cell.name, a);
+  });
+}
+
+}  // namespace
+
+void bind_sequence(py::module_& m) {
+  using py::arg;
+  m.def("cells", &cells);
+  m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("h_0"), arg("c_0"), arg("weight_ih"),
+        arg("weight_hh"), arg("bias_ih"), arg("bias_hh"), arg("lengths"), arg("reverse"), arg("y"),
+        arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"));
+  m.def("backward", &bind_backward, arg("cell"), arg("x"), arg("weight_ih"), arg("weight_hh"),
+        arg("lengths"), arg("reverse"), arg("gates"), arg("h"), arg("c"), arg("dy"), arg("dh_n"),
+        arg("dc_n"), arg("dx"), arg("dh_0"), arg("dc_0"), arg("dweight_ih"), arg("dweight_hh"),
+        arg("dbias_ih"), arg("dbias_hh"));
+}
+
+}  // namespace rnncore

@@ -1,0 +1,19 @@
+// The cell table: every cell that the library knows. A new cell is one file and one entry here.
+#pragma once
+
+#include "cells/gru.hpp"
+#include "cells/lstm.hpp"
+#include "cells/rnn.hpp"
+
+namespace rnncore {
+
+// Calls f(Cell{}) for every cell.
+template <class F>
+void for_each_cell(F&& f) {
+  f(RnnTanh{});
+  f(RnnRelu{});
+  f(Lstm{});
+  f(Gru{});
+}
+
+}  // namespace rnncore

@@ -1,0 +1,54 @@
+// The arguments of the two passes over one layer in one direction: every array once, with its
+// shape.
+#pragma once
+
+#include "core/types.hpp"
+
+namespace rnncore {
+
+// T steps, B sequences, I features in, H units.
+struct Sizes {
+  Index steps = 0, batch = 0, input = 0, hidden = 0;
+};
+
+// What backward needs of forward; all empty for inference. N = all valid steps of all sequences, L
+// = the longest length, S = slots of the cell. Rows are sorted by length, longest first.
+template <class T>
+struct Tape {
+  T* gates = nullptr;  // (N, S*H): activated gates; backward leaves their gradients dz
+  T* h = nullptr;      // (L+1, B, H): slot 0 is the initial state; finished rows carry theirs
+  T* c = nullptr;      // (L+1, B, H), or empty
+};
+
+template <class T>
+struct ForwardArgs {
+  Sizes sizes;
+  Sequence<const T> x;                             // (T, B, I)
+  Matrix<const T> h_0, c_0;                        // (B, H); c_0 empty where the cell has no c
+  Matrix<const T> weight_ih;                       // W (G*H, I)
+  Matrix<const T> weight_hh;                       // R (G*H, H)
+  const T *bias_ih = nullptr, *bias_hh = nullptr;  // (G*H,) or null
+  const Index* lengths = nullptr;                  // (B,) or null: all T
+  bool reverse = false;                            // each sequence from its own end
+  Sequence<T> y;                                   // (T, B, H), zero beyond a sequence's end
+  Matrix<T> h_n, c_n;                              // (B, H)
+  Tape<T> tape;
+};
+
+template <class T>
+struct BackwardArgs {
+  Sizes sizes;
+  Sequence<const T> x;
+  Matrix<const T> weight_ih, weight_hh;
+  const Index* lengths = nullptr;
+  bool reverse = false;
+  Tape<T> tape;
+  Sequence<const T> dy;                        // (T, B, H), or empty: zeros
+  Matrix<const T> dh_n, dc_n;                  // (B, H), or empty: zeros
+  Sequence<T> dx;                              // (T, B, I) =, or empty: not wanted
+  Matrix<T> dh_0, dc_0;                        // (B, H) =
+  Matrix<T> dweight_ih, dweight_hh;            // +=
+  T *dbias_ih = nullptr, *dbias_hh = nullptr;  // +=, or null
+};
+
+}  // namespace rnncore

@@ -1,0 +1,226 @@
+// Forward pass: W x merged over time, then the time loop on packed recurrent weights with the
+// cell's pointwise step on each register tile's sums.
+#include "cells/table.hpp"
+#include "core/arena.hpp"
+#include "gemm/pack.hpp"
+#include "gemm/product.hpp"
+#include "gemm/tile.hpp"
+#include "sequence/rows.hpp"
+#include "sequence/sequence.hpp"
+
+namespace rnncore {
+namespace {
+
+template <class Cell, class T>
+class Forward {
+ public:
+  explicit Forward(const ForwardArgs<T>& args)
+      : a_(args),
+        H_(args.sizes.hidden),
+        BH_(checked_mul(args.sizes.batch, H_)),
+        schedule_(args.sizes, args.lengths, args.reverse),
+        x_rows_(as_rows(schedule_, args.x)) {
+    const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
+    chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
+    const auto plan = [&](auto&& array) {
+      array(packed_, packed_size<T>(H_, gates, H_));
+      array(bias_, panel_count<T>(H_) * slots * width);
+      if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
+      if (!training()) {
+        array(z_, checked_mul(chunk_, slots * H_));
+        array(h_, 2 * BH_);
+        if (Cell::has_c) array(c_, 2 * BH_);
+      }
+    };
+    plan([&](T*, Index count) { arena_.reserve<T>(count); });
+    arena_.allocate();
+    plan([&](T*& pointer, Index count) { pointer = arena_.take<T>(count); });
+    if (training()) h_ = a_.tape.h, c_ = a_.tape.c;
+  }
+
+  void run() {
+    // W x is merged over all rows; the time loop is split over the batch.
+    const Index products = schedule_.rows() * gates * H_;
+    const int threads = threads_for(
+        products * (a_.sizes.batch > 1 ? a_.sizes.input + H_ : a_.sizes.input), schedule_.rows());
+    parallel(threads, [&](const Worker& worker) { work(worker); });
+  }
+
+ private:
+  using W = Wiring<Cell>;
+  using V = Simd<T>;
+  static constexpr int gates = W::gates, slots = W::slots, width = V::width;
+
+  bool training() const { return a_.tape.gates != nullptr; }
+
+  void work(const Worker& worker) {
+    const Range mine = schedule_.share(worker);
+    pack(worker);
+    load_state(mine);
+    zero_padding(schedule_, mine, a_.y);
+    for (Index begin = 0; begin < schedule_.steps();) {
+      const Index end = schedule_.chunk_end(begin, chunk_);
+      worker.barrier();  // the last chunk's x and z are used up; before the first: all is packed
+      input_product(worker, begin, end);
+      worker.barrier();
+      for (Index step = begin; step < end; ++step) time_step(mine, begin, step);
+      begin = end;
+    }
+    store_state(mine);
+  }
+
+  void pack(const Worker& worker) {
+    const Range panels = worker.share(panel_count<T>(H_));
+    for (Index b = panels.begin; b < panels.end; ++b) {
+      pack_gates<T, gates>(a_.weight_hh, b, packed_ + b * H_ * gates * width);
+      for (int slot = 0; slot < slots; ++slot) {
+        for (Index lane = 0; lane < width; ++lane) {
+          bias_[(b * slots + slot) * width + lane] = bias(slot, b * width + lane);
+        }
+      }
+    }
+  }
+
+  T bias(int slot, Index unit) const {
+    T sum = 0;
+    if (unit >= H_ || a_.bias_ih == nullptr) return sum;
+    if (W::takes(slot, 'x')) sum += a_.bias_ih[W::gate_of(slot, 'x') * H_ + unit];
+    if (W::takes(slot, 'h')) sum += a_.bias_hh[W::gate_of(slot, 'h') * H_ + unit];
+    return sum;
+  }
+
+  T* state(T* slots_of, Index step) const {
+    return slots_of + (training() ? step : step % 2) * BH_;
+  }
+
+  // Pre-activations, then activated gates, of the rows at `step`; the chunk starts at `begin`.
+  T* z(Index begin, Index step) const {
+    const Index row = schedule_.offset(step) - (training() ? 0 : schedule_.offset(begin));
+    return (training() ? a_.tape.gates : z_) + row * slots * H_;
+  }
+
+  void load_state(Range rows) {
+    for (Index r = rows.begin; r < rows.end; ++r) {
+      std::copy_n(a_.h_0.row(schedule_.sequence(r)), H_, h_ + r * H_);
+      if (Cell::has_c) std::copy_n(a_.c_0.row(schedule_.sequence(r)), H_, c_ + r * H_);
+    }
+  }
+
+  void store_state(Range rows) {
+    const T *h = state(h_, schedule_.steps()),
+            *c = Cell::has_c ? state(c_, schedule_.steps()) : nullptr;
+    for (Index r = rows.begin; r < rows.end; ++r) {
+      std::copy_n(h + r * H_, H_, a_.h_n.row(schedule_.sequence(r)));
+      if (Cell::has_c) std::copy_n(c + r * H_, H_, a_.c_n.row(schedule_.sequence(r)));
+    }
+  }
+
+  // z = W x for the slots that take it, all rows of the steps [begin, end) at once.
+  void input_product(const Worker& worker, Index begin, Index end) {
+    const Index first = schedule_.offset(begin), rows = schedule_.offset(end) - first;
+    const Index I = a_.sizes.input;
+    Matrix<const T> x{x_chunk_, rows, I, I};
+    if (x_rows_) {
+      x = {x_rows_.row(first), rows, I, x_rows_.stride};
+    } else {
+      gather(worker, schedule_, a_.x, begin, end, x_chunk_);
+      worker.barrier();
+    }
+    for (const Run& run : W::runs('x')) {
+      const Matrix<const T> weights{a_.weight_ih.row(run.gate * H_), run.count * H_, I,
+                                    a_.weight_ih.stride};
+      product<T>(worker, Into::assign, Op::none, x, Op::transpose, weights,
+                 {z(begin, begin) + run.slot * H_, rows, run.count * H_, slots * H_});
+    }
+  }
+
+  void time_step(Range mine, Index begin, Index step) {
+    const Index active = std::min(mine.end, schedule_.active(step));
+    const Columns all{{0, 0}, {H_, 0}};
+    T* const z_step = z(begin, step);
+    for_tiles<T, gates>(state(h_, step) + mine.begin * H_, H_, all, packed_, active - mine.begin,
+                        panel_count<T>(H_),
+                        [&](Index first, Index rows, Index panel, int panels, const T* sums) {
+                          for (Index r = mine.begin + first; r < mine.begin + first + rows; ++r) {
+                            const Row row = row_at(r, step, z_step);
+                            for (int p = 0; p < panels; ++p, sums += gates * width) {
+                              pointwise(row, panel + p, sums);
+                            }
+                          }
+                        });
+    carry(h_, step, std::max(active, mine.begin), mine.end);
+    if (Cell::has_c) carry(c_, step, std::max(active, mine.begin), mine.end);
+  }
+
+  // Finished rows keep their state.
+  void carry(T* slots_of, Index step, Index begin, Index end) {
+    if (begin < end) {
+      std::copy(state(slots_of, step) + begin * H_, state(slots_of, step) + end * H_,
+                state(slots_of, step + 1) + begin * H_);
+    }
+  }
+
+  // Where one sequence's arrays of one time step start.
+  struct Row {
+    T* z;
+    const T *h_prev, *c_prev;
+    T *h, *c, *y;
+  };
+
+  Row row_at(Index r, Index step, T* z_step) const {
+    const Index at = r * H_;
+    Row row{z_step + r * slots * H_,
+            state(h_, step) + at,
+            nullptr,
+            state(h_, step + 1) + at,
+            nullptr,
+            a_.y.row(schedule_.time(step, r), schedule_.sequence(r))};
+    if (Cell::has_c) row.c_prev = state(c_, step) + at, row.c = state(c_, step + 1) + at;
+    return row;
+  }
+
+  // One packet of units of one row: z = (W x) + b + (R h), then the cell.
+  void pointwise(const Row& row, Index panel, const T* sums) {
+    const Index unit = panel * width;
+    const Lanes<T> lanes{std::min<Index>(width, H_ - unit)};
+    V z[slots];
+    for (int s = 0; s < slots; ++s) {
+      z[s] = V::load(bias_ + (panel * slots + s) * width);
+      if (W::takes(s, 'x')) z[s] = z[s] + lanes.load(row.z + s * H_ + unit);
+      if (W::takes(s, 'h')) z[s] = z[s] + V::load(sums + W::gate_of(s, 'h') * width);
+    }
+    V h, c = V::zero(), c_prev = V::zero();
+    if constexpr (Cell::has_c) c_prev = lanes.load(row.c_prev + unit);
+    Cell::forward(z, lanes.load(row.h_prev + unit), c_prev, h, c);
+    if (training()) {
+      for (int s = 0; s < slots; ++s) lanes.store(z[s], row.z + s * H_ + unit);
+    }
+    lanes.store(h, row.h + unit);
+    if constexpr (Cell::has_c) lanes.store(c, row.c + unit);
+    lanes.store(h, row.y + unit);
+  }
+
+  const ForwardArgs<T>& a_;
+  const Index H_, BH_;
+  const Schedule schedule_;
+  const Matrix<const T> x_rows_;  // x as one matrix, or empty: gathered by chunks
+  Index chunk_ = 0;
+  Arena arena_;
+  T *packed_ = nullptr, *bias_ = nullptr, *x_chunk_ = nullptr;
+  T *z_ = nullptr, *h_ = nullptr, *c_ = nullptr;
+};
+
+}  // namespace
+
+template <class T>
+void forward(std::string_view cell, const ForwardArgs<T>& args) {
+  for_each_cell([&](auto policy) {
+    using Cell = decltype(policy);
+    if (cell == Cell::name) Forward<Cell, T>(args).run();
+  });
+}
+
+template void forward(std::string_view, const ForwardArgs<float>&);
+template void forward(std::string_view, const ForwardArgs<double>&);
+
+}  // namespace rnncore

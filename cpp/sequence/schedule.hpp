@@ -1,0 +1,80 @@
+// Which rows run at which step: sequences sorted by length, so that the active rows are a prefix
+// and no padded step is ever computed. Direction and raggedness both follow from it.
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "core/parallel.hpp"
+#include "core/types.hpp"
+#include "sequence/args.hpp"
+
+namespace rnncore {
+
+class Schedule {
+ public:
+  Schedule(const Sizes& sizes, const Index* lengths, bool reverse)
+      : steps_(lengths == nullptr ? sizes.steps : 0),
+        batch_(sizes.batch),
+        ragged_(lengths != nullptr),
+        reverse_(reverse),
+        order_(static_cast<std::size_t>(batch_)),
+        length_(static_cast<std::size_t>(batch_), sizes.steps) {
+    std::iota(order_.begin(), order_.end(), Index{0});
+    if (ragged_) {
+      std::stable_sort(order_.begin(), order_.end(),
+                       [&](Index a, Index b) { return lengths[a] > lengths[b]; });
+      for (Index r = 0; r < batch_; ++r) length_[at(r)] = lengths[order_[at(r)]];
+      if (batch_ > 0) steps_ = length_[0];
+    }
+    offset_.resize(at(steps_ + 1));
+    active_.resize(at(steps_ + 1));
+    Index rows = batch_;
+    for (Index step = 0; step < steps_; ++step) {
+      while (rows > 0 && length_[at(rows - 1)] <= step) --rows;
+      active_[at(step)] = rows;
+      offset_[at(step + 1)] = checked_add(offset_[at(step)], rows);
+    }
+  }
+
+  Index steps() const { return steps_; }         // L: the longest length
+  Index batch() const { return batch_; }         // B
+  Index rows() const { return offset_.back(); }  // N: all valid steps of all sequences
+  bool reordered() const { return ragged_ || reverse_; }
+
+  Index active(Index step) const { return active_[at(step)]; }  // 0 at step L
+  Index offset(Index step) const { return offset_[at(step)]; }  // rows before this step
+  Index sequence(Index row) const { return order_[at(row)]; }
+  Index length(Index row) const { return length_[at(row)]; }
+  // Position in x and y of what `row` does at `step`.
+  Index time(Index step, Index row) const { return reverse_ ? length(row) - 1 - step : step; }
+
+  // The first step after `begin` such that the steps between hold about `rows` rows.
+  Index chunk_end(Index begin, Index rows) const {
+    Index end = begin + 1;
+    while (end < steps_ && offset(end + 1) - offset(begin) <= rows) ++end;
+    return end;
+  }
+
+  // A worker's share of the batch rows, even in the sum of their lengths.
+  Range share(const Worker& worker) const {
+    const auto cut = [&](int rank) {
+      if (!ragged_) return batch_ * rank / worker.size;
+      const Index before = rows() * rank / worker.size;
+      Index row = 0;
+      for (Index sum = 0; row < batch_ && sum + length(row) / 2 < before; ++row) sum += length(row);
+      return rank == worker.size ? batch_ : row;
+    };
+    return {cut(worker.rank), cut(worker.rank + 1)};
+  }
+
+ private:
+  static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+  Index steps_, batch_;
+  bool ragged_, reverse_;
+  std::vector<Index> order_, length_, active_, offset_;
+};
+
+}  // namespace rnncore
