@@ -6,8 +6,11 @@ import importlib
 import importlib.util
 import os
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from rnncore import _cpu
+
+__all__ = ["available_isas", "core", "isa", "load"]
 
 
 def _built(isa: str) -> bool:
@@ -56,7 +59,10 @@ def _choose() -> str:
 
 
 _chosen = _choose()
-core = load(_chosen)
+if TYPE_CHECKING:
+    from rnncore import _core as core  # the stub that all variants share
+else:
+    core = load(_chosen)
 
 
 def isa() -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-Array = NDArray[Any]
+from rnncore._arrays import Array, as_array, zeros
+
 Shapes = dict[str, tuple[int, ...]]
 
 _ALIGNMENT = 64  # bytes: a cache line and the widest packet
@@ -21,16 +23,30 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         result = np.dtype(dtype)
     except TypeError as error:
         raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}") from error
-    if result not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype: expected float32 or float64, got {result}")
+    if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
     return result
 
 
 def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
     """Return a 1-D array of zeros that starts on a cache line."""
-    raw = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    raw = zeros((size * dtype.itemsize + _ALIGNMENT,), np.dtype(np.uint8))
     start = -raw.ctypes.data % _ALIGNMENT
     return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def _aligned_size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Elements that a parameter takes in a flat buffer, the gap behind it included."""
+    step = _ALIGNMENT // dtype.itemsize
+    return -(-math.prod(shape) // step) * step
+
+
+def constructor_text(
+    module: Module, sizes: tuple[int, ...], options: Mapping[str, tuple[Any, Any]]
+) -> str:
+    """Return the call that builds `module`; options are (value, default), defaults left out."""
+    named = [f"{name}={value!r}" for name, (value, usual) in options.items() if value != usual]
+    return f"{type(module).__name__}({', '.join([*map(str, sizes), *named])})"
 
 
 class Module:
@@ -38,66 +54,73 @@ class Module:
 
     An optimizer step, a gradient norm and a checkpoint are then one pass over one buffer.
     A composite (a model) is built from `children`; their parameters move into the composite's
-    buffers and keep their names behind the child's, as in ``"core.weight_ih_l0"``.
+    buffers and keep their names behind the child's, as in ``"core.weight_ih_l0"``. A module is
+    part of one composite at most.
 
     Attributes
     ----------
     parameters, grads : mapping of str to numpy.ndarray
         Views into `flat_parameters` and `flat_grads`; write into them in place.
     flat_parameters, flat_grads : numpy.ndarray
-        The whole buffers, 1-D; the gaps that align each parameter hold zeros.
+        The whole buffers, 1-D: the module's own parameters, then each child's; the gaps that
+        align each parameter hold zeros.
     """
 
     flat_parameters: Array
     flat_grads: Array
     parameters: Mapping[str, Array]
     grads: Mapping[str, Array]
+    _views: tuple[str, ...] = ("parameters", "grads")  # set by _place, so never pickled
 
     def __init__(self, shapes: Shapes, dtype: DTypeLike = np.float32) -> None:
         self._shapes = dict(shapes)
+        self._adopted = False
         self.dtype = check_dtype(dtype)
         self.children: dict[str, Module] = {}
-        size = self._flat_size()
+        size = self._own_size()
         self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype))
 
     def _adopt(self, children: Mapping[str, Module]) -> None:
-        """Move the children's parameters into this module's buffers (call once, at the end of init)."""
-        dtypes = {child.dtype for child in children.values()}
-        if dtypes - {self.dtype}:
-            raise ValueError(f"dtype: expected {self.dtype} in every part, got {dtypes}")
-        old = {name: child.flat_parameters.copy() for name, child in children.items()}
-        self.children = dict(children)
-        size = self._flat_size()
-        self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype))
+        """Move the children's parameters into this module's buffers (once, at the end of init)."""
         for name, child in children.items():
-            child.flat_parameters[...] = old[name]
+            if child.dtype != self.dtype:
+                raise ValueError(f"{name}: expected dtype {self.dtype}, got {child.dtype}")
+            if child._adopted:
+                raise ValueError(f"{name}: already part of another model; pass copy.deepcopy of it")
+        if len({id(child) for child in children.values()}) < len(children):
+            raise ValueError(f"{', '.join(children)}: expected different modules, got one twice")
+        own = self._own_size()
+        self._join(children, self.flat_parameters[:own], self.flat_grads[:own])
 
-    def _offsets(self) -> dict[str, int]:
-        """Start of each own parameter in the flat buffer; children follow the own parameters."""
-        step = _ALIGNMENT // self.dtype.itemsize
-        offsets, position = {}, 0
-        for name, shape in self._shapes.items():
-            offsets[name] = position
-            position += -(-int(np.prod(shape, dtype=object)) // step) * step
-        offsets[""] = position
-        return offsets
+    def _join(self, children: Mapping[str, Module], parameters: Array, grads: Array) -> None:
+        """Place own values and those of the children side by side in fresh buffers."""
+        values = [parameters, *(child.flat_parameters for child in children.values())]
+        slopes = [grads, *(child.flat_grads for child in children.values())]
+        size = sum(array.size for array in values)
+        buffers = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype)
+        np.concatenate(values, out=buffers[0])
+        np.concatenate(slopes, out=buffers[1])
+        self.children = dict(children)
+        for child in children.values():
+            child._adopted = True
+        self._place(*buffers)
 
-    def _flat_size(self) -> int:
-        return self._offsets()[""] + sum(child._flat_size() for child in self.children.values())
+    def _own_size(self) -> int:
+        return sum(_aligned_size(shape, self.dtype) for shape in self._shapes.values())
 
     def _place(self, parameters: Array, grads: Array) -> None:
         """Make every named array a view into the given flat buffers."""
         self.flat_parameters, self.flat_grads = parameters, grads
-        offsets = self._offsets()
         values: dict[str, Array] = {}
         slopes: dict[str, Array] = {}
+        position = 0
         for name, shape in self._shapes.items():
-            part = slice(offsets[name], offsets[name] + int(np.prod(shape)))
+            part = slice(position, position + math.prod(shape))
             values[name] = parameters[part].reshape(shape)
             slopes[name] = grads[part].reshape(shape)
-        position = offsets[""]
+            position += _aligned_size(shape, self.dtype)
         for prefix, child in self.children.items():
-            end = position + child._flat_size()
+            end = position + child.flat_parameters.size
             child._place(parameters[position:end], grads[position:end])
             position = end
             for name in child.parameters:
@@ -134,35 +157,40 @@ class Module:
         KeyError
             With `strict`, if names are missing or unexpected; the message lists them.
         ValueError
-            If a shape differs or a value is not numeric.
+            If a shape differs.
+        TypeError
+            If `mapping` is no mapping or a value holds no real numbers.
         """
+        if not isinstance(mapping, Mapping):
+            raise TypeError(f"state_dict: expected a mapping, got {type(mapping).__name__}")
         missing = [name for name in self.parameters if name not in mapping]
         unexpected = [name for name in mapping if name not in self.parameters]
         if strict and (missing or unexpected):
             raise KeyError(f"state_dict: missing {missing}, unexpected {unexpected}")
         arrays: dict[str, Array] = {}
         for name, target in self.parameters.items():
-            if name not in mapping:
-                continue
-            array = np.asarray(mapping[name])
-            if array.dtype.kind not in "fiu":
-                raise ValueError(f"{name}: expected real numbers, got dtype {array.dtype}")
-            if array.shape != target.shape:
-                raise ValueError(f"{name}: expected shape {target.shape}, got {array.shape}")
-            arrays[name] = array
+            if name in mapping:
+                arrays[name] = as_array(name, mapping[name], self.dtype)
+                if arrays[name].shape != target.shape:
+                    raise ValueError(
+                        f"{name}: expected shape {target.shape}, got {arrays[name].shape}"
+                    )
+        # A value may be a view into this module, which the first copies would change.
+        arrays = {
+            name: array.copy() if np.may_share_memory(array, self.flat_parameters) else array
+            for name, array in arrays.items()
+        }
         for name, array in arrays.items():
             self.parameters[name][...] = array
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        for name in ("parameters", "grads"):  # views: rebuilt by __setstate__
-            del state[name]
+        own = self._own_size()
+        state = {name: value for name, value in self.__dict__.items() if name not in self._views}
+        state["flat_parameters"] = self.flat_parameters[:own]  # each child brings its part
+        state["flat_grads"] = self.flat_grads[:own]
+        state["_adopted"] = False  # a copy stands alone, unless its parent's copy adopts it
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        values, slopes = self.flat_parameters, self.flat_grads
-        size = self._flat_size()
-        self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype))
-        self.flat_parameters[...] = values
-        self.flat_grads[...] = slopes
+        self._join(self.children, self.flat_parameters, self.flat_grads)

@@ -1,0 +1,177 @@
+"""What comes in from users: arrays, lengths and sizes, checked and made readable for a kernel."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Lengths = NDArray[np.int64]
+
+_MAX_SIZE = 2**31 - 1
+_warned_float64 = False
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return numpy.empty; MemoryError for shapes that overflow too."""
+    try:
+        return np.empty(shape, dtype)
+    except ValueError as error:
+        raise MemoryError(f"an array of shape {shape} does not fit in memory") from error
+
+
+def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return numpy.zeros; MemoryError for shapes that overflow too."""
+    try:
+        return np.zeros(shape, dtype)
+    except ValueError as error:
+        raise MemoryError(f"an array of shape {shape} does not fit in memory") from error
+
+
+def as_array(name: str, value: Any, dtype: np.dtype[Any], *, contiguous: bool = False) -> Array:
+    """Return `value` as an aligned, native array of `dtype` whose last dimension is contiguous.
+
+    No copy is made of an array that a kernel can read as it is; the other strides are free
+    unless `contiguous` asks for C order. Integers, booleans and narrower floats convert
+    silently. Wider floats warn once per process; a list of Python numbers does not, since
+    Python has but one width.
+
+    Raises
+    ------
+    TypeError
+        If the elements are no real numbers.
+    ValueError
+        If `value` is a ragged list, or a masked array with masked elements.
+    """
+    if type(value) is np.ndarray and value.dtype == dtype:
+        array = value
+    else:
+        array = _converted(name, value, dtype)
+    readable = array.flags.c_contiguous if contiguous else _rows_readable(array)
+    if readable and array.flags.aligned:
+        return array
+    return _copy(array, dtype)
+
+
+def _rows_readable(array: Array) -> bool:
+    """Whether the last dimension is contiguous."""
+    return array.ndim == 0 or array.shape[-1] == 1 or array.strides[-1] == array.itemsize
+
+
+def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    array = as_numpy(name, value)
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    if array.dtype.kind == "f" and array.itemsize > dtype.itemsize and _width_was_chosen(value):
+        _warn_once(name, array.dtype, dtype)
+    return _copy(array, dtype)
+
+
+def _copy(array: Array, dtype: np.dtype[Any]) -> Array:
+    result = empty(array.shape, dtype)
+    result[...] = array
+    return result
+
+
+def as_numpy(name: str, value: Any) -> Array:
+    """Return numpy.asarray with errors that name the argument; masked elements are refused."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name}: expected no masked elements, got {int(np.ma.getmaskarray(value).sum())}; "
+            "pass lengths=, or fill them with .filled(...)"
+        )
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise ValueError(f"{name}: expected an array, got {_type(value)}: {error}") from error
+    except (TypeError, RuntimeError) as error:  # a torch tensor on a GPU, or that requires grad
+        raise TypeError(f"{name}: expected an array, got {_type(value)}: {error}") from error
+
+
+def _type(value: Any) -> str:
+    return type(value).__name__
+
+
+def _width_was_chosen(value: Any) -> bool:
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return hasattr(value, "dtype") or not isinstance(value, (list, tuple, float))
+
+
+def _warn_once(name: str, given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
+    global _warned_float64
+    if not _warned_float64:
+        _warned_float64 = True
+        warnings.warn(
+            f"{name}: {given} data is converted to the layer's {wanted}; pass {wanted} arrays or "
+            f"build the layer with dtype={given} (said once per process)",
+            stacklevel=2,
+        )
+
+
+def check_shape(name: str, array: Array, symbols: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless `array` has `shape`, whose dimensions `symbols` names."""
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected {symbols} = {shape}, got {array.shape}")
+
+
+def check_lengths(lengths: Any, steps: int, batch: int) -> Lengths | None:
+    """Return a fresh int64 copy of `lengths` (B,), each in [0, T]; None stays None."""
+    if lengths is None:
+        return None
+    array = as_numpy("lengths", lengths)
+    if array.size == 0 and isinstance(lengths, (list, tuple)):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}")
+    check_shape("lengths", array, "(B,)", (batch,))
+    wrong = (array < 0) | (array > steps)
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise ValueError(f"lengths: expected integers in [0, {steps}], got {array[i]} at index {i}")
+    return np.array(array, dtype=np.int64, order="C")
+
+
+def positive_int(name: str, value: Any) -> int:
+    """Return a size as an int; TypeError for no integer, ValueError outside [1, 2^31)."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a positive integer, got {value!r}") from None
+    if not 1 <= number <= _MAX_SIZE:
+        raise ValueError(f"{name}: expected an integer in [1, {_MAX_SIZE}], got {number}")
+    return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return a flag as a bool; TypeError for anything else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a probability in [0, 1) as a float."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number in [0, 1), got {value!r}") from None
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
+    return number
+
+
+def choice(name: str, value: Any, options: Sequence[str]) -> str:
+    """Return `value` if it is one of `options`; ValueError lists them."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}, got {value!r}")
+    return value

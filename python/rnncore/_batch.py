@@ -1,0 +1,133 @@
+"""Sequences and states between the user's layout and the kernels' (T, B, D)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from rnncore._arrays import Array, Lengths, as_array, as_numpy, check_shape, empty, zeros
+from rnncore._kernels import LSTMState
+
+
+class Form(Enum):
+    """How the user lays out sequences."""
+
+    SINGLE = "(T, D)"
+    BATCH_FIRST = "(B, T, D)"
+    TIME_FIRST = "(T, B, D)"
+    RAGGED = "a list of (T_i, D)"
+
+
+def read_x(
+    x: Any, features: int, dtype: np.dtype[Any], batch_first: bool
+) -> tuple[Form, Array, Lengths | None]:
+    """Return the layout, x as (T, B, I) and, of a ragged list, the lengths (B,)."""
+    if isinstance(x, (list, tuple)) and len(x) > 0 and as_numpy("x[0]", x[0]).ndim == 2:
+        return Form.RAGGED, *_read_ragged(x, features, dtype)
+    array = as_array("x", x, dtype)
+    if array.ndim not in (2, 3):
+        batch = "(B, T, I)" if batch_first else "(T, B, I)"
+        raise ValueError(
+            f"x: expected {batch}, (T, I) or a list of (T_i, I), got {array.ndim} dimensions"
+        )
+    if array.shape[-1] != features:
+        raise ValueError(f"x: expected input_size = {features} features, got {array.shape[-1]}")
+    if array.ndim == 2:
+        return Form.SINGLE, array[:, None], None
+    if batch_first:
+        return Form.BATCH_FIRST, array.transpose(1, 0, 2), None
+    return Form.TIME_FIRST, array, None
+
+
+def _read_ragged(x: Any, features: int, dtype: np.dtype[Any]) -> tuple[Array, Lengths]:
+    arrays = []
+    for i, item in enumerate(x):
+        array = as_array(f"x[{i}]", item, dtype)
+        if array.ndim != 2 or array.shape[1] != features:
+            raise ValueError(f"x[{i}]: expected (T_i, I) = (any, {features}), got {array.shape}")
+        arrays.append(array)
+    lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+    return _padded(arrays, lengths, features, dtype), lengths
+
+
+def _padded(arrays: list[Array], lengths: Lengths, features: int, dtype: np.dtype[Any]) -> Array:
+    """Return the arrays side by side as (T, B, D), zeros behind their ends."""
+    result = zeros((len(arrays), int(lengths.max()), features), dtype)
+    for row, array in zip(result, arrays, strict=True):
+        row[: len(array)] = array
+    return result.transpose(1, 0, 2)
+
+
+def read_dy(
+    dy: Any, form: Form, sizes: tuple[int, int, int], lengths: Lengths | None, dtype: np.dtype[Any]
+) -> Array:
+    """Return dy, laid out as x was, as (T, B, D*H) = sizes."""
+    T, B, D = sizes
+    if form is Form.RAGGED:
+        assert lengths is not None
+        if not isinstance(dy, (list, tuple)) or len(dy) != B:
+            raise ValueError(f"dy: expected a list of {B} arrays (T_i, D*H), as x was")
+        arrays = [as_array(f"dy[{i}]", item, dtype) for i, item in enumerate(dy)]
+        for i, array in enumerate(arrays):
+            check_shape(f"dy[{i}]", array, "(T_i, D*H)", (int(lengths[i]), D))
+        return _padded(arrays, lengths, D, dtype)
+    array = as_array("dy", dy, dtype)
+    if form is Form.SINGLE:
+        check_shape("dy", array, "(T, D*H)", (T, D))
+        return array[:, None]
+    if form is Form.BATCH_FIRST:
+        check_shape("dy", array, "(B, T, D*H)", (B, T, D))
+        return array.transpose(1, 0, 2)
+    check_shape("dy", array, "(T, B, D*H)", (T, B, D))
+    return array
+
+
+def new_sequences(form: Form, T: int, B: int, D: int, dtype: np.dtype[Any]) -> Array:
+    """Return an uninitialised (T, B, D) array, in memory as the user's layout has it."""
+    if form is Form.TIME_FIRST:
+        return empty((T, B, D), dtype)
+    return empty((B, T, D), dtype).transpose(1, 0, 2)
+
+
+def as_user(form: Form, array: Array, lengths: Lengths | None) -> Any:
+    """Return (T, B, D) in the user's layout, without a copy."""
+    if form is Form.SINGLE:
+        return array[:, 0]
+    if form is Form.TIME_FIRST:
+        return array
+    batch = array.transpose(1, 0, 2)
+    if form is Form.BATCH_FIRST:
+        return batch
+    assert lengths is not None
+    return [row[:length] for row, length in zip(batch, lengths.tolist(), strict=True)]
+
+
+def read_state(
+    name: str,
+    state: Any,
+    has_c: bool,
+    symbols: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> tuple[Array, Array | None]:
+    """Return h and c, C-contiguous; None gives zeros."""
+    if state is None:
+        return zeros(shape, dtype), zeros(shape, dtype) if has_c else None
+    if not has_c:
+        h = as_array(name, state, dtype, contiguous=True)
+        check_shape(name, h, symbols, shape)
+        return h, None
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        raise TypeError(f"{name}: expected LSTMState(h, c), got {type(state).__name__}")
+    h = as_array(f"{name}.h", state[0], dtype, contiguous=True)
+    check_shape(f"{name}.h", h, symbols, shape)
+    c = as_array(f"{name}.c", state[1], dtype, contiguous=True)
+    check_shape(f"{name}.c", c, symbols, shape)
+    return h, c
+
+
+def as_state(h: Array, c: Array | None) -> Any:
+    """Return LSTMState(h, c), or h alone for a cell without c."""
+    return h if c is None else LSTMState(h, c)

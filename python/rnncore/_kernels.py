@@ -1,0 +1,158 @@
+"""One layer in one direction: allocates what a kernel writes and calls it. Checks nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rnncore._arrays import Array, Lengths, choice, empty
+from rnncore._isa import core
+
+
+class Weights(NamedTuple):
+    """Parameters of one layer in one direction; G = gates of the cell (LSTM 4, GRU 3, RNN 1).
+
+    Attributes
+    ----------
+    weight_ih : numpy.ndarray, (G*H, I)
+        W, from the input; blocks of H rows in torch's gate order (LSTM i f g o, GRU r z n).
+    weight_hh : numpy.ndarray, (G*H, H)
+        R, from the previous h.
+    bias_ih, bias_hh : numpy.ndarray, (G*H,), or None
+        Both or none of them.
+    """
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array | None = None
+    bias_hh: Array | None = None
+
+
+class LSTMState(NamedTuple):
+    """State of an LSTM.
+
+    Attributes
+    ----------
+    h : numpy.ndarray
+        Output state: (num_layers*D, B, H) for a layer, (B, H) for one layer in one direction.
+    c : numpy.ndarray
+        Cell state, of the same shape.
+    """
+
+    h: Array
+    c: Array
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row of the kernels' cell table."""
+
+    name: str
+    gates: int  # G: blocks of H rows in the weights
+    slots: int  # S: numbers per unit and step that backward needs
+    has_c: bool
+
+    def shapes(self, input_size: int, hidden_size: int, bias: bool) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each parameter, in the order of `Weights`."""
+        rows = self.gates * hidden_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, input_size),
+            "weight_hh": (rows, hidden_size),
+        }
+        return shapes | ({"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {})
+
+
+_CELLS = {
+    row["name"]: Cell(row["name"], len(row["gates"]), len(row["wiring"]), row["has_c"])
+    for row in core.cells()
+}
+
+
+def cell_named(name: Any) -> Cell:
+    """Return the row of the cell table; ValueError lists the names."""
+    return _CELLS[choice("cell", name, tuple(_CELLS))]
+
+
+@dataclass(eq=False, repr=False)
+class Tape:
+    """What backward needs of one forward call. Opaque, and good for one backward call.
+
+    It refers to x and the weights, and does not copy them: neither may change in between.
+    """
+
+    cell: Cell
+    x: Array
+    weights: Weights
+    lengths: Lengths | None
+    reverse: bool
+    gates: Array
+    h: Array
+    c: Array | None
+    used: bool = False
+
+
+def forward(
+    cell: Cell,
+    x: Array,
+    h_0: Array,
+    c_0: Array | None,
+    weights: Weights,
+    lengths: Lengths | None,
+    reverse: bool,
+    y: Array,
+    h_n: Array,
+    c_n: Array | None,
+) -> Tape:
+    """Run the kernel into y, h_n and c_n, and return its tape."""
+    T, B, _ = x.shape
+    H = h_0.shape[1]
+    rows = T * B if lengths is None else int(lengths.sum())
+    steps = T if lengths is None else int(lengths.max(initial=0))
+    gates = empty((rows, cell.slots * H), x.dtype)
+    h = empty((steps + 1, B, H), x.dtype)
+    c = empty((steps + 1, B, H), x.dtype) if cell.has_c else None
+    core.forward(
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c
+    )  # fmt: skip
+    return Tape(cell, x, weights, lengths, reverse, gates, h, c)
+
+
+def infer(
+    cell: Cell,
+    x: Array,
+    h_0: Array,
+    c_0: Array | None,
+    weights: Weights,
+    lengths: Lengths | None,
+    reverse: bool,
+    y: Array,
+    h_n: Array,
+    c_n: Array | None,
+) -> None:
+    """Run the kernel into y, h_n and c_n without a tape."""
+    core.forward(
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None
+    )  # fmt: skip
+
+
+def backward(
+    tape: Tape,
+    dy: Array | None,
+    dh_n: Array | None,
+    dc_n: Array | None,
+    grads: Weights,
+    dx: Array | None,
+    dh_0: Array,
+    dc_0: Array | None,
+) -> None:
+    """Run the kernel into dx, dh_0 and dc_0, and add into grads. Uses the tape up."""
+    tape.used = True
+    try:
+        core.backward(
+            tape.cell.name, tape.x, tape.weights.weight_ih, tape.weights.weight_hh,
+            tape.lengths, tape.reverse, tape.gates, tape.h, tape.c,
+            dy, dh_n, dc_n, dx, dh_0, dc_0, *grads,
+        )  # fmt: skip
+    except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
+        tape.used = False
+        raise

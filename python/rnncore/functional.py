@@ -1,0 +1,241 @@
+"""One layer in one direction as pure functions: infer, forward, backward.
+
+Arrays are (T, B, D) with free strides in T and B: a batch-major array goes in as its transpose
+view. The dtype of the weights, float32 or float64, is that of all results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnncore import _kernels
+from rnncore._arrays import (
+    Array,
+    Lengths,
+    as_array,
+    as_numpy,
+    boolean,
+    check_lengths,
+    check_shape,
+    empty,
+    zeros,
+)
+from rnncore._batch import as_state, read_state
+from rnncore._kernels import Cell, LSTMState, Tape, Weights, cell_named
+from rnncore.module import check_dtype
+
+__all__ = ["LSTMState", "Tape", "Weights", "backward", "forward", "infer"]
+
+State = Array | LSTMState
+
+
+def infer(
+    cell: str,
+    x: Any,
+    state: Any,
+    weights: Weights,
+    *,
+    lengths: Any = None,
+    reverse: bool = False,
+    y: Array | None = None,
+) -> tuple[Array, State]:
+    """Run a sequence without a tape; parameters and errors as for `forward`.
+
+    Returns
+    -------
+    y : numpy.ndarray, (T, B, H)
+    state : numpy.ndarray or LSTMState, (B, H)
+    """
+    call = _read(cell, x, state, weights, lengths, reverse, y)
+    _kernels.infer(*call)
+    return call[7], as_state(call[8], call[9])
+
+
+def forward(
+    cell: str,
+    x: Any,
+    state: Any,
+    weights: Weights,
+    *,
+    lengths: Any = None,
+    reverse: bool = False,
+    y: Array | None = None,
+) -> tuple[Array, State, Tape]:
+    """Run a sequence and keep what `backward` needs.
+
+    Parameters
+    ----------
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
+    x : array_like, (T, B, I)
+        Not modified; leave it unchanged until `backward`.
+    state : array_like or LSTMState, (B, H), or None
+        Initial state. None = zeros.
+    weights : Weights
+        Arrays of one dtype, float32 or float64.
+    lengths : array_like of int, (B,), optional
+        Valid steps of each sequence, in [0, T].
+    reverse : bool
+        Whether to start at each sequence's end; y stays aligned with x.
+    y : numpy.ndarray, (T, B, H), optional
+        Array to write into, of the weights' dtype, its last dimension contiguous.
+
+    Returns
+    -------
+    y : numpy.ndarray, (T, B, H)
+        h at every step; zero behind `lengths`.
+    state : numpy.ndarray or LSTMState, (B, H)
+        State after the last valid step.
+    tape : Tape
+        For one call of `backward`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong type or dtype.
+    ValueError
+        If a name, a shape or a length does not fit; the message names the argument.
+    """
+    call = _read(cell, x, state, weights, lengths, reverse, y)
+    tape = _kernels.forward(*call)
+    return call[7], as_state(call[8], call[9]), tape
+
+
+def backward(
+    tape: Tape,
+    dy: Any,
+    dstate: Any = None,
+    *,
+    grads: Weights | None = None,
+    input_gradient: bool = True,
+    dx: Array | None = None,
+) -> tuple[Array | None, State, Weights]:
+    """Back-propagate through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `forward`; it is used up.
+    dy : array_like, (T, B, H), or None
+        Gradient of the loss with respect to y. None = zeros.
+    dstate : array_like or LSTMState, (B, H), optional
+        Gradient with respect to the final state. None = zeros.
+    grads : Weights, optional
+        Arrays, shaped as the weights, to add the gradients into. None = fresh zeros.
+    input_gradient : bool
+        Whether to compute dx.
+    dx : numpy.ndarray, (T, B, I), optional
+        Array to write dx into.
+
+    Returns
+    -------
+    dx : numpy.ndarray, (T, B, I), or None
+        Gradient with respect to x; zero behind `lengths`.
+    dstate : numpy.ndarray or LSTMState, (B, H)
+        Gradient with respect to the initial state.
+    grads : Weights
+        Gradients with respect to the weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the tape is none or used already, or an argument does not fit.
+    """
+    if not isinstance(tape, Tape):
+        raise TypeError(f"tape: expected what forward returned, got {type(tape).__name__}")
+    if tape.used:
+        raise ValueError("tape: already used; call forward again")
+    T, B, I = tape.x.shape  # noqa: E741
+    H, dtype, has_c = tape.h.shape[2], tape.h.dtype, tape.cell.has_c
+    if dy is not None:
+        dy = as_array("dy", dy, dtype)
+        check_shape("dy", dy, "(T, B, H)", (T, B, H))
+    dh_n, dc_n = None, None
+    if dstate is not None:
+        dh_n, dc_n = read_state("dstate", dstate, has_c, "(B, H)", (B, H), dtype)
+    if grads is None:
+        grads = Weights(*(None if w is None else zeros(w.shape, dtype) for w in tape.weights))  # type: ignore[arg-type]
+    else:
+        for name, grad, weight in zip(Weights._fields, grads, tape.weights, strict=True):
+            if (grad is None) != (weight is None):
+                raise ValueError(f"grads.{name}: expected an array or None as in the weights")
+            if grad is not None and weight is not None:
+                _check_output(f"grads.{name}", grad, "the weight's shape", weight.shape, dtype)
+    if not input_gradient:
+        dx = None
+    elif dx is None:
+        dx = empty((T, B, I), dtype)
+    else:
+        _check_output("dx", dx, "(T, B, I)", (T, B, I), dtype)
+    dh_0 = empty((B, H), dtype)
+    dc_0 = empty((B, H), dtype) if has_c else None
+    _kernels.backward(tape, dy, dh_n, dc_n, grads, dx, dh_0, dc_0)
+    return dx, as_state(dh_0, dc_0), grads
+
+
+def _read(
+    cell: str, x: Any, state: Any, weights: Any, lengths: Any, reverse: Any, y: Any
+) -> tuple[
+    Cell, Array, Array, Array | None, Weights, Lengths | None, bool, Array, Array, Array | None
+]:
+    """Return the arguments of `_kernels.forward`, checked."""
+    row = cell_named(cell)
+    weights, features, H = _read_weights(row, weights)
+    dtype = weights.weight_ih.dtype
+    x = as_array("x", x, dtype)
+    if x.ndim != 3 or x.shape[2] != features:
+        raise ValueError(f"x: expected (T, B, I) = (any, any, {features}), got {x.shape}")
+    T, B, _ = x.shape
+    lengths = check_lengths(lengths, T, B)
+    h_0, c_0 = read_state("state", state, row.has_c, "(B, H)", (B, H), dtype)
+    reverse = boolean("reverse", reverse)
+    if y is None:
+        y = empty((T, B, H), dtype)
+    else:
+        _check_output("y", y, "(T, B, H)", (T, B, H), dtype)
+    h_n = empty((B, H), dtype)
+    c_n = empty((B, H), dtype) if row.has_c else None
+    return row, x, h_0, c_0, weights, lengths, reverse, y, h_n, c_n
+
+
+def _read_weights(cell: Cell, weights: Any) -> tuple[Weights, int, int]:
+    """Return the weights, readable and of one dtype, and I and H."""
+    if not isinstance(weights, tuple) or len(weights) not in (2, 4):
+        raise TypeError(f"weights: expected Weights, got {type(weights).__name__}")
+    weights = Weights(*weights)
+    if (weights.bias_ih is None) != (weights.bias_hh is None):
+        raise ValueError("bias_ih, bias_hh: expected both or none of them")
+    dtype = check_dtype(as_numpy("weight_ih", weights.weight_ih).dtype.newbyteorder("="))
+    arrays = []
+    for name, value in zip(Weights._fields, weights, strict=True):
+        if value is not None and as_numpy(name, value).dtype.newbyteorder("=") != dtype:
+            raise TypeError(f"{name}: expected dtype {dtype}, got {as_numpy(name, value).dtype}")
+        arrays.append(None if value is None else as_array(name, value, dtype, contiguous=True))
+    weight_ih, weight_hh, *biases = arrays
+    if weight_ih is None or weight_ih.ndim != 2 or weight_ih.shape[1] == 0:
+        raise ValueError("weight_ih: expected (G*H, I)")
+    H = weight_ih.shape[0] // cell.gates
+    rows = cell.gates * H
+    if H == 0 or weight_ih.shape[0] != rows:
+        raise ValueError(
+            f"weight_ih: expected (G*H, I) with G = {cell.gates}, got {weight_ih.shape}"
+        )
+    if weight_hh is None:
+        raise ValueError("weight_hh: expected (G*H, H), got None")
+    check_shape("weight_hh", weight_hh, f"({cell.gates}*H, H)", (rows, H))
+    for name, bias in zip(("bias_ih", "bias_hh"), biases, strict=True):
+        if bias is not None:
+            check_shape(name, bias, f"({cell.gates}*H,)", (rows,))
+    return Weights(weight_ih, weight_hh, *biases), weight_ih.shape[1], H
+
+
+def _check_output(
+    name: str, array: Any, symbols: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> None:
+    """Check what Python can say better than the binding, which checks the memory itself."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: expected a numpy array, got {type(array).__name__}")
+    if array.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
+    check_shape(name, array, symbols, shape)

@@ -1,0 +1,75 @@
+"""Initial values of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rnncore._arrays import Array, choice
+from rnncore._kernels import Cell
+
+SCHEMES = ("default", "torch")
+
+
+def check_scheme(init: Any) -> str:
+    """Return `init` if it names a scheme; ValueError lists them."""
+    return choice("init", init, SCHEMES)
+
+
+def glorot_uniform(rng: np.random.Generator, weight: Array) -> None:
+    """Fill (O, I) from U(+-sqrt(6 / (I + O))), after Glorot and Bengio (2010), eq. 16."""
+    bound = (6.0 / sum(weight.shape)) ** 0.5
+    uniform(rng, weight, bound)
+
+
+def orthogonal(rng: np.random.Generator, weight: Array) -> None:
+    """Fill (H, H) with a random orthogonal matrix, after Saxe et al. (2014).
+
+    Q of a normal matrix's QR, with signs that make it uniform over the orthogonal group
+    (Mezzadri 2007).
+    """
+    q, r = np.linalg.qr(rng.standard_normal(weight.shape, dtype=weight.dtype))
+    weight[...] = q * np.copysign(1, np.diagonal(r))
+
+
+def uniform(rng: np.random.Generator, weight: Array, bound: float) -> None:
+    """Fill from U(+-bound)."""
+    weight[...] = rng.random(weight.shape, dtype=weight.dtype)
+    weight *= 2 * bound
+    weight -= bound
+
+
+def fill_cell(
+    cell: Cell, parameters: Mapping[str, Array], init: str, rng: np.random.Generator
+) -> None:
+    """Fill the parameters of one layer in one direction.
+
+    Parameters
+    ----------
+    cell : Cell
+        Row of the cell table.
+    parameters : mapping of str to numpy.ndarray
+        The arrays of `Weights` by name; biases may be missing.
+    init : {"default", "torch"}
+        "default": each gate's block of weight_ih Glorot uniform, each gate's block of weight_hh
+        orthogonal, biases zero but for an LSTM's forget gate, whose bias is 1 (Jozefowicz et al.
+        2015): 1 in bias_ih and 0 in bias_hh, since the two are added. "torch": everything from
+        U(+-1/sqrt(H)).
+    rng : numpy.random.Generator
+    """
+    H = parameters["weight_hh"].shape[1]
+    if init == "torch":
+        for array in parameters.values():
+            uniform(rng, array, H**-0.5)
+        return
+    for gate in range(cell.gates):
+        block = slice(gate * H, (gate + 1) * H)
+        glorot_uniform(rng, parameters["weight_ih"][block])
+        orthogonal(rng, parameters["weight_hh"][block])
+    for name in ("bias_ih", "bias_hh"):
+        if name in parameters:
+            parameters[name].fill(0)
+    if "bias_ih" in parameters and cell.name == "lstm":
+        parameters["bias_ih"][H : 2 * H] = 1  # gates i f g o
