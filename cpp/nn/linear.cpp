@@ -1,0 +1,83 @@
+// Linear layer: the products come from gemm, the bias is added around them.
+#include "nn/linear.hpp"
+
+#include <algorithm>
+
+#include "core/parallel.hpp"
+#include "gemm/product.hpp"
+
+namespace rnncore {
+namespace {
+
+// Output elements that are worth a thread of their own.
+constexpr Index block = 64;
+
+// Threads for an (M x K) (K x N) product; in double because M N K may not fit an Index.
+int product_threads(Index m, Index n, Index k) {
+  const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  return threads_for(static_cast<Index>(std::min(work, 1e15)), ceil_div(m * n, block));
+}
+
+template <class T>
+void fill_rows(const Worker& worker, const T* bias, Matrix<T> y) {
+  const Range rows = worker.share(y.rows);
+  for (Index r = rows.begin; r < rows.end; ++r) std::copy_n(bias, y.cols, y.row(r));
+}
+
+// dbias += the column sums of dy, in float64; columns are split over the workers, rows never.
+template <class T>
+void add_column_sums(const Worker& worker, Matrix<const T> dy, T* dbias) {
+  constexpr Index group = 16;
+  const Range columns = worker.share(dy.cols, group);
+  for (Index c = columns.begin; c < columns.end; c += group) {
+    const Index width = std::min(group, columns.end - c);
+    double sum[group] = {};
+    for (Index r = 0; r < dy.rows; ++r) {
+      const T* from = dy.row(r) + c;
+      for (Index i = 0; i < width; ++i) sum[i] += static_cast<double>(from[i]);
+    }
+    for (Index i = 0; i < width; ++i) dbias[c + i] += static_cast<T>(sum[i]);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void linear_forward(const LinearForwardArgs<T>& args) {
+  const auto& [x, weight, bias, y] = args;
+  if (y.rows == 0 || y.cols == 0) return;
+  parallel(product_threads(y.rows, y.cols, x.cols), [&args](const Worker& worker) {
+    if (args.bias != nullptr) {
+      fill_rows(worker, args.bias, args.y);
+      worker.barrier();  // a product's blocks are not the rows that this worker filled
+    }
+    const Into into = args.bias != nullptr ? Into::accumulate : Into::assign;
+    product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y);
+  });
+}
+
+template <class T>
+void linear_backward(const LinearBackwardArgs<T>& args) {
+  const auto& dy = args.dy;
+  if (args.x.rows == 0) return;
+  // With no inputs (I = 0) only the bias has a gradient; with no outputs (O = 0) only dx is
+  // written.
+  const bool has_inputs = args.x.cols > 0, has_outputs = dy.cols > 0;
+  if (!has_inputs && !has_outputs) return;
+  parallel(product_threads(dy.rows, dy.cols, args.x.cols), [&](const Worker& worker) {
+    if (args.dx && has_inputs) {
+      product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx);
+    }
+    if (has_inputs && has_outputs) {
+      product<T>(worker, Into::accumulate, Op::transpose, dy, Op::none, args.x, args.dweight);
+    }
+    if (args.dbias != nullptr) add_column_sums(worker, dy, args.dbias);
+  });
+}
+
+template void linear_forward(const LinearForwardArgs<float>&);
+template void linear_forward(const LinearForwardArgs<double>&);
+template void linear_backward(const LinearBackwardArgs<float>&);
+template void linear_backward(const LinearBackwardArgs<double>&);
+
+}  // namespace rnncore
