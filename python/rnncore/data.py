@@ -8,19 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncore.module import Array
-
-
-def _size(name: str, value: object) -> int:
-    """Return a positive integer argument as int."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-    return int(value)
+from rnncore._arrays import Array, as_numpy, positive_int
 
 
 def _real(name: str, value: ArrayLike) -> Array:
-    """Return an array of finite-or-not real numbers; integers become float64."""
-    array = np.asarray(value)
+    """Return an array of real numbers; integers become float64."""
+    array = as_numpy(name, value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
@@ -54,7 +47,7 @@ def windows(series: ArrayLike, past: int, future: int) -> tuple[Array, Array]:
         If the series does not hold real numbers.
     """
     values = _real("series", series)
-    past, future = _size("past", past), _size("future", future)
+    past, future = positive_int("past", past), positive_int("future", future)
     if values.ndim not in (1, 2):
         raise ValueError(f"series: expected shape (N,) or (N, F), got {values.shape}")
     if len(values) < past + future:
@@ -91,7 +84,7 @@ def split(size: int, fractions: Sequence[float] = (0.7, 0.15, 0.15)) -> tuple[sl
     ValueError
         If the fractions are not positive with sum 1, or a part would be empty.
     """
-    size = _size("size", size)
+    size = positive_int("size", size)
     shares = np.asarray(fractions, np.float64)
     if shares.ndim != 1 or shares.size == 0 or not np.all(shares > 0):
         raise ValueError(f"fractions: expected positive numbers, got {fractions!r}")

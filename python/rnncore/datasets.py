@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncore.module import Array
+from rnncore._arrays import Array
 
 
 class Series(NamedTuple):
