@@ -104,11 +104,13 @@ ArrayCheck::Checked ArrayCheck::check(const char* name, const py::object& object
   Index natural = 1, low = 0, high = item;
   for (std::size_t d = rank; d-- > 0;) {
     const Index size = result.shape[d], bytes = array.strides(static_cast<py::ssize_t>(d));
-    if (bytes % item != 0 && size > 1)
+    const bool strided = size > 1 && array.size() > 0;  // else numpy's stride means nothing
+    if (strided && bytes % item != 0) {
       value_error(name, "strides must be whole elements; pass a copy");
-    result.stride[d] = size > 1 ? bytes / item : natural;
+    }
+    result.stride[d] = strided ? bytes / item : natural;
     natural = checked_mul(natural, std::max<Index>(size, 1));
-    if (size > 1) (bytes < 0 ? low : high) += checked_mul(bytes, size - 1);
+    if (strided) (bytes < 0 ? low : high) += checked_mul(bytes, size - 1);
   }
   if (rank > 0 && result.stride[rank - 1] != 1) {
     value_error(name, "the last dimension must be contiguous; pass numpy.ascontiguousarray(" +
