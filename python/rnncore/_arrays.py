@@ -52,15 +52,14 @@ def as_array(name: str, value: Any, dtype: np.dtype[Any], *, contiguous: bool = 
         array = value
     else:
         array = _converted(name, value, dtype)
-    readable = array.flags.c_contiguous if contiguous else _rows_readable(array)
-    if readable and array.flags.aligned:
+    flags = array.flags
+    if flags.aligned and (flags.c_contiguous or (not contiguous and _rows_contiguous(array))):
         return array
     return _copy(array, dtype)
 
 
-def _rows_readable(array: Array) -> bool:
-    """Whether the last dimension is contiguous."""
-    return array.ndim == 0 or array.shape[-1] == 1 or array.strides[-1] == array.itemsize
+def _rows_contiguous(array: Array) -> bool:
+    return array.ndim > 0 and (array.shape[-1] == 1 or array.strides[-1] == array.itemsize)
 
 
 def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
@@ -175,3 +174,13 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}, got {value!r}")
     return value
+
+
+def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
+    """Return numpy.random.default_rng(rng), with errors that name the argument."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng: expected an int, a numpy.random.Generator or None, got {rng!r}: {error}"
+        ) from error

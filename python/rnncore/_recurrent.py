@@ -17,6 +17,7 @@ from rnncore._arrays import (
     check_lengths,
     empty,
     fraction,
+    generator,
     positive_int,
 )
 from rnncore._batch import Form, as_state, as_user, new_sequences, read_dy, read_state, read_x
@@ -76,7 +77,7 @@ class Recurrent(Module, Generic[State]):
         self.batch_first = boolean("batch_first", batch_first)
         self.dropout = fraction("dropout", dropout)
         self.bidirectional = boolean("bidirectional", bidirectional)
-        self.rng = np.random.default_rng(rng)
+        self.rng = generator(rng)
         check_scheme(init)
         self._directions = 2 if bidirectional else 1
         self._names: list[dict[str, str]] = []  # per layer and direction: "bias_ih" -> its own name
@@ -243,11 +244,19 @@ class Recurrent(Module, Generic[State]):
             raise ValueError(
                 f"x_t: expected (B, I) or (I,) with I = {self.input_size}, got {x.shape}"
             )
-        form = Form.SINGLE if x.ndim == 1 else Form.TIME_FIRST
-        x = x.reshape(1, -1, self.input_size) if x.ndim == 1 else x[None]
-        h_0, c_0 = self._read_state("state", state, x.shape[1], form is Form.SINGLE)
-        y, h_n, c_n, _, _ = self._run(form, x, None, h_0, c_0, training=False)
-        return (y[0, 0] if form is Form.SINGLE else y[0]), self._state(form, h_n, c_n)
+        single = x.ndim == 1
+        y = x[None, None] if single else x[None]
+        B = y.shape[1]
+        h_0, c_0 = self._read_state("state", state, B, single)
+        h_n = np.empty_like(h_0)
+        c_n = None if c_0 is None else np.empty_like(h_0)
+        for k, weights in enumerate(self._weights):
+            x, y = y, np.empty((1, B, self.hidden_size), self.dtype)
+            c_0k, c_nk = (None, None) if c_0 is None or c_n is None else (c_0[k], c_n[k])
+            _kernels.infer(self._cell, x, h_0[k], c_0k, weights, None, False, y, h_n[k], c_nk)
+        if single:
+            h_n, c_n = h_n[:, 0], None if c_n is None else c_n[:, 0]
+        return (y[0, 0] if single else y[0]), as_state(h_n, c_n)
 
     @property
     def _drops(self) -> bool:

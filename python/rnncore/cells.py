@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore import _kernels
-from rnncore._arrays import Array, as_array, boolean, choice, empty, positive_int
+from rnncore._arrays import Array, as_array, boolean, choice, empty, generator, positive_int
 from rnncore._batch import as_state, read_state
 from rnncore._kernels import LSTMState, Weights, cell_named
 from rnncore._recurrent import Seed, State
@@ -47,9 +47,9 @@ class RecurrentCell(Module, Generic[State]):
         self.hidden_size = positive_int("hidden_size", hidden_size)
         self.bias = boolean("bias", bias)
         check_scheme(init)
-        generator = np.random.default_rng(rng)
+        source = generator(rng)
         super().__init__(self._cell.shapes(self.input_size, self.hidden_size, self.bias), dtype)
-        fill_cell(self._cell, self.parameters, init, generator)
+        fill_cell(self._cell, self.parameters, init, source)
 
     def _place(self, parameters: Array, grads: Array) -> None:
         super()._place(parameters, grads)

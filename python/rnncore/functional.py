@@ -24,7 +24,6 @@ from rnncore._arrays import (
 )
 from rnncore._batch import as_state, read_state
 from rnncore._kernels import Cell, LSTMState, Tape, Weights, cell_named
-from rnncore.module import check_dtype
 
 __all__ = ["LSTMState", "Tape", "Weights", "backward", "forward", "infer"]
 
@@ -157,6 +156,8 @@ def backward(
     if grads is None:
         grads = Weights(*(None if w is None else zeros(w.shape, dtype) for w in tape.weights))  # type: ignore[arg-type]
     else:
+        if not isinstance(grads, tuple) or len(grads) != len(Weights._fields):
+            raise TypeError(f"grads: expected Weights, got {type(grads).__name__}")
         for name, grad, weight in zip(Weights._fields, grads, tape.weights, strict=True):
             if (grad is None) != (weight is None):
                 raise ValueError(f"grads.{name}: expected an array or None as in the weights")
@@ -206,15 +207,22 @@ def _read_weights(cell: Cell, weights: Any) -> tuple[Weights, int, int]:
     weights = Weights(*weights)
     if (weights.bias_ih is None) != (weights.bias_hh is None):
         raise ValueError("bias_ih, bias_hh: expected both or none of them")
-    dtype = check_dtype(as_numpy("weight_ih", weights.weight_ih).dtype.newbyteorder("="))
-    arrays = []
+    dtype = as_numpy("weight_ih", weights.weight_ih).dtype.newbyteorder("=")
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"weight_ih: expected dtype float32 or float64, got {dtype}")
+    arrays: list[Array | None] = []
     for name, value in zip(Weights._fields, weights, strict=True):
-        if value is not None and as_numpy(name, value).dtype.newbyteorder("=") != dtype:
-            raise TypeError(f"{name}: expected dtype {dtype}, got {as_numpy(name, value).dtype}")
-        arrays.append(None if value is None else as_array(name, value, dtype, contiguous=True))
+        if value is None:
+            arrays.append(None)
+            continue
+        array = as_numpy(name, value)
+        if array.dtype.newbyteorder("=") != dtype:
+            raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
+        arrays.append(as_array(name, array, dtype, contiguous=True))
     weight_ih, weight_hh, *biases = arrays
-    if weight_ih is None or weight_ih.ndim != 2 or weight_ih.shape[1] == 0:
-        raise ValueError("weight_ih: expected (G*H, I)")
+    assert weight_ih is not None
+    if weight_ih.ndim != 2 or weight_ih.shape[1] == 0:
+        raise ValueError(f"weight_ih: expected (G*H, I), got {weight_ih.shape}")
     H = weight_ih.shape[0] // cell.gates
     rows = cell.gates * H
     if H == 0 or weight_ih.shape[0] != rows:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._arrays import Array, as_array, zeros
+from rnncore._arrays import Array, as_numpy, zeros
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -166,7 +166,8 @@ class Module:
         Parameters
         ----------
         mapping : mapping of str to array_like
-            Arrays (or torch tensors on the CPU) with the shapes of `parameters`.
+            Arrays (or torch tensors on the CPU) with the shapes of `parameters`, in any real
+            type; they are rounded to the module's dtype.
         strict : bool
             Raise for names that are missing or unexpected; otherwise such names are passed over.
 
@@ -187,17 +188,16 @@ class Module:
             raise KeyError(f"state_dict: missing {missing}, unexpected {unexpected}")
         arrays: dict[str, Array] = {}
         for name, target in self.parameters.items():
-            if name in mapping:
-                arrays[name] = as_array(name, mapping[name], self.dtype)
-                if arrays[name].shape != target.shape:
-                    raise ValueError(
-                        f"{name}: expected shape {target.shape}, got {arrays[name].shape}"
-                    )
-        # A value may be a view into this module, which the first copies would change.
-        arrays = {
-            name: array.copy() if np.may_share_memory(array, self.flat_parameters) else array
-            for name, array in arrays.items()
-        }
+            if name not in mapping:
+                continue
+            array = as_numpy(name, mapping[name])
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+            if array.shape != target.shape:
+                raise ValueError(f"{name}: expected shape {target.shape}, got {array.shape}")
+            # A view into this module would change with the first parameter that arrives.
+            shared = np.may_share_memory(array, self.flat_parameters)
+            arrays[name] = array.copy() if shared else array
         for name, array in arrays.items():
             self.parameters[name][...] = array
 

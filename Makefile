@@ -1,0 +1,58 @@
+# make demo | test | bench | lint | wheel | mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
+PYTHON ?= python3
+# Instruction sets to build: native (this machine's own, quick) or all (what a published wheel has).
+VARIANTS ?= native
+VENV ?= .venv
+JOBS ?= auto
+
+BIN := $(VENV)/bin
+WHEELS := build/wheel-$(VARIANTS)
+SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find cpp python -name '*.[ch]pp' -o -name '*.py' -o -name '*.pyi')
+
+demo: $(VENV)/.demo-$(VARIANTS)
+	$(BIN)/python -m rnncore demo --out demo-output
+
+test: $(VENV)/.test-$(VARIANTS)
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+bench: $(VENV)/.bench-$(VARIANTS)
+	$(BIN)/python bench/compare.py $(BENCH_ARGS)
+
+wheel: $(WHEELS)/.built
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.cpp' '*.hpp')
+	MYPYPATH=python $(BIN)/mypy
+
+# Plants faults in the C++ sources and demands that the tests notice.
+mutants: $(VENV)/.test-$(VARIANTS)
+	$(BIN)/python tests/mutants.py
+
+clean:
+	rm -rf build $(VENV) demo-output
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "rnncore needs Python >= 3.10; run make PYTHON=python3.x"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "rnncore needs Python's venv module (on Debian: apt install python3-venv)"; exit 1; }
+	@touch $@
+
+$(WHEELS)/.built: $(VENV)/.venv $(SOURCES)
+	@command -v "$${CXX:-c++}" >/dev/null || { echo "rnncore needs a C++20 compiler with OpenMP (g++ >= 11), and none was found: install g++, or set CXX"; exit 1; }
+	@rm -rf $(WHEELS) && mkdir -p $(WHEELS)
+	$(BIN)/python -m pip wheel --disable-pip-version-check -q --no-deps . -w $(WHEELS) --config-settings=cmake.define.RNNCORE_VARIANTS=$(VARIANTS)
+	@touch $@
+
+# The wheel with one group of optional packages: .demo-native, .test-all, ...
+$(VENV)/.%-$(VARIANTS): $(WHEELS)/.built
+	$(BIN)/python -m pip install --disable-pip-version-check -q --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(BIN)/python -m pip install --disable-pip-version-check -q "$$(ls $(WHEELS)/*.whl)[$*]"
+	@rm -f $(VENV)/.*-native $(VENV)/.*-all
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.venv pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check -q ruff==0.17.6 mypy==2.4.1 clang-format==23.1.5 numpy
+	@touch $@
+
+.PHONY: demo test bench wheel lint mutants clean

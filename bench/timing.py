@@ -1,0 +1,110 @@
+"""Paired timing: every library in turn, round after round, in one process."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+Run = Callable[[], Any]
+
+PROBLEM_SECONDS = 30.0
+"""Rounds are cut (to 3 at least) where one problem would take longer than this."""
+
+SETTLE_SECONDS = 0.005
+"""Pause before a library's turn with several threads: the last one's idle workers stop spinning."""
+
+
+def sample(run: Run, calls: int) -> float:
+    """Seconds per call over `calls` calls in a row."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def calls_for(run: Run, seconds: float) -> int:
+    """Count the calls that fill `seconds`, 1 at least; warms the library up on the way."""
+    run()
+    calls = 1
+    while True:
+        elapsed = sample(run, calls) * calls
+        if elapsed >= seconds:
+            return calls
+        calls = max(calls + 1, int(1.2 * calls * seconds / max(elapsed, 1e-6)))
+        calls = min(calls, 1_000_000)
+
+
+def paired(
+    runs: Mapping[str, Run], rounds: int, seconds: float, threads: int
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Time every library once per round, A B C, B C A, C A B, ...
+
+    Before each timed sample the library runs once untimed, so that caches and threads are its own.
+
+    Parameters
+    ----------
+    runs : mapping of str to callable
+        What to time, by library.
+    rounds : int
+        Rounds wanted; fewer where `PROBLEM_SECONDS` would not suffice.
+    seconds : float
+        Least length of one sample; short calls are repeated to fill it.
+    threads : int
+        Threads the libraries use.
+
+    Returns
+    -------
+    times : dict of str to list of float
+        Seconds per call, one entry per round.
+    failed : dict of str to str
+        Libraries that raised, and what; they have no times.
+    """
+    failed: dict[str, str] = {}
+    calls: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
+    round_seconds = 0.0
+    for name, run in runs.items():
+        try:
+            calls[name] = calls_for(run, seconds)
+            round_seconds += sample(run, 1) * (calls[name] + 1)
+        except Exception as error:
+            failed[name] = f"failed: {type(error).__name__}: {error}"
+    names = list(calls)
+    times = {name: [] for name in names}
+    rounds = max(min(rounds, 3), min(rounds, int(PROBLEM_SECONDS / max(round_seconds, 1e-9))))
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(rounds):
+            first = turn % max(len(names), 1)
+            for name in names[first:] + names[:first]:
+                if threads > 1:
+                    time.sleep(SETTLE_SECONDS)
+                runs[name]()
+                times[name].append(sample(runs[name], calls[name]))
+    finally:
+        gc.enable()
+    return times, failed
+
+
+def ratio(times: Mapping[str, list[float]], peer: str, base: str = "rnncore") -> float | None:
+    """Median over the rounds of peer time / base time; None where either was not timed."""
+    if not times.get(peer) or not times.get(base):
+        return None
+    return float(np.median(np.array(times[peer]) / np.array(times[base])))
+
+
+def peak_rate() -> float | None:
+    """Best rate of torch.mm on 2048^3 float32, flop/s, with its current threads; or None."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    a, b = torch.rand(2048, 2048) - 0.5, torch.rand(2048, 2048) - 0.5
+    torch.mm(a, b)
+    best = min(sample(lambda: torch.mm(a, b), 1) for _ in range(5))
+    return 2 * 2048.0**3 / best

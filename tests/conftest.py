@@ -1,0 +1,109 @@
+"""Options and fixtures of the whole suite; the only place that imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import Problem, Result
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def torch() -> Any:
+    """PyTorch on one thread; a test that asks for it skips where it is missing."""
+    module = pytest.importorskip("torch", reason="differential test: torch is not installed")
+    module.set_num_threads(1)
+    return module
+
+
+@pytest.fixture(scope="session")
+def torch_layer(torch: Any) -> Callable[..., Any]:
+    """Build torch's layer for one of our cells: torch_layer(cell, I, H, dtype, **options)."""
+
+    def build(cell: str, input_size: int, hidden_size: int, dtype: Any, **options: Any) -> Any:
+        kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(cell, torch.nn.RNN)
+        if kind is torch.nn.RNN:
+            options["nonlinearity"] = cell.removeprefix("rnn_")
+        layer = kind(input_size, hidden_size, **options)
+        return layer.to(getattr(torch, np.dtype(dtype).name))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def torch_solve(torch: Any, torch_layer: Callable[..., Any]) -> Callable[[Problem], Result]:
+    """Solve a problem (T > 0, lengths > 0) with torch, through packed sequences where ragged."""
+
+    def solve(problem: Problem) -> Result:
+        return _torch_solve(torch, torch_layer, problem)
+
+    return solve
+
+
+def _torch_solve(torch: Any, torch_layer: Callable[..., Any], problem: Problem) -> Result:
+    H = problem.h_0.shape[1]
+    # torch has no layer that only runs backwards: take the second half of a bidirectional one.
+    layer = torch_layer(
+        problem.cell,
+        problem.x.shape[2],
+        H,
+        problem.x.dtype,
+        bias=problem.bias_ih is not None,
+        bidirectional=problem.reverse,
+    )
+    suffix = "_l0_reverse" if problem.reverse else "_l0"
+    parameters = {}
+    with torch.no_grad():
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            value = getattr(problem, name)
+            if value is not None:
+                parameters[name] = getattr(layer, name + suffix)
+                parameters[name].copy_(torch.tensor(value))
+
+    def leaf(value: Any) -> Any:
+        return None if value is None else torch.tensor(value, requires_grad=True)
+
+    x, h_0, c_0 = leaf(problem.x), leaf(problem.h_0), leaf(problem.c_0)
+    state = [v[None].expand(1 + problem.reverse, -1, -1) for v in (h_0, c_0) if v is not None]
+    argument = x
+    if problem.lengths is not None:
+        argument = torch.nn.utils.rnn.pack_padded_sequence(
+            x, torch.tensor(problem.lengths), enforce_sorted=False
+        )
+    y, end = layer(argument, tuple(state) if c_0 is not None else state[0])
+    if problem.lengths is not None:
+        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, total_length=len(problem.x))
+    y = y[..., -H:]
+    h_n, c_n = (end[0][-1], end[1][-1]) if c_0 is not None else (end[-1], None)
+    loss = (y * torch.tensor(problem.dy)).sum() + (h_n * torch.tensor(problem.dh_n)).sum()
+    if c_n is not None:
+        loss = loss + (c_n * torch.tensor(problem.dc_n)).sum()
+    loss.backward()
+
+    def array(value: Any) -> Any:
+        return None if value is None else value.detach().numpy()
+
+    def slope(value: Any) -> Any:
+        return None if value is None else value.grad.numpy()
+
+    return Result(
+        array(y),
+        array(h_n),
+        array(c_n),
+        *(slope(value) for value in (x, h_0, c_0)),
+        *(slope(parameters.get(name)) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
+    )

@@ -1,0 +1,194 @@
+"""A script: plants faults in the C++ sources, one at a time; the named test must fail on each.
+
+    python tests/mutants.py [NAME ...]
+
+Builds in a temporary copy of the tree with the build requirements of pyproject.toml (cmake, ninja,
+pybind11, eigency), which must be installed where this runs. The tree without a fault must pass.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Mutant(NamedTuple):
+    """Texts of one file, each found once, with what replaces them; the test that must fail."""
+
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    test: str
+    select: str  # of its cases
+
+
+REFERENCE = "tests/test_kernels.py::test_matches_reference"
+ADDS = "tests/test_kernels.py::test_parameter_gradients_add_and_the_rest_assign"
+
+MUTANTS = {
+    "lstm-gates-swapped": Mutant(
+        "cpp/cells/lstm.hpp",
+        (
+            (
+                "    auto& [i, f, g, o] = z;\n    i = logistic(i);",
+                "    auto& [f, i, g, o] = z;\n    i = logistic(i);",
+            ),
+            (
+                "    auto& [i, f, g, o] = z;\n    const V tanh_c",
+                "    auto& [f, i, g, o] = z;\n    const V tanh_c",
+            ),
+        ),
+        REFERENCE,
+        "lstm and full",
+    ),
+    "recurrent-weights-transposed": Mutant(
+        "cpp/gemm/pack.hpp",
+        (
+            ("    if (count == width) {", "    if (count > width) {"),
+            (
+                "out[i] = i < count ? from[i * weights.stride + k]",
+                "out[i] = i < count ? weights.row(g * units + k)[first + i]",
+            ),
+        ),
+        REFERENCE,
+        "full",
+    ),
+    "recurrent-gradient-dropped": Mutant(
+        "cpp/sequence/backward.cpp",
+        (
+            (
+                "pointwise(row_at(r, step), panel, V::load(sums));",
+                "pointwise(row_at(r, step), panel, sums == nullptr ? V::load(sums) : V::zero());",
+            ),
+        ),
+        REFERENCE,
+        "full",
+    ),
+    "direct-state-gradient-dropped": Mutant(
+        "cpp/sequence/backward.cpp",
+        (("    dh = dh + lanes.load(row.dh + unit);\n", ""),),
+        REFERENCE,
+        "full",
+    ),
+    "last-step-skipped": Mutant(
+        "cpp/sequence/forward.cpp",
+        (
+            (
+                "for (Index step = begin; step < end; ++step) time_step",
+                "for (Index step = begin; step + 1 < end; ++step) time_step",
+            ),
+        ),
+        REFERENCE,
+        "full",
+    ),
+    "reverse-starts-at-the-longest-end": Mutant(
+        "cpp/sequence/schedule.hpp",
+        (("reverse_ ? length(row) - 1 - step", "reverse_ ? steps_ - 1 - step"),),
+        REFERENCE,
+        "ragged-reverse",
+    ),
+    "bias-gradient-assigned": Mutant(
+        "cpp/sequence/backward.cpp",
+        (("lanes.store(lanes.load(to) + sum, to);", "lanes.store(sum, to);"),),
+        ADDS,
+        "",
+    ),
+}
+
+
+def build(tree: Path) -> None:
+    """Compile the machine's own variant into the package folder of `tree`; again = what changed."""
+    folder = tree / "build"
+    if not folder.exists():
+        prefix = subprocess.check_output(
+            [sys.executable, "-m", "pybind11", "--cmakedir"], text=True
+        )
+        options = {
+            "CMAKE_BUILD_TYPE": "Release",
+            "CMAKE_CXX_FLAGS_RELEASE": "-O1 -DNDEBUG",  # quicker to build; a fault is a fault
+            "RNNCORE_VARIANTS": "native",
+            "Python_EXECUTABLE": sys.executable,
+            "pybind11_DIR": prefix.strip(),
+        }
+        run(
+            ["cmake", "-G", "Ninja", "-B", folder, *(f"-D{k}={v}" for k, v in options.items())],
+            tree,
+        )
+    run(["cmake", "--build", folder], tree)
+    for library in folder.glob("*.so"):
+        shutil.copy(library, tree / "python" / "rnncore")
+
+
+def run(command: list[object], tree: Path) -> None:
+    result = subprocess.run(
+        [str(part) for part in command], cwd=tree, capture_output=True, text=True, check=False
+    )
+    if result.returncode != 0:
+        raise SystemExit(result.stdout + result.stderr)
+
+
+def run_test(tree: Path, mutant: Mutant) -> int:
+    """Exit status of pytest: 0 all passed, 1 some failed, more when it could not run them."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.test]
+    return subprocess.run(
+        [*command, "-k", mutant.select] if mutant.select else command,
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree / "python")},
+        capture_output=True,
+        timeout=600,
+        check=False,
+    ).returncode
+
+
+def plant(tree: Path, mutant: Mutant) -> str:
+    """Apply the edits; return the file's text before them."""
+    path = tree / mutant.file
+    before = text = path.read_text()
+    for old, new in mutant.edits:
+        if text.count(old) != 1:
+            raise SystemExit(
+                f"{mutant.file}: expected once, found {text.count(old)} times: {old!r}"
+            )
+        text = text.replace(old, new)
+    path.write_text(text)
+    return before
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in MUTANTS]
+    if unknown:
+        raise SystemExit(f"expected names out of {', '.join(MUTANTS)}, got {unknown}")
+    if importlib.util.find_spec("pybind11") is None:
+        raise SystemExit("install the build requirements of pyproject.toml first")
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="rnncore-mutants-") as folder:
+        tree = Path(folder) / "tree"
+        ignored = shutil.ignore_patterns(
+            ".git", "build", "*.so", "__pycache__", ".*cache", ".venv*"
+        )
+        shutil.copytree(ROOT, tree, ignore=ignored)
+        chosen = {name: MUTANTS[name] for name in names or MUTANTS}
+        build(tree)
+        for test, select in dict.fromkeys((m.test, m.select) for m in chosen.values()):
+            passed = run_test(tree, Mutant("", (), test, select)) == 0
+            print(f"no fault: {test} -k '{select}': {'passes' if passed else 'FAILS'}", flush=True)
+            wrong += not passed
+        for name, mutant in chosen.items():
+            before = plant(tree, mutant)
+            build(tree)
+            caught = run_test(tree, mutant) == 1
+            print(f"{name}: {'caught' if caught else 'NOT CAUGHT'} by {mutant.test}", flush=True)
+            wrong += not caught
+            (tree / mutant.file).write_text(before)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

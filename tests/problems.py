@@ -1,0 +1,159 @@
+"""Random problems of one layer and one direction, and the norm in which answers are compared."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import reference
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class Problem(NamedTuple):
+    """What forward takes, and the cotangents that backward takes."""
+
+    cell: str
+    x: Array
+    h_0: Array
+    c_0: Array | None
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array | None
+    bias_hh: Array | None
+    lengths: Array | None
+    reverse: bool
+    dy: Array
+    dh_n: Array
+    dc_n: Array | None
+
+    @property
+    def steps(self) -> Array:
+        """Valid steps of each sequence, (B,)."""
+        T, B, _ = self.x.shape
+        return np.full(B, T) if self.lengths is None else self.lengths
+
+    @property
+    def valid(self) -> Array:
+        """True where (t, b) is not padding, (T, B)."""
+        return np.arange(len(self.x))[:, None] < self.steps
+
+    def astype(self, dtype: Any) -> Problem:
+        """The same numbers in another floating-point type; lengths stay as they are."""
+        return self._replace(
+            **{
+                name: value.astype(dtype)
+                for name, value in self._asdict().items()
+                if isinstance(value, np.ndarray) and name != "lengths"
+            }
+        )
+
+    def filled_padding(self, value: float) -> Problem:
+        """The same problem with `value` in the padded steps of x and dy."""
+        x, dy = self.x.copy(), self.dy.copy()
+        x[~self.valid], dy[~self.valid] = value, value
+        return self._replace(x=x, dy=dy)
+
+
+class Result(NamedTuple):
+    """Everything that forward and backward give, in one row."""
+
+    y: Array
+    h_n: Array
+    c_n: Array | None
+    dx: Array
+    dh_0: Array
+    dc_0: Array | None
+    dweight_ih: Array
+    dweight_hh: Array
+    dbias_ih: Array | None
+    dbias_hh: Array | None
+
+
+FORWARD = ("y", "h_n", "c_n")
+
+
+def make(
+    cell: str,
+    T: int,
+    B: int,
+    I: int,  # noqa: E741
+    H: int,
+    *,
+    dtype: Any = np.float64,
+    ragged: bool = False,
+    reverse: bool = False,
+    bias: bool = True,
+    seed: int = 0,
+) -> Problem:
+    """Distinct random numbers that saturate no gate; ragged lengths are unsorted, with 0."""
+    rng = np.random.default_rng([seed, T, B, I, H])
+    gates, has_c = reference.CELLS[cell].gates, reference.CELLS[cell].has_c
+
+    def normal(*shape: int, scale: float = 1.0) -> Array:
+        return (rng.standard_normal(shape) * scale).astype(dtype)
+
+    lengths = None
+    if ragged:
+        lengths = rng.integers(0, T + 1, B)
+        if B > 2:
+            lengths[[0, 1, 2]] = max(T - 1, 0), 0, T
+    return Problem(
+        cell=cell,
+        x=normal(T, B, I),
+        h_0=normal(B, H, scale=0.5),
+        c_0=normal(B, H) if has_c else None,
+        weight_ih=normal(gates * H, I, scale=1 / max(I, 1) ** 0.5),
+        weight_hh=normal(gates * H, H, scale=1 / max(H, 1) ** 0.5),
+        bias_ih=normal(gates * H, scale=0.3) if bias else None,
+        bias_hh=normal(gates * H, scale=0.3) if bias else None,
+        lengths=lengths,
+        reverse=reverse,
+        dy=normal(T, B, H),
+        dh_n=normal(B, H),
+        dc_n=normal(B, H) if has_c else None,
+    )
+
+
+def solve(problem: Problem) -> Result:
+    """The reference's answer; bias gradients are None where the problem has no bias."""
+    arguments = problem[:10]
+    gradients = reference.backward(*arguments, dy=problem.dy, dh_n=problem.dh_n, dc_n=problem.dc_n)
+    result = Result(*reference.forward(*arguments), *gradients)
+    return result if problem.bias_ih is not None else result._replace(dbias_ih=None, dbias_hh=None)
+
+
+def central_differences(loss: Any, array: Array, eps: float = 1e-5) -> Array:
+    """Gradient of loss() with respect to `array`, which is changed in place and restored."""
+    gradient = np.empty_like(array)
+    for index in np.ndindex(*array.shape):
+        old = array[index]
+        array[index] = old + eps
+        above = loss()
+        array[index] = old - eps
+        gradient[index] = (above - loss()) / (2 * eps)
+        array[index] = old
+    return gradient
+
+
+def error(got: Array, expected: Array) -> float:
+    """Relative L2 distance; infinite where `got` is not finite."""
+    assert got.shape == expected.shape
+    difference = np.linalg.norm(got.astype(np.float64) - expected)
+    if difference == 0:
+        return 0.0
+    norm = float(np.linalg.norm(expected))
+    return float(difference) / norm if norm > 0 and np.isfinite(difference) else np.inf
+
+
+def assert_close(got: Result, expected: Result, forward: float, backward: float) -> None:
+    """Every array of `got` within its relative L2 bound; None only where None is expected."""
+    for name in Result._fields:
+        g, e = getattr(got, name), getattr(expected, name)
+        assert (g is None) == (e is None), name
+        if e is not None:
+            bound = forward if name in FORWARD else backward
+            assert error(g, e) <= bound, f"{name}: error {error(g, e):.2e} > {bound:.2e}"

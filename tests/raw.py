@@ -1,0 +1,99 @@
+"""Calls of the raw binding: every output passed in, prefilled with NaN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from problems import Array, Problem, Result
+
+FORWARD_ARGUMENTS = (
+    *("cell", "x", "h_0", "c_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c"),
+)
+BACKWARD_ARGUMENTS = (
+    *("cell", "x", "weight_ih", "weight_hh", "lengths", "reverse", "gates", "h", "c"),
+    *("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0"),
+    *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
+)
+
+
+def nan_like(array: Array | None) -> Array | None:
+    """An array of NaN in the memory layout of `array`."""
+    return None if array is None else np.full_like(array, np.nan)
+
+
+def batch_major(array: Array) -> Array:
+    """The same (T, B, D) array with batch as the outer dimension of its memory."""
+    return np.ascontiguousarray(array.transpose(1, 0, 2)).transpose(1, 0, 2)
+
+
+def lay_out(problem: Problem) -> Problem:
+    """The problem with x and dy batch-major; outputs follow their layout."""
+    return problem._replace(x=batch_major(problem.x), dy=batch_major(problem.dy))
+
+
+def slots(core: Any, cell: str) -> int:
+    """Tape slots per unit."""
+    return len({row["name"]: row["wiring"] for row in core.cells()}[cell])
+
+
+def tape(core: Any, problem: Problem) -> dict[str, Array | None]:
+    """Tape arrays of NaN: gates (N, S*H), h and c (L+1, B, H)."""
+    B, H = problem.h_0.shape
+    T = len(problem.x)
+    longest = T if problem.lengths is None else max(problem.steps, default=0)
+    nan = np.full((longest + 1, B, H), np.nan, problem.x.dtype)
+    rows = int(problem.steps.sum())
+    return {
+        "gates": np.full((rows, slots(core, problem.cell) * H), np.nan, problem.x.dtype),
+        "h": nan,
+        "c": None if problem.c_0 is None else nan.copy(),
+    }
+
+
+def forward_arguments(core: Any, problem: Problem, training: bool = True) -> dict[str, Any]:
+    """Arguments of core.forward by name, in its order."""
+    arguments = problem._asdict()
+    lengths = None if problem.lengths is None else problem.lengths.astype(np.int64)
+    arguments.update(
+        lengths=lengths,
+        y=nan_like(problem.dy),
+        h_n=nan_like(problem.h_0),
+        c_n=nan_like(problem.c_0),
+        **(tape(core, problem) if training else dict.fromkeys(("gates", "h", "c"))),
+    )
+    return {name: arguments[name] for name in FORWARD_ARGUMENTS}
+
+
+def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of core.backward by name, in its order, with the tape of a forward call."""
+    arguments = {**problem._asdict(), **{k: forward[k] for k in ("lengths", "gates", "h", "c")}}
+    for name in ("x", "h_0", "c_0"):
+        arguments["d" + name] = nan_like(getattr(problem, name))
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        value = getattr(problem, name)
+        arguments["d" + name] = None if value is None else np.zeros_like(value)
+    return {name: arguments[name] for name in BACKWARD_ARGUMENTS}
+
+
+def infer(core: Any, problem: Problem) -> tuple[Array, Array, Array | None]:
+    """y, h_n, c_n without a tape."""
+    arguments = forward_arguments(core, problem, training=False)
+    core.forward(*arguments.values())
+    return arguments["y"], arguments["h_n"], arguments["c_n"]
+
+
+def solve(core: Any, problem: Problem) -> Result:
+    """Forward with a tape, then backward."""
+    forward = forward_arguments(core, problem)
+    core.forward(*forward.values())
+    backward = backward_arguments(problem, forward)
+    core.backward(*backward.values())
+    both = {**forward, **backward}
+    return Result(**{name: both[name] for name in Result._fields})
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """True when two arrays (or None) hold the same bytes."""
+    return (a is None and b is None) or a.tobytes() == b.tobytes()

@@ -1,0 +1,208 @@
+"""The executable specification: every cell and the sequence loop in plain numpy.
+
+Exact in float64; arrays of float32 are computed in float32. Nothing here is fast: each sequence
+runs alone, one step at a time. Gate order and parameter shapes are torch's: LSTM i f g o,
+GRU r z n (reset after the product).
+
+Shapes: x (T, B, I), h (B, H), weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,). A bias may be
+None, lengths may be None (= T for all), c is None for a cell without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def sigmoid(z: Array) -> Array:
+    with np.errstate(over="ignore"):  # exp(-z) = inf gives the right limit, 0
+        return 1 / (1 + np.exp(-z))
+
+
+# A step:      (zx, zh, h, c) -> h_new, c_new, saved    with zx = W x + b_ih, zh = R h + b_hh
+# Its reverse: (dh_new, dc_new, saved) -> dzx, dzh, dh, dc
+# dh holds the paths to the old h that don't run through zh: the loop adds R' dzh.
+
+
+def rnn_tanh(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
+    h_new = np.tanh(zx + zh)
+    return h_new, None, h_new
+
+
+def rnn_tanh_backward(dh_new: Array, dc_new: None, h_new: Any) -> tuple[Array, Array, Any, None]:
+    dz = dh_new * (1 - h_new**2)
+    return dz, dz, 0, None
+
+
+def rnn_relu(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
+    h_new = np.maximum(zx + zh, 0)
+    return h_new, None, h_new
+
+
+def rnn_relu_backward(dh_new: Array, dc_new: None, h_new: Any) -> tuple[Array, Array, Any, None]:
+    dz = dh_new * (h_new > 0)
+    return dz, dz, 0, None
+
+
+def lstm(zx: Array, zh: Array, h: Array, c: Array) -> tuple[Array, Array, Any]:
+    z_i, z_f, z_g, z_o = np.split(zx + zh, 4)
+    i, f, g, o = sigmoid(z_i), sigmoid(z_f), np.tanh(z_g), sigmoid(z_o)
+    c_new = f * c + i * g
+    h_new = o * np.tanh(c_new)
+    return h_new, c_new, (i, f, g, o, c, c_new)
+
+
+def lstm_backward(dh_new: Array, dc_new: Array, saved: Any) -> tuple[Array, Array, Any, Array]:
+    i, f, g, o, c, c_new = saved
+    tanh_c = np.tanh(c_new)
+    do = dh_new * tanh_c
+    dc_new = dc_new + dh_new * o * (1 - tanh_c**2)
+    di, df, dg = dc_new * g, dc_new * c, dc_new * i
+    dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)])
+    return dz, dz, 0, dc_new * f
+
+
+def gru(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
+    (r_x, u_x, n_x), (r_h, u_h, n_h) = np.split(zx, 3), np.split(zh, 3)
+    r, u = sigmoid(r_x + r_h), sigmoid(u_x + u_h)  # u is torch's gate "z"
+    n = np.tanh(n_x + r * n_h)
+    return (1 - u) * n + u * h, None, (r, u, n, n_h, h)
+
+
+def gru_backward(dh_new: Array, dc_new: None, saved: Any) -> tuple[Array, Array, Any, None]:
+    r, u, n, n_h, h = saved
+    du = dh_new * (h - n)
+    dn_x = dh_new * (1 - u) * (1 - n**2)
+    dr = dn_x * n_h
+    dz_r, dz_u = dr * r * (1 - r), du * u * (1 - u)
+    dzx = np.concatenate([dz_r, dz_u, dn_x])
+    dzh = np.concatenate([dz_r, dz_u, dn_x * r])
+    return dzx, dzh, dh_new * u, None
+
+
+class Cell(NamedTuple):
+    gates: int
+    has_c: bool
+    step: Callable[..., tuple[Array, Any, Any]]
+    step_backward: Callable[..., tuple[Array, Array, Any, Any]]
+
+
+CELLS = {
+    "rnn_tanh": Cell(1, False, rnn_tanh, rnn_tanh_backward),
+    "rnn_relu": Cell(1, False, rnn_relu, rnn_relu_backward),
+    "lstm": Cell(4, True, lstm, lstm_backward),
+    "gru": Cell(3, False, gru, gru_backward),
+}
+
+
+class Gradients(NamedTuple):
+    dx: Array
+    dh_0: Array
+    dc_0: Array | None
+    dweight_ih: Array
+    dweight_hh: Array
+    dbias_ih: Array
+    dbias_hh: Array
+
+
+def _order(length: int, reverse: bool) -> range:
+    """Time steps of one sequence in the order in which the recurrence visits them."""
+    return range(length - 1, -1, -1) if reverse else range(length)
+
+
+def _run(
+    cell: str,
+    x: Array,
+    h_0: Array,
+    c_0: Array | None,
+    weights: tuple[Array, Array, Array | None, Array | None],
+    lengths: Any,
+    reverse: bool,
+) -> tuple[Array, Array, Array | None, dict[tuple[int, int], Any]]:
+    """Return y, h_n, c_n and what each (t, b) saved: (h before the step, the step's own)."""
+    T, B, _ = x.shape
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    b_ih = 0 if bias_ih is None else bias_ih
+    b_hh = 0 if bias_hh is None else bias_hh
+    y = np.zeros((T, B, h_0.shape[1]), x.dtype)
+    h_n, c_n = h_0.copy(), None if c_0 is None else c_0.copy()
+    saved: dict[tuple[int, int], Any] = {}
+    for b, length in enumerate([T] * B if lengths is None else lengths):
+        h, c = h_0[b], None if c_0 is None else c_0[b]
+        for t in _order(length, reverse):
+            zx, zh = weight_ih @ x[t, b] + b_ih, weight_hh @ h + b_hh
+            h_old = h
+            h, c, own = CELLS[cell].step(zx, zh, h, c)
+            y[t, b], saved[t, b] = h, (h_old, own)
+        h_n[b] = h
+        if c_n is not None:
+            c_n[b] = c
+    return y, h_n, c_n, saved
+
+
+def forward(
+    cell: str,
+    x: Array,
+    h_0: Array,
+    c_0: Array | None,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None = None,
+    bias_hh: Array | None = None,
+    lengths: Any = None,
+    reverse: bool = False,
+) -> tuple[Array, Array, Array | None]:
+    """Return y (T, B, H), zero where padded, and the final h_n, c_n (B, H)."""
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    return _run(cell, x, h_0, c_0, weights, lengths, reverse)[:3]
+
+
+def backward(
+    cell: str,
+    x: Array,
+    h_0: Array,
+    c_0: Array | None,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array | None = None,
+    bias_hh: Array | None = None,
+    lengths: Any = None,
+    reverse: bool = False,
+    *,
+    dy: Array | None = None,
+    dh_n: Array | None = None,
+    dc_n: Array | None = None,
+) -> Gradients:
+    """Return the gradients of sum(y * dy) + sum(h_n * dh_n) + sum(c_n * dc_n); None = zeros."""
+    T, B, _ = x.shape
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    *_, saved = _run(cell, x, h_0, c_0, weights, lengths, reverse)
+    dx, dweight_ih, dweight_hh = (
+        np.zeros_like(x),
+        np.zeros_like(weight_ih),
+        np.zeros_like(weight_hh),
+    )
+    dbias_ih, dbias_hh = np.zeros_like(weight_hh[:, 0]), np.zeros_like(weight_hh[:, 0])
+    dh_0 = np.zeros_like(h_0) if dh_n is None else dh_n.copy()
+    dc_0 = None if c_0 is None else np.zeros_like(c_0) if dc_n is None else dc_n.copy()
+    for b, length in enumerate([T] * B if lengths is None else lengths):
+        dh, dc = dh_0[b], None if dc_0 is None else dc_0[b]
+        for t in reversed(_order(length, reverse)):
+            h_old, own = saved[t, b]
+            dh = dh if dy is None else dh + dy[t, b]
+            dzx, dzh, dh, dc = CELLS[cell].step_backward(dh, dc, own)
+            dx[t, b] = weight_ih.T @ dzx
+            dh = dh + weight_hh.T @ dzh
+            dweight_ih += np.outer(dzx, x[t, b])
+            dweight_hh += np.outer(dzh, h_old)
+            dbias_ih += dzx
+            dbias_hh += dzh
+        dh_0[b] = dh
+        if dc_0 is not None:
+            dc_0[b] = dc
+    return Gradients(dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh)

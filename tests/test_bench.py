@@ -1,0 +1,221 @@
+"""The benches measure the same work on both sides, notice wrong answers and print their table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # bench/ is not part of the package
+
+from bench import peers, report, timing, workload  # noqa: E402
+from bench.jobs import Job, disagreement, relative_error  # noqa: E402
+from bench.problems import (  # noqa: E402
+    BLOCKS,
+    GATES,
+    MODES,
+    PROBLEMS,
+    Problem,
+    Product,
+    select,
+)
+
+TINY = [Problem("test", cell, 17, 3, 5) for cell in GATES]
+TINY += [Problem("test", c, 5, 2, 4, num_layers=2, bidirectional=True) for c in GATES]
+TINY += [Problem("test", "lstm", 6, 5, 20, ragged=True), Problem("test", "gru", 6, 3, 9)]
+TINY += [Problem("test", cell, 7, 1, 1, modes=("step",)) for cell in GATES]
+TINY += [Problem("test", cell, 7, 1, 6, modes=("generation",)) for cell in GATES]
+CASES = [
+    pytest.param(peer, problem, mode, id=f"{problem.id}-{mode}-{peer.replace(' ', '_')}")
+    for problem in TINY
+    for mode in problem.modes
+    for peer in peers.candidates(problem, mode)
+    if peer != "torch"
+]
+
+
+def build(peer: str, problem: Problem | Product, mode: str) -> Job:
+    return peers.build(peer, problem, mode, workload.make(problem), 1)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_block_has_well_formed_rows_and_a_pair_to_run(block: str) -> None:
+    rows = [problem for problem in PROBLEMS if problem.block == block]
+    assert len({(row.id, row.modes) for row in rows}) == len(rows)
+    assert select([block])
+    for row in rows:
+        assert row.dtype in ("float32", "float64")
+        assert set(row.modes) <= set(MODES)
+        assert all(row.flops(mode) > 0 for mode in row.modes)
+
+
+def test_table_holds_the_published_blocks() -> None:
+    assert set(BLOCKS) >= {"everyday", "deepbench", "ragged", "float64", "streaming", "products"}
+    everyday = {(p.cell, p.H, p.B, p.T) for p in PROBLEMS if p.block == "everyday"}
+    assert len(everyday) == 45
+    assert {("lstm", 32, 1, 100), ("gru", 2048, 32, 25), ("rnn_tanh", 256, 64, 150)} <= everyday
+    assert all(p.dtype == "float64" for p in PROBLEMS if p.block == "float64")
+
+
+def test_select_gives_each_work_once_and_filters() -> None:
+    pairs = [(problem.id, mode) for problem, mode in select()]
+    assert len(set(pairs)) == len(pairs)
+    chosen = select(["everyday", "products"], ["gru"], ["training", "product"])
+    assert {problem.cell for problem, _ in chosen} == {"gru", "linear"}
+    assert {mode for _, mode in chosen} == {"training", "product"}
+    assert 0 < len(select(default_only=True)) < len(pairs) / 4
+
+
+@pytest.mark.parametrize(("cell", "factor"), [("lstm", 16), ("gru", 12), ("rnn_tanh", 4)])
+def test_flops_follow_the_formula(cell: str, factor: int) -> None:
+    problem = Problem("test", cell, 32, 3, 7)
+    assert problem.flops("inference") == factor * 32**2 * 3 * 7
+    assert problem.flops("training") == 3 * problem.flops("inference")
+    stacked = Problem("test", cell, 32, 3, 7, num_layers=2, bidirectional=True)
+    # layer 0: input H; layer 1: input 2H, so (2H + H) / (H + H) = 1.5 times; two directions each
+    assert stacked.flops("inference") == problem.flops("inference") * 2 * (1 + 1.5)
+    assert Product(2, 3, 5).flops("product") == 60
+
+
+def test_ragged_lengths_are_unsorted_in_range_and_repeatable() -> None:
+    problem = next(p for p in PROBLEMS if isinstance(p, Problem) and p.ragged)
+    lengths = problem.lengths()
+    assert lengths is not None
+    assert lengths.shape == (problem.B,)
+    assert lengths.min() >= problem.T // 10
+    assert lengths.max() <= problem.T
+    assert (np.diff(lengths) > 0).any()
+    assert (np.diff(lengths) < 0).any()
+    np.testing.assert_array_equal(lengths, problem.lengths())
+    steps = int(lengths.sum())
+    assert problem.flops("inference") == 16 * problem.H**2 * steps
+    dy = workload.make(problem).dy
+    assert dy is not None
+    assert not dy[lengths[0] :, 0].any()
+    assert dy[: lengths[0], 0].all()
+
+
+@pytest.mark.parametrize(("peer", "problem", "mode"), CASES)
+def test_every_library_gives_torchs_answer(peer: str, problem: Problem, mode: str) -> None:
+    pytest.importorskip("torch")
+    if peer == "ONNX Runtime":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnx")
+    job, reference = build(peer, problem, mode), build("torch", problem, mode)
+    expected = reference.answer(reference.run())
+    answer = job.answer(job.run())
+    assert disagreement(answer, expected, problem.dtype) == ""
+    if peer == "rnncore":
+        assert set(answer) == set(expected)
+        assert (
+            disagreement(job.answer(job.run()), expected, problem.dtype) == ""
+        )  # a second call too
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("peer", ["rnncore", "torch", "ONNX Runtime", "numpy"])
+def test_every_library_gives_the_product(
+    peer: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in {"torch": ["torch"], "ONNX Runtime": ["onnxruntime", "onnx"]}.get(peer, []):
+        pytest.importorskip(module)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    problem = Product(17, 34, 5, dtype=dtype)
+    work = workload.make(problem)
+    job = peers.build(peer, problem, "product", work, 1)
+    expected = {"y": work.x @ work.weights["weight"].T}
+    assert disagreement(job.answer(job.run()), expected, dtype) == ""
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_swapped_gates_are_noticed(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    onnxruntime_peer = pytest.importorskip("bench.peer_onnxruntime")
+    order = onnxruntime_peer._ORDER[cell]
+    monkeypatch.setitem(onnxruntime_peer._ORDER, cell, (order[1], order[0], *order[2:]))
+    problem = Problem("test", cell, 17, 3, 5)
+    jobs = {name: build(name, problem, "inference") for name in ("torch", "ONNX Runtime")}
+    assert "differs" in peers.check(jobs, "float32")["ONNX Runtime"]
+
+
+def test_relative_error_and_disagreement() -> None:
+    a = np.array([3.0, 4.0])
+    assert relative_error(a, a) == 0
+    assert relative_error(np.array([3.0, 4.5]), a) == pytest.approx(0.1)
+    assert relative_error(np.array([np.nan, 4.0]), a) == float("inf")
+    assert relative_error(a[:1], a) == float("inf")
+    assert disagreement({"y": a + 1e-6}, {"y": a}, "float32") == ""
+    assert "y differs" in disagreement({"y": a + 1e-6}, {"y": a}, "float64")
+    with pytest.raises(ValueError, match="nothing to compare"):
+        disagreement({"y": a}, {"h": a}, "float32")
+
+
+def test_a_failing_library_is_reported_and_the_others_are_timed() -> None:
+    calls = {"rnncore": 0, "torch": 0}
+
+    def good(name: str) -> Job:
+        def run() -> None:
+            calls[name] += 1
+
+        return Job(run, lambda _: {"y": np.ones(2)})
+
+    def broken() -> None:
+        raise RuntimeError("boom")
+
+    jobs = {name: good(name) for name in calls} | {"ONNX Runtime": Job(broken, lambda _: {})}
+    assert peers.check(jobs, "float32") == {"ONNX Runtime": "failed: RuntimeError: boom"}
+    runs = {name: job.run for name, job in jobs.items()}
+    times, failed = timing.paired(runs, rounds=4, seconds=1e-5, threads=1)
+    assert failed == {"ONNX Runtime": "failed: RuntimeError: boom"}
+    assert {name: len(values) for name, values in times.items()} == {"rnncore": 4, "torch": 4}
+    assert min(calls.values()) > 8
+
+
+def test_table_shows_ratios_losses_and_reasons() -> None:
+    times = {
+        "rnncore": [1e-3, 1e-3, 9e-3],
+        "torch": [2e-3, 2e-3, 18e-3],
+        "ONNX Runtime": [5e-4] * 3,
+    }
+    failed = {"rnncore": "failed"}
+    rows = [
+        report.Row("a", "test", "inference", 1, 2e6, 1e10, times),
+        report.Row("b", "test", "inference", 1, 1e6, None, {"torch": [1e-3]}, failed),
+    ]
+    lines = report.table(rows)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[2] == ["a", "inference", "1", "1", "2.0", "0.20", "2.00", "0.50", "0.50", ""]
+    rows[0].times["torch"] = [2e-3, 1e-3, 2e-3]
+    assert report.table(rows)[2].endswith("| noisy: torch 2.0 |")
+    assert cells[3] == ["b", "inference", "1", *["-"] * 6, "rnncore: failed"]
+    assert cells[4][6:9] == ["2.00", "0.50", "0.50"]
+    assert cells[4][-1] == "1 of 2 problems compared"
+    assert len({len(row) for row in cells}) == 1
+
+
+def test_compare_prints_a_table(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    target = tmp_path / "table.md"
+    command = [sys.executable, str(ROOT / "bench" / "compare.py"), "--quick", "--cells", "lstm"]
+    command += ["--blocks", "streaming", "--modes", "step"]
+    command += ["--json", str(tmp_path / "times.json"), "--markdown", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    row = next(line for line in lines if line.startswith("| lstm-H32-B1-T1 | step | 1 |"))
+    numbers = [float(cell) for cell in row.split("|")[4:10]]
+    assert all(np.isfinite(numbers))
+    assert any(line.startswith("| **geometric mean** | step | 1 |") for line in lines)
+    assert any(line.startswith("- CPU: ") for line in lines)
+    assert target.read_text() == done.stdout
+    rows = json.loads((tmp_path / "times.json").read_text())["rows"]
+    assert [r["problem"] for r in rows] == ["lstm-H32-B1-T1", "lstm-H128-B1-T1"]
+    assert len(rows[0]["times"]["torch"]) == 3

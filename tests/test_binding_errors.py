@@ -1,0 +1,305 @@
+"""Bad input at the raw binding: a named error, every array as it was, and never a crash."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import bad_arrays
+import numpy as np
+import problems
+import pytest
+import raw
+from rnncore import _isa
+
+core = _isa.core
+CELLS = ("lstm", "gru")  # with c and without it: the checks are the same code for all
+
+FUNCTIONS = {"forward": raw.FORWARD_ARGUMENTS, "backward": raw.BACKWARD_ARGUMENTS}
+OUTPUTS = {
+    "forward": ("y", "h_n", "c_n", "gates", "h", "c"),
+    "backward": (
+        *("gates", "h", "c", "dx", "dh_0", "dc_0"),  # the tape is handed over whole
+        *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
+    ),
+}
+MATRICES = ("h_0", "c_0", "weight_ih", "weight_hh", "h_n", "c_n", "dh_n", "dc_n", "dh_0", "dc_0")
+CONTIGUOUS = ("gates", "h", "c", "bias_ih", "bias_hh", "dbias_ih", "dbias_hh", "lengths")
+SIZES_FOLLOW = {"x": (0, 1, 2), "weight_hh": (1,)}  # other arguments are measured by these axes
+
+
+def arrays_of(cell, function):
+    """Names of the arguments that are arrays."""
+    optional = () if cell == "lstm" else ("c_0", "c_n", "c", "dc_n", "dc_0")
+    no_array = ("cell", "reverse", *optional)
+    return [name for name in FUNCTIONS[function] if name not in no_array]
+
+
+def cases(names=lambda function: FUNCTIONS[function]):
+    return [
+        pytest.param(cell, function, name, id=f"{cell}-{function}-{name}")
+        for cell in CELLS
+        for function in FUNCTIONS
+        for name in arrays_of(cell, function)
+        if name in names(function)
+    ]
+
+
+def good(cell, function, dtype=np.float32, **options):
+    """Arguments by name that the function accepts."""
+    problem = problems.make(cell, 3, 4, 5, 6, dtype=dtype, ragged=True, **options)
+    forward = raw.forward_arguments(core, problem)
+    if function == "forward":
+        return forward
+    core.forward(*forward.values())
+    return raw.backward_arguments(problem, forward)
+
+
+def call(function, arguments):
+    getattr(core, function)(*arguments.values())
+
+
+def refuse(function, arguments, exception, name):
+    """The call raises `exception` about `name` (any argument if None) and writes nothing."""
+    arrays = [v for v in arguments.values() if isinstance(v, np.ndarray)]
+    before = [array.tobytes() for array in arrays]
+    with pytest.raises(exception) as caught:
+        call(function, arguments)
+    assert type(caught.value) is exception
+    names = FUNCTIONS[function] if name is None else (name,)
+    assert str(caught.value).startswith(tuple(f"{n}: " for n in names)), str(caught.value)
+    assert before == [array.tobytes() for array in arrays]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_good_arguments_are_accepted(cell, function):
+    call(function, good(cell, function))
+
+
+@pytest.mark.parametrize(("cell", "function", "name"), cases())
+def test_wrong_types(cell, function, name):
+    for make in bad_arrays.WRONG_TYPE.values():
+        arguments = good(cell, function)
+        arguments[name] = make(arguments[name])
+        refuse(function, arguments, TypeError, name)
+
+
+@pytest.mark.parametrize(("cell", "function", "name"), cases())
+def test_other_float_type(cell, function, name):
+    arguments = good(cell, function)
+    arguments[name] = arguments[name].astype(np.float64)
+    refuse(function, arguments, TypeError, None if name == "x" else name)
+
+
+@pytest.mark.parametrize(("cell", "function", "name"), cases())
+def test_wrong_layouts(cell, function, name):
+    for make in bad_arrays.WRONG_LAYOUT.values():
+        arguments = good(cell, function)
+        arguments[name] = make(arguments[name])
+        refuse(function, arguments, ValueError, name)
+
+
+@pytest.mark.parametrize(("cell", "function", "name"), cases())
+def test_wrong_sizes(cell, function, name):
+    for axis in range(good(cell, function)[name].ndim):
+        for by in (-1, 1, -100):
+            arguments = good(cell, function)
+            arguments[name] = bad_arrays.resized(axis, by)(arguments[name])
+            named = None if axis in SIZES_FOLLOW.get(name, ()) else name
+            refuse(function, arguments, ValueError, named)
+
+
+@pytest.mark.parametrize(
+    ("cell", "function", "name"), cases(lambda f: (*MATRICES, "dweight_ih", "dweight_hh"))
+)
+def test_matrices_whose_rows_share_memory_or_run_backwards(cell, function, name):
+    for make in (bad_arrays.rows_backwards, bad_arrays.rows_shared, bad_arrays.rows_overlapping):
+        arguments = good(cell, function)
+        arguments[name] = make(arguments[name])
+        refuse(function, arguments, ValueError, name)
+
+
+@pytest.mark.parametrize(("cell", "function", "name"), cases(lambda f: ("gates", "h", "c")))
+def test_tape_arrays_must_be_contiguous(cell, function, name):
+    arguments = good(cell, function)
+    arguments[name] = bad_arrays.gap_after_rows(arguments[name])
+    refuse(function, arguments, ValueError, name)
+
+
+@pytest.mark.parametrize(("cell", "function", "name"), cases(OUTPUTS.__getitem__))
+def test_outputs_that_cannot_be_written(cell, function, name):
+    for make in bad_arrays.WRONG_OUTPUT.values():
+        arguments = good(cell, function)
+        if arguments[name].ndim == 1 and make is bad_arrays.rows_overlapping:
+            continue  # of a vector this makes a plain one
+        arguments[name] = make(arguments[name])
+        refuse(function, arguments, ValueError, name)
+
+
+@pytest.mark.parametrize(("cell", "function", "name"), cases(OUTPUTS.__getitem__))
+def test_an_output_shares_memory_with_another_array(cell, function, name):
+    """With every other array in turn: placed in one buffer so that a single element is shared."""
+    for other in arrays_of(cell, function):
+        arguments = good(cell, function)
+        if other == name or other == "lengths":
+            continue
+        first, second = arguments[name], arguments[other]
+        buffer = np.zeros(first.size + second.size - 1, first.dtype)
+        arguments[name] = buffer[: first.size].reshape(first.shape)
+        arguments[other] = buffer[first.size - 1 :].reshape(second.shape)
+        named = name if other not in OUTPUTS[function] else None
+        refuse(function, arguments, ValueError, named)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_lengths_share_memory_with_an_output(cell):
+    arguments = good(cell, "forward", np.float64)
+    arguments["lengths"][:] = 0  # also four zeros of h_n: L = N = 0
+    arguments["gates"], arguments["h"] = arguments["gates"][:0], arguments["h"][:1]
+    if cell == "lstm":
+        arguments["c"] = arguments["c"][:1]
+    arguments["h_n"] = np.zeros_like(arguments["h_n"])
+    arguments["lengths"] = arguments["h_n"].view(np.int64).ravel()[:4]
+    refuse("forward", arguments, ValueError, "h_n")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([3, 1, 0, -1], "lengths: expected integers in [0, 3], got -1 at index 3"),
+        ([4, 1, 0, 2], "lengths: expected integers in [0, 3], got 4 at index 0"),
+        ([3, -(2**63), 0, 2], f"lengths: expected integers in [0, 3], got {-(2**63)} at index 1"),
+        ([3, 2**63 - 1, 0, 2], f"lengths: expected integers in [0, 3], got {2**63 - 1} at index 1"),
+    ],
+)
+def test_lengths_out_of_range(function, values, message):
+    arguments = good("lstm", function)
+    arguments["lengths"] = np.array(values, np.int64)
+    with pytest.raises(ValueError, match="lengths") as caught:
+        call(function, arguments)
+    assert str(caught.value) == message
+    refuse(function, arguments, ValueError, "lengths")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_tape_of_other_lengths(function):
+    """The tape's size follows from the lengths: a tape of another batch is refused."""
+    arguments = good("gru", function)
+    arguments["lengths"] = np.array([1, 1, 1, 1])
+    refuse(function, arguments, ValueError, "gates")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("cell", ["", "LSTM", "lstm ", "rnn", "\0", "é", "x" * 1000])
+def test_unknown_cell(function, cell):
+    arguments = good("gru", function)
+    arguments["cell"] = cell
+    refuse(function, arguments, ValueError, "cell")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("cell", [None, 3, ["lstm"]])
+def test_cell_of_wrong_type(function, cell):
+    arguments = good("gru", function)
+    arguments["cell"] = cell
+    with pytest.raises(TypeError):
+        call(function, arguments)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [(f, n) for f, names in FUNCTIONS.items() for n in names if n in ("c_0", "c_n", "c", "dc_0")],
+)
+def test_c_is_given_exactly_where_the_cell_has_it(function, name):
+    lstm = good("lstm", function)
+    c = lstm[name]
+    lstm[name] = None
+    refuse(function, lstm, ValueError, name)
+    gru = good("gru", function)
+    gru[name] = c
+    refuse(function, gru, ValueError, name)
+
+
+def test_gradient_of_c_for_a_cell_without_c():
+    arguments = good("gru", "backward")
+    arguments["dc_n"] = np.zeros((4, 6), np.float32)
+    refuse("backward", arguments, ValueError, "dc_n")
+
+
+@pytest.mark.parametrize(("cell", "function", "name"), cases())
+def test_none_for_what_is_not_optional(cell, function, name):
+    if name in ("lengths", "dy", "dh_n", "dc_n", "dx"):
+        pytest.skip("optional")
+    arguments = good(cell, function)
+    arguments[name] = None
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(function, arguments)
+    names = (name, "bias_hh", "dbias_hh") if "bias" in name else (name,)
+    assert str(caught.value).startswith(tuple(f"{n}: " for n in names)), str(caught.value)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_features_and_no_units(function):
+    arguments = good("gru", function)
+    arguments["x"] = np.zeros((3, 4, 0), np.float32)
+    refuse(function, arguments, ValueError, "x")
+    arguments = good("gru", function)
+    arguments["weight_hh"] = np.zeros((0, 0), np.float32)
+    refuse(function, arguments, ValueError, "weight_hh")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_huge_broadcast_x(function):
+    """2^40 steps of one element in memory: the sizes don't match, and nothing is allocated."""
+    for shape in [(2**40, 4, 5), (3, 2**40, 5), (2**30, 2**27, 5)]:
+        arguments = good("lstm", function)
+        arguments["x"] = np.broadcast_to(np.zeros(5, np.float32), shape)
+        with pytest.raises((ValueError, MemoryError)):
+            call(function, arguments)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_argument_count_and_names(function):
+    arguments = good("gru", function)
+    with pytest.raises(TypeError):
+        getattr(core, function)(*list(arguments.values())[:-1])
+    with pytest.raises(TypeError):
+        getattr(core, function)(*arguments.values(), None)
+    with pytest.raises(TypeError):
+        getattr(core, function)(**arguments, peephole=None)
+
+
+@pytest.mark.parametrize("count", [0, -1, -(2**31), 2**31 - 1, 2**40])
+def test_thread_counts_that_no_machine_has(count):
+    """libgomp ends the process where it cannot start a thread: refuse before."""
+    before = core.num_threads()
+    try:
+        with pytest.raises((ValueError, TypeError)):
+            core.set_num_threads(count)
+        assert core.num_threads() == before
+    finally:
+        core.set_num_threads(before)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_bad_calls_never_end_the_process(seed):
+    """Hundreds of calls with arguments replaced at random, in a process of their own."""
+    script = Path(__file__).with_name("fuzz_binding.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_PERTURB_": "165"}
+    result = subprocess.run(
+        [sys.executable, "-X", "faulthandler", str(script), str(seed), "400"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    accepted, refused = map(int, result.stdout.split())
+    assert accepted + refused == 400
+    assert accepted > 20
+    assert refused > 200

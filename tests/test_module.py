@@ -1,0 +1,218 @@
+"""Module: flat buffers and views, state dicts, copies, and composites."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import rnncore
+from rnncore.module import Module
+
+ABSENT = object()
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda module: pickle.loads(pickle.dumps(module))}
+
+
+class Composite(Module):
+    """A parameter of its own and two children, one of them a composite or a layer."""
+
+    def __init__(self, core: Module, head: Module) -> None:
+        super().__init__({"scale": (3,)}, core.dtype)
+        self.core, self.head = core, head
+        self.parameters["scale"][...] = [1, 2, 3]
+        self._adopt({"core": core, "head": head})
+
+
+def composite() -> Composite:
+    inner = Composite(rnncore.GRU(5, 7, 2, bidirectional=True, rng=0), rnncore.LSTM(2, 3, rng=1))
+    return Composite(inner, rnncore.RNNCell(4, 5, rng=2))
+
+
+def check_views(module: Module) -> None:
+    """Every array is a live view into the flat buffers, aligned, disjoint, with zeros between."""
+    for views, flat in (
+        (module.parameters, module.flat_parameters),
+        (module.grads, module.flat_grads),
+    ):
+        before = flat.copy()
+        flat[...] = 0
+        for i, array in enumerate(views.values(), 1):
+            assert array.base is not None
+            assert array.ctypes.data % 64 == 0
+            assert not array.any()
+            array[...] = i
+        assert sum(array.size * i for i, array in enumerate(views.values(), 1)) == flat.sum()
+        flat[...] = before
+    for name, child in module.children.items():
+        assert np.shares_memory(child.flat_parameters, module.flat_parameters)
+        assert np.shares_memory(child.flat_grads, module.flat_grads)
+        for key, array in child.parameters.items():
+            assert array.ctypes.data == module.parameters[f"{name}.{key}"].ctypes.data
+            assert child.grads[key].ctypes.data == module.grads[f"{name}.{key}"].ctypes.data
+        check_views(child)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_flat_buffers_of_a_layer(dtype: str) -> None:
+    layer = rnncore.LSTM(5, 7, 2, bidirectional=True, dtype=dtype)
+    check_views(layer)
+    assert layer.num_parameters == 2 * (28 * 5 + 28 * 7 + 56) + 2 * (28 * 14 + 28 * 7 + 56)
+    assert layer.flat_parameters.dtype == dtype
+    assert layer.flat_parameters.size >= layer.num_parameters
+    with pytest.raises(TypeError):
+        layer.parameters["weight_ih_l0"] = 0  # type: ignore[index]
+
+
+def test_a_composite_holds_its_children() -> None:
+    gru = rnncore.GRU(5, 7, rng=0)
+    gru.flat_grads[...] = 3
+    values, x = gru.state_dict(), np.ones((2, 3, 5), np.float32)
+    y = gru(x)[0]
+    model = Composite(gru, rnncore.LSTM(2, 3))
+    check_views(model)
+    for name, value in values.items():
+        np.testing.assert_array_equal(model.parameters[f"core.{name}"], value)
+        np.testing.assert_array_equal(model.grads[f"core.{name}"], 3)
+    np.testing.assert_array_equal(model.parameters["scale"], [1, 2, 3])
+    np.testing.assert_array_equal(gru(x)[0], y)
+    model.flat_parameters[...] = 0
+    assert not gru(x)[0].any()  # the layer computes with the composite's buffer
+    model.zero_grad()
+    y, _, tape = gru.forward(np.ones((2, 3, 5), np.float32))
+    gru.backward(tape, np.ones_like(y))
+    assert model.grads["core.bias_ih_l0"].any()
+    assert not model.grads["head.bias_ih_l0"].any()
+    assert list(composite().parameters)[:3] == ["scale", "core.scale", "core.core.weight_ih_l0"]
+    check_views(composite())
+
+
+def test_a_module_joins_one_composite_once() -> None:
+    gru = rnncore.GRU(5, 7)
+    with pytest.raises(ValueError, match="expected different modules, got one twice"):
+        Composite(gru, gru)
+    Composite(gru, rnncore.LSTM(2, 3))
+    spare = rnncore.LSTM(2, 3)
+    with pytest.raises(ValueError, match="core: already part of another model; pass copy"):
+        Composite(gru, spare)
+    with pytest.raises(ValueError, match="head: expected dtype float32, got float64"):
+        Composite(spare, rnncore.LSTM(2, 3, dtype="float64"))
+    check_views(Composite(copy.deepcopy(gru), spare))  # the refused calls left them free
+
+
+@pytest.mark.parametrize("copier", COPIES)
+def test_copies_are_alive_and_apart(copier: str) -> None:
+    duplicate: Callable[[Any], Any] = COPIES[copier]
+    layer = rnncore.LSTM(5, 7, 2, bidirectional=True, dropout=0.5, rng=0)
+    layer.flat_grads[...] = 2
+    again = duplicate(layer)
+    check_views(again)
+    x = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(again(x)[0], layer(x)[0])
+    np.testing.assert_array_equal(again.flat_grads, layer.flat_grads)
+    np.testing.assert_array_equal(again.forward(x)[0], layer.forward(x)[0])  # the same masks
+    assert repr(again) == repr(layer)
+    again.zero_grad()
+    y, _, tape = again.forward(x)
+    with pytest.raises(ValueError, match="tape: expected one of this layer"):
+        layer.backward(tape, y)
+    again.backward(tape, y)
+    assert again.grads["weight_hh_l1_reverse"].any()
+    again.flat_parameters[...] = 0
+    assert not again(x)[0].any()
+    assert layer(x)[0].any()
+    np.testing.assert_array_equal(layer.flat_grads, 2)
+
+
+@pytest.mark.parametrize("copier", COPIES)
+def test_copies_of_a_composite(copier: str) -> None:
+    model = composite()
+    model.flat_grads[...] = np.arange(model.flat_grads.size)
+    again = COPIES[copier](model)
+    np.testing.assert_array_equal(again.flat_parameters, model.flat_parameters)
+    for name, grad in model.grads.items():
+        np.testing.assert_array_equal(again.grads[name], grad)
+    check_views(again)
+    assert again.core.core is again.children["core"].children["core"]
+    check_views(Composite(COPIES[copier](model.head), rnncore.GRU(1, 2)))  # free to be adopted
+    with pytest.raises(ValueError, match="core: already part"):
+        Composite(again.core, rnncore.GRU(1, 2))
+
+
+def test_a_pickle_holds_each_number_once() -> None:
+    layer = rnncore.LSTM(30, 60)
+    model = Composite(layer, rnncore.GRU(1, 2))
+    assert len(pickle.dumps(model)) < 2.2 * model.flat_parameters.nbytes  # values and gradients
+
+
+def test_state_dict_round_trip() -> None:
+    model, other = composite(), composite()
+    values = model.state_dict()
+    assert list(values) == list(model.parameters)
+    other.flat_parameters[...] = 0
+    other.load_state_dict(values)
+    np.testing.assert_array_equal(other.flat_parameters, model.flat_parameters)
+    before = model.flat_parameters.copy()
+    for value in values.values():
+        value[...] = 9  # copies, so the model does not change
+    np.testing.assert_array_equal(model.flat_parameters, before)
+
+
+def test_a_state_dict_of_views_into_the_module_itself() -> None:
+    layer = rnncore.LSTM(5, 5)
+    expected = layer.state_dict()
+    layer.load_state_dict(
+        dict(layer.parameters)
+        | {
+            "weight_ih_l0": layer.parameters["weight_hh_l0"],
+            "weight_hh_l0": layer.parameters["weight_ih_l0"],
+        }
+    )
+    np.testing.assert_array_equal(layer.parameters["weight_ih_l0"], expected["weight_hh_l0"])
+    np.testing.assert_array_equal(layer.parameters["weight_hh_l0"], expected["weight_ih_l0"])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"bias_hh_l0": None}, TypeError, "bias_hh_l0: expected real numbers"),
+        ({"bias_hh_l0": np.zeros(27)}, ValueError, "bias_hh_l0: expected shape (28,), got (27,)"),
+        ({"bias_hh_l0": np.zeros((28, 1))}, ValueError, "bias_hh_l0: expected shape (28,), got"),
+        ({"bias_hh_l0": np.zeros(28, complex)}, TypeError, "bias_hh_l0: expected real numbers"),
+        ({"bias_hh_l0": "text"}, TypeError, "bias_hh_l0: expected real numbers"),
+        ({"extra": np.zeros(3)}, KeyError, "missing [], unexpected ['extra']"),
+        ({"bias_hh_l0": ABSENT}, KeyError, "missing ['bias_hh_l0'], unexpected []"),
+    ],
+)
+def test_a_failing_load_changes_nothing(
+    change: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    layer = rnncore.LSTM(5, 7, rng=0)
+    before = layer.flat_parameters.copy()
+    nines = {name: np.full_like(array, 9) for name, array in layer.parameters.items()}
+    values = {name: value for name, value in (nines | change).items() if value is not ABSENT}
+    with pytest.raises(error, match=re.escape(text)):
+        layer.load_state_dict(values)
+    np.testing.assert_array_equal(layer.flat_parameters, before)
+
+
+def test_a_load_that_is_not_strict_passes_over_other_names() -> None:
+    layer = rnncore.LSTM(5, 7, rng=0)
+    before = layer.state_dict()
+    layer.load_state_dict({"bias_hh_l0": np.full(28, 9), "extra": "text"}, strict=False)
+    np.testing.assert_array_equal(layer.parameters["bias_hh_l0"], 9)
+    np.testing.assert_array_equal(layer.parameters["weight_hh_l0"], before["weight_hh_l0"])
+    with pytest.raises(TypeError, match="state_dict: expected a mapping, got list"):
+        layer.load_state_dict([1])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="bias_hh_l0: expected shape"):
+        layer.load_state_dict({"bias_hh_l0": np.zeros(3)}, strict=False)
+
+
+def test_loading_rounds_to_the_dtype() -> None:
+    layer = rnncore.GRU(2, 3)
+    values = np.linspace(0, 1, 9)
+    layer.load_state_dict({"bias_hh_l0": values}, strict=False)
+    np.testing.assert_array_equal(layer.parameters["bias_hh_l0"], values.astype(np.float32))

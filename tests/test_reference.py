@@ -1,0 +1,109 @@
+"""Proves the reference: against central differences, against torch, and its rules for sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+import problems
+import pytest
+import reference
+
+CELLS = tuple(reference.CELLS)
+LAYOUTS = [
+    pytest.param(ragged, reverse, id=("ragged" if ragged else "full") + "-reverse" * reverse)
+    for ragged in (False, True)
+    for reverse in (False, True)
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("ragged", "reverse"), LAYOUTS)
+def test_backward_matches_central_differences(cell, ragged, reverse):
+    problem = problems.make(cell, 4, 3, 3, 2, ragged=ragged, reverse=reverse)
+
+    def loss():
+        y, h_n, c_n = reference.forward(*problem[:10])
+        total = np.sum(y * problem.dy) + np.sum(h_n * problem.dh_n)
+        return total if c_n is None else total + np.sum(c_n * problem.dc_n)
+
+    gradients = problems.solve(problem)
+    for name in ("x", "h_0", "c_0", *problems.PARAMETERS):
+        array = getattr(problem, name)
+        if array is not None:
+            expected = problems.central_differences(loss, array)
+            assert problems.error(getattr(gradients, "d" + name), expected) < 1e-7, name
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("ragged", "reverse"), LAYOUTS)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_matches_torch(cell, ragged, reverse, bias, torch_solve):
+    problem = problems.make(cell, 7, 5, 4, 6, ragged=ragged, reverse=reverse, bias=bias)
+    if ragged:
+        problem = problem._replace(lengths=np.array([3, 7, 1, 7, 4]))  # torch refuses length 0
+    got, expected = problems.solve(problem), torch_solve(problem)
+    problems.assert_close(got, expected, 1e-13, 1e-13)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_ragged_batch_is_each_sequence_alone(cell, reverse):
+    whole = problems.make(cell, 5, 4, 3, 2, ragged=True, reverse=reverse).filled_padding(np.nan)
+    assert sorted(set(whole.lengths))[0] == 0
+    got = problems.solve(whole)
+    for b, n in enumerate(whole.lengths):
+        alone = problems.solve(
+            whole._replace(
+                lengths=None,
+                x=whole.x[:n, b : b + 1],
+                dy=whole.dy[:n, b : b + 1],
+                **{
+                    name: getattr(whole, name)[b : b + 1]
+                    for name in ("h_0", "c_0", "dh_n", "dc_n")
+                    if getattr(whole, name) is not None
+                },
+            )
+        )
+        np.testing.assert_array_equal(got.y[:n, b], alone.y[:, 0])
+        np.testing.assert_array_equal(got.y[n:, b], 0)
+        np.testing.assert_array_equal(got.h_n[b], alone.h_n[0])
+        np.testing.assert_array_equal(got.dx[:n, b], alone.dx[:, 0])
+        np.testing.assert_array_equal(got.dx[n:, b], 0)
+        np.testing.assert_array_equal(got.dh_0[b], alone.dh_0[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_reverse_is_the_flipped_sequence(cell):
+    problem = problems.make(cell, 5, 2, 3, 4, reverse=True)
+    flipped = problem._replace(x=problem.x[::-1], dy=problem.dy[::-1], reverse=False)
+    got, expected = problems.solve(problem), problems.solve(flipped)
+    np.testing.assert_array_equal(got.y, expected.y[::-1])
+    np.testing.assert_array_equal(got.dx, expected.dx[::-1])
+    np.testing.assert_array_equal(got.h_n, expected.h_n)
+    np.testing.assert_array_equal(got.dweight_hh, expected.dweight_hh)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("T", "B"), [(0, 2), (3, 0)])
+def test_nothing_to_do_passes_the_state_through(cell, T, B):
+    problem = problems.make(cell, T, B, 3, 2)
+    result = problems.solve(problem)
+    assert result.y.shape == (T, B, 2)
+    np.testing.assert_array_equal(result.h_n, problem.h_0)
+    np.testing.assert_array_equal(result.dh_0, problem.dh_n)
+    assert not result.dweight_ih.any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_arguments_are_left_as_they_are(cell):
+    problem = problems.make(cell, 3, 2, 3, 2, ragged=True)
+    arrays = {k: v for k, v in problem._asdict().items() if isinstance(v, np.ndarray)}
+    before = {name: array.copy() for name, array in arrays.items()}
+    problems.solve(problem)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_float32_stays_float32(cell):
+    for array in problems.solve(problems.make(cell, 3, 2, 3, 2, dtype=np.float32)):
+        assert array is None or array.dtype == np.float32
