@@ -52,7 +52,8 @@ class Samples:
         steps = self.x.shape[1] if lengths is None else int(lengths.max(initial=0))
 
         def cut(array: Array) -> Array:
-            return array[which][:, :steps] if self.per_step else array[which]
+            rows: Array = array[which]
+            return rows[:, :steps] if self.per_step else rows
 
         counted = None if self.counted is None else cut(self.counted)
         return Samples(self.x[which][:, :steps], cut(self.y), lengths, counted, self.per_step)
@@ -113,7 +114,7 @@ def _targets(model: Model, y: Any, shape: tuple[int, ...], steps: Array) -> Arra
         y = as_array("y", y, model.dtype)
         expected = (*shape, model.output_size)
         check_shape("y", y, f"({dimensions}, output_size)", expected)
-        return y
+        return np.asarray(y)
     if y.dtype.kind not in "iu":
         raise TypeError(f"y: expected integer class labels, got dtype {y.dtype}")
     check_shape("y", y, "(N, T)" if model.per_step else "(N,)", shape)
@@ -124,7 +125,7 @@ def _targets(model: Model, y: Any, shape: tuple[int, ...], steps: Array) -> Arra
             f"y: expected labels in [0, {model.output_size}) or {IGNORED} (ignored), "
             f"got {y[at]} at index {at if model.per_step else at[0]}"
         )
-    return y.astype(np.int64, copy=False)
+    return np.asarray(y, np.int64)
 
 
 def _mask(model: Model, mask: Any, shape: tuple[int, ...], steps: Array) -> Array:
@@ -134,7 +135,7 @@ def _mask(model: Model, mask: Any, shape: tuple[int, ...], steps: Array) -> Arra
     if mask.dtype != np.bool_:
         raise TypeError(f"mask: expected booleans, got dtype {mask.dtype}")
     check_shape("mask", mask, "(N, T)" if model.per_step else "(N,)", shape)
-    return mask
+    return np.asarray(mask)
 
 
 def _padded(name: str, items: Any, steps: Array, longest: int, value: float) -> Array:
@@ -148,5 +149,6 @@ def _padded(name: str, items: Any, steps: Array, longest: int, value: float) -> 
         raise ValueError(
             f"{name}: expected {steps[at]} steps as in x, got {lengths[at]} at index {at}"
         )
-    assert array.shape[1] == longest
-    return array
+    result = np.full((len(array), longest, *array.shape[2:]), value, array.dtype)
+    result[:, : array.shape[1]] = array
+    return result

@@ -30,7 +30,7 @@ _CLASSES: dict[str, Any] = {
     )
 }  # fmt: skip
 _NOT_SAVED = ("rng", "init")  # constructor arguments that only concern initial values
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _LONGEST = 1 << 20  # bytes of a configuration
 
 
@@ -128,12 +128,12 @@ def _parse(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     from safetensors import SafetensorError, deserialize
 
     try:
-        entries = deserialize(data)
+        entries: Any = deserialize(data)  # type: ignore[no-untyped-call]
         metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        tensors = {
-            name: np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-            for name, entry in entries
-        }
+        tensors: dict[str, Array] = {}
+        for name, entry in entries:
+            shape, dtype = entry["shape"], _DTYPES[entry["dtype"]]
+            tensors[name] = np.ndarray(shape, dtype, buffer=entry["data"])
     except SafetensorError as error:
         raise CheckpointError(f"damaged, or no safetensors file ({error})") from error
     except (KeyError, ValueError, TypeError) as error:
@@ -148,7 +148,7 @@ def _header(version: int, description: Mapping[str, Any], tensors: Mapping[str, 
     for name in sorted(tensors):
         array = tensors[name]
         crc = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8), crc)
+        crc = zlib.crc32(array.reshape(-1).data, crc)
     return f'{{"crc32": {crc}, "model": {model}, "version": {version}}}'
 
 
@@ -175,7 +175,7 @@ def _build_filled(description: Mapping[str, Any], tensors: Mapping[str, Array]) 
     try:
         with size_limit(sum(array.size for array in tensors.values())):
             model = _build(description, layers=len(tensors))
-    except (TypeError, ValueError, KeyError, MemoryError, NotImplementedError) as error:
+    except (AttributeError, TypeError, ValueError, LookupError, NotImplementedError) as error:
         raise CheckpointError(f"the configuration fits no model: {error}") from error
     for name, array in tensors.items():
         if array.dtype != model.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,7 +29,7 @@ from rnncore.module import Module
 if TYPE_CHECKING:
     from rnncore.training import History
 
-_LOSSES = {
+_LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
     "mean_squared_error": losses.mean_squared_error,
     "cross_entropy": losses.softmax_cross_entropy,
     "binary_cross_entropy": losses.binary_cross_entropy,
@@ -177,10 +178,12 @@ class Model(Module):
             raise ValueError("tape: already used; call forward again")
         dy = self._clear_padding(as_array("dy", dy, self.dtype), tape.valid)
         dfeatures = self.head.backward(tape.head, dy)
+        assert dfeatures is not None
         tape.used = True
         dx = self._core_backward(tape, dfeatures, input_gradient or self.embedding is not None)
         if self.embedding is None:
             return dx
+        assert dx is not None
         self.embedding.backward(tape.embedding, dx)
         return None
 
@@ -345,6 +348,7 @@ class ManyToOne(Model):
         dh_n = np.zeros((self.core.num_layers * D, B, H), self.dtype)
         dh_n[-D:] = dfeatures.reshape(B, D, H).swapaxes(0, 1)
         dstate = LSTMState(dh_n, np.zeros_like(dh_n)) if isinstance(self.core, LSTM) else dh_n
+        dx: Array | None
         dx, _ = self.core.backward(tape.core, None, dstate, input_gradient=input_gradient)
         return dx
 
@@ -379,6 +383,7 @@ class ManyToMany(Model):
         return h
 
     def _core_backward(self, tape: Tape, dfeatures: Array, input_gradient: bool) -> Array | None:
+        dx: Array | None
         dx, _ = self.core.backward(tape.core, dfeatures, input_gradient=input_gradient)
         return dx
 

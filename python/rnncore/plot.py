@@ -93,11 +93,12 @@ def forecast(
     _tidy(above, _label(name, unit))
     _tidy(below, _label("forecast - truth", unit))
     if np.issubdtype(x.dtype, np.datetime64):
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+        from matplotlib import dates as _dates
 
-        locator = AutoDateLocator(minticks=5, maxticks=12)
+        dates: Any = _dates
+        locator = dates.AutoDateLocator(minticks=5, maxticks=12)
         below.xaxis.set_major_locator(locator)
-        below.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        below.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
         below.set_xlabel("local time", color=_INK)
     else:
         below.set_xlabel("step", color=_INK)
@@ -114,7 +115,7 @@ def forecast(
 
 
 def loss_curves(path: Path, history: History, *, loss: str = "loss", title: str = "") -> None:
-    """Draw the training and validation loss of each epoch on a logarithmic scale.
+    """Draw the training and validation loss of each epoch; logarithmic if they span much.
 
     Parameters
     ----------
@@ -154,7 +155,8 @@ def loss_curves(path: Path, history: History, *, loss: str = "loss", title: str 
         [history.best_epoch], [best], "o", color=_INK, markersize=9, fillstyle="none",
         label=f"best: {best:.3g} in epoch {history.best_epoch}",
     )  # fmt: skip
-    if min(history.loss + history.validation_loss) > 0:
+    lowest, highest = (f(history.loss + history.validation_loss) for f in (min, max))
+    if 0 < 5 * lowest < highest:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _tidy(axes, loss)

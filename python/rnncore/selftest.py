@@ -58,7 +58,8 @@ def _gradients(cell: str, problem: Problem, cotangents: list[Array], reverse: bo
     dx, dstate, grads = functional.backward(tape, dy, dstate)
     assert dx is not None
     starts = list(dstate) if isinstance(dstate, LSTMState) else [dstate]
-    return dict(zip(problem, [dx, *starts, *grads], strict=True))
+    found = [dx, *starts, *(grad for grad in grads if grad is not None)]
+    return dict(zip(problem, found, strict=True))
 
 
 def _central_differences(
