@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import secrets
 import stat
 import zlib
 from collections.abc import Mapping
@@ -204,6 +203,8 @@ def _build(description: Mapping[str, Any], layers: int) -> Module:
 
 def _write(path: str, data: bytes) -> None:
     """Replace the file at `path` by `data`, all or nothing, and on the disk when this returns."""
+    import secrets
+
     path = os.path.realpath(path)  # a link stays a link
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".rnncore-{secrets.token_hex(8)}.tmp")

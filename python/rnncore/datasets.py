@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import importlib.util
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +46,9 @@ class _Source:
 
 def _read_sf_temps(data: bytes) -> Series:
     """Hourly temperatures of San Francisco in 2010; one hour of 14 March is missing."""
+    import csv
+    import io
+
     rows = list(csv.DictReader(io.StringIO(data.decode())))
     time = [row["date"].replace("/", "-").replace(" ", "T") for row in rows]
     values = [[float(row["temp"])] for row in rows]
@@ -97,6 +96,9 @@ def load(name: str) -> Series:
     ModuleNotFoundError
         If the package is not installed; the message says what to install.
     """
+    import hashlib
+    from pathlib import Path
+
     source = _SOURCES.get(name)
     if source is None:
         raise ValueError(f"name: expected one of {', '.join(_SOURCES)}, got {name!r}")
