@@ -112,6 +112,7 @@ def run(out: Path, epochs: int, hidden: int, seed: int) -> int:
         print(f"  {name:10} {len(part.x):5,} windows, {part.time[0, 0]} to {part.time[-1, -1]}")
 
     model = ManyToOne(LSTM(3, hidden, rng=seed), FUTURE, rng=seed + 1)
+    print("  each training window is seen twice a pass: as it is, and with its changes reversed")
     print(f"model: {model}, {model.num_parameters:,} parameters")
     x, y = mirrored(train)
     history = model.fit(
