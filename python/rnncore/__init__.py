@@ -1,11 +1,14 @@
 """Recurrent networks that run and train fast on a CPU."""
 
-from rnncore import functional
+from rnncore import data, datasets, functional, losses, optim
 from rnncore._isa import available_isas, isa
 from rnncore._kernels import LSTMState
 from rnncore._threads import get_num_threads, set_num_threads
 from rnncore.cells import GRUCell, LSTMCell, RNNCell
+from rnncore.checkpoint import CheckpointError, load
+from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.models import ManyToMany, ManyToOne
 
 __version__ = "0.1.0"
 
@@ -13,13 +16,23 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "CheckpointError",
+    "Embedding",
     "GRUCell",
     "LSTMCell",
     "LSTMState",
+    "Linear",
+    "ManyToMany",
+    "ManyToOne",
     "RNNCell",
     "available_isas",
+    "data",
+    "datasets",
     "functional",
     "get_num_threads",
     "isa",
+    "load",
+    "losses",
+    "optim",
     "set_num_threads",
 ]

@@ -146,6 +146,7 @@ class LSTM(Recurrent[LSTMState]):
                 f"proj_size: expected 0, got {proj_size!r}; an LSTM with a projection of h is not "
                 "implemented yet"
             )
+        self.proj_size = 0
         super().__init__(
             "lstm",
             input_size,

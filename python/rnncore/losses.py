@@ -148,7 +148,7 @@ def _mask(name: str, y: Array, mask: Any) -> Array | None:
     if array.dtype != np.bool_:
         raise TypeError(f"mask: expected booleans, got dtype {array.dtype}")
     check_shape("mask", array, f"the leading shape of {name}", y.shape[:-1])
-    return array.reshape(-1, order="C")
+    return np.ascontiguousarray(array).reshape(-1)
 
 
 def _labels(logits: Array, labels: Any) -> Array:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
@@ -49,6 +51,19 @@ def constructor_text(
     return f"{type(module).__name__}({', '.join([*map(str, sizes), *named])})"
 
 
+_size_limit: ContextVar[int | None] = ContextVar("size_limit", default=None)
+
+
+@contextmanager
+def size_limit(numbers: int) -> Iterator[None]:
+    """Refuse to build, inside, a module of more parameters: for sizes out of unknown files."""
+    token = _size_limit.set(numbers)
+    try:
+        yield
+    finally:
+        _size_limit.reset(token)
+
+
 class Module:
     """Base of layers and models: named views into one flat parameter and one gradient buffer.
 
@@ -76,6 +91,9 @@ class Module:
         self._shapes = dict(shapes)
         self._adopted = False
         self.dtype = check_dtype(dtype)
+        limit, size = _size_limit.get(), sum(map(math.prod, self._shapes.values()))
+        if limit is not None and size > limit:
+            raise ValueError(f"parameters: expected at most {limit} numbers, got {size}")
         self.children: dict[str, Module] = {}
         size = self._own_size()
         self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype))

@@ -1,0 +1,154 @@
+"""Samples: the checked inputs, targets and masks that training takes its batches from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncore._arrays import Array, Lengths, as_array, as_numpy, check_shape
+from rnncore.data import pad
+from rnncore.models import Model, is_ragged
+
+IGNORED = -100  # a label that never counts in the cross-entropy
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """N sequences and what to learn of them.
+
+    Attributes
+    ----------
+    x : numpy.ndarray, shape (N, T, I), or tokens (N, T)
+        Inputs.
+    y : numpy.ndarray, shape (N, O) or (N, T, O), or labels (N,) or (N, T)
+        Targets.
+    lengths : numpy.ndarray of int64, shape (N,), or None
+        Valid steps; None where all are.
+    counted : numpy.ndarray of bool, shape (N,) or (N, T), or None
+        Where the loss counts; None where it does everywhere.
+    """
+
+    x: Array
+    y: Array
+    lengths: Lengths | None
+    counted: Array | None
+    per_step: bool
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def count(self) -> int:
+        """How many outputs the mean loss is taken over."""
+        if self.counted is not None:
+            return int(np.count_nonzero(self.counted))
+        return len(self.y) * self.y.shape[1] if self.per_step else len(self.y)
+
+    def take(self, which: Any) -> Samples:
+        """Return the chosen sequences, cut after the longest of them."""
+        lengths = None if self.lengths is None else self.lengths[which]
+        steps = self.x.shape[1] if lengths is None else int(lengths.max(initial=0))
+
+        def cut(array: Array) -> Array:
+            rows: Array = array[which]
+            return rows[:, :steps] if self.per_step else rows
+
+        counted = None if self.counted is None else cut(self.counted)
+        return Samples(self.x[which][:, :steps], cut(self.y), lengths, counted, self.per_step)
+
+
+def samples(model: Model, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Samples:
+    """Check training data against a model.
+
+    Parameters
+    ----------
+    model : Model
+        What is to be trained.
+    x, lengths
+        As `Model.predict` takes them.
+    y : array_like
+        Shape (N, output_size), or (N, T, output_size) for ManyToMany; integer labels (N,) or
+        (N, T) for "cross_entropy". A list of N arrays where x is one and outputs are per step.
+    mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
+        True where the loss counts; a list of N arrays (T_i,) where x is one.
+
+    Returns
+    -------
+    Samples
+
+    Raises
+    ------
+    ValueError, TypeError
+        If something is of another shape or dtype, a label is out of range, there is no
+        sequence, or nothing counts.
+    """
+    x, lengths = model.check_inputs(x, lengths)
+    if len(x) == 0:
+        raise ValueError(f"x: expected at least one sequence, got shape {x.shape}")
+    steps = np.full(len(x), x.shape[1]) if lengths is None else lengths
+    shape = x.shape[: 1 + model.per_step]
+    y = _targets(model, y, shape, steps)
+    counted = np.ones(shape, bool)
+    if mask is not None:
+        counted &= _mask(model, mask, shape, steps)
+    if model.per_step:
+        counted &= np.arange(x.shape[1]) < steps[:, None]
+    if model.loss == "cross_entropy":
+        counted &= y != IGNORED
+    if not counted.any():
+        raise ValueError("mask: expected something that counts in the loss, got nothing")
+    return Samples(x, y, lengths, None if counted.all() else counted, model.per_step)
+
+
+def _targets(model: Model, y: Any, shape: tuple[int, ...], steps: Array) -> Array:
+    labels = model.loss == "cross_entropy"
+    if model.per_step and is_ragged(y):
+        y = _padded("y", y, steps, shape[1], IGNORED if labels else 0)
+    y = as_numpy("y", y)
+    dimensions = "N, T" if model.per_step else "N"
+    if not labels:
+        if y.dtype.kind in "fiub":  # silently: a target needs no more digits than the output has
+            y = y.astype(model.dtype, copy=False)
+        y = as_array("y", y, model.dtype)
+        expected = (*shape, model.output_size)
+        check_shape("y", y, f"({dimensions}, output_size)", expected)
+        return np.asarray(y)
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"y: expected integer class labels, got dtype {y.dtype}")
+    check_shape("y", y, "(N, T)" if model.per_step else "(N,)", shape)
+    wrong = ((y < 0) | (y >= model.output_size)) & (y != IGNORED)
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"y: expected labels in [0, {model.output_size}) or {IGNORED} (ignored), "
+            f"got {y[at]} at index {at if model.per_step else at[0]}"
+        )
+    return np.asarray(y, np.int64)
+
+
+def _mask(model: Model, mask: Any, shape: tuple[int, ...], steps: Array) -> Array:
+    if model.per_step and is_ragged(mask):
+        mask = _padded("mask", mask, steps, shape[1], False)
+    mask = as_numpy("mask", mask)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"mask: expected booleans, got dtype {mask.dtype}")
+    check_shape("mask", mask, "(N, T)" if model.per_step else "(N,)", shape)
+    return np.asarray(mask)
+
+
+def _padded(name: str, items: Any, steps: Array, longest: int, value: float) -> Array:
+    """Pad a list whose arrays must be as long as the sequences they belong to."""
+    if len(items) != len(steps):
+        raise ValueError(f"{name}: expected {len(steps)} arrays as in x, got {len(items)}")
+    array, lengths = pad(items, value=value)
+    wrong = lengths != steps
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(
+            f"{name}: expected {steps[at]} steps as in x, got {lengths[at]} at index {at}"
+        )
+    result = np.full((len(array), longest, *array.shape[2:]), value, array.dtype)
+    result[:, : array.shape[1]] = array
+    return result

@@ -1,0 +1,214 @@
+"""Series and ragged lists into training arrays: windows, chronological splits, scaling, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rnncore._arrays import Array, as_numpy, positive_int
+
+
+def _real(name: str, value: ArrayLike) -> Array:
+    """Return an array of real numbers; integers become float64."""
+    array = as_numpy(name, value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def windows(series: ArrayLike, past: int, future: int) -> tuple[Array, Array]:
+    """Cut a series into every (past, future) pair of neighbouring windows.
+
+    Window w holds ``x[w] = series[w : w + past]`` and ``y[w] = series[w + past : w + past +
+    future]``. Nothing is copied: both results are read-only views of the series.
+
+    Parameters
+    ----------
+    series : array_like, shape (N,) or (N, F)
+        N equally spaced times of one or of F values.
+    past, future : int
+        Steps seen and steps to forecast.
+
+    Returns
+    -------
+    x : numpy.ndarray, shape (W, past, F)
+        W = N - past - future + 1; F = 1 for a one-dimensional series.
+    y : numpy.ndarray, shape (W, future) or (W, future, F)
+        With the feature axis where the series has one.
+
+    Raises
+    ------
+    ValueError
+        If the series is shorter than past + future, or has other than one or two dimensions.
+    TypeError
+        If the series does not hold real numbers.
+    """
+    values = _real("series", series)
+    past, future = positive_int("past", past), positive_int("future", future)
+    if values.ndim not in (1, 2):
+        raise ValueError(f"series: expected shape (N,) or (N, F), got {values.shape}")
+    if len(values) < past + future:
+        raise ValueError(
+            f"series: expected at least past + future = {past + future} steps, got {len(values)}"
+        )
+    table = values if values.ndim == 2 else values[:, None]
+    both = np.lib.stride_tricks.sliding_window_view(table, past + future, axis=0)
+    both = both.swapaxes(1, 2)  # (W, past + future, F)
+    y = both[:, past:]
+    return both[:, :past], (y if values.ndim == 2 else y[:, :, 0])
+
+
+def split(size: int, fractions: Sequence[float] = (0.7, 0.15, 0.15)) -> tuple[slice, ...]:
+    """Divide N times into consecutive parts, oldest first.
+
+    Cut the series with these slices first and make windows of each part: then no window
+    straddles two parts, and nothing of the future leaks into training.
+
+    Parameters
+    ----------
+    size : int
+        N.
+    fractions : sequence of float
+        Share of each part, all positive, with the sum 1.
+
+    Returns
+    -------
+    tuple of slice
+        One slice per fraction; together they cover 0..N.
+
+    Raises
+    ------
+    ValueError
+        If the fractions are not positive with sum 1, or a part would be empty.
+    """
+    size = positive_int("size", size)
+    shares = np.asarray(fractions, np.float64)
+    if shares.ndim != 1 or shares.size == 0 or not np.all(shares > 0):
+        raise ValueError(f"fractions: expected positive numbers, got {fractions!r}")
+    if abs(shares.sum() - 1) > 1e-9:
+        raise ValueError(f"fractions: expected the sum 1, got {shares.sum():g}")
+    ends = np.rint(np.cumsum(shares) * size).astype(int)
+    starts = np.concatenate([[0], ends[:-1]])
+    if np.any(starts == ends):
+        raise ValueError(
+            f"fractions: a part of {size} samples would be empty with {tuple(fractions)}"
+        )
+    return tuple(slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True))
+
+
+class Standardizer:
+    """Scale every feature to mean 0 and standard deviation 1, as measured on the training part.
+
+    Attributes
+    ----------
+    mean, std : numpy.ndarray, shape (F,), or () for one-dimensional data
+        Set by `fit`; a constant feature has std 1.
+    """
+
+    mean: Array
+    std: Array
+
+    def fit(self, x: ArrayLike) -> Standardizer:
+        """Measure mean and standard deviation over all axes but the last.
+
+        Parameters
+        ----------
+        x : array_like, shape (N,) or (..., F)
+            The training part alone; finite.
+
+        Returns
+        -------
+        Standardizer
+            This object.
+
+        Raises
+        ------
+        ValueError
+            If x is empty or holds NaN or infinity.
+        """
+        values = _real("x", x)
+        if values.ndim == 0 or values.size == 0:
+            raise ValueError(f"x: expected at least one sample, got shape {values.shape}")
+        axes = tuple(range(max(1, values.ndim - 1)))
+        mean = np.asarray(values.mean(axis=axes, dtype=np.float64))
+        std = np.asarray(values.std(axis=axes, dtype=np.float64))
+        if not (np.all(np.isfinite(mean)) and np.all(np.isfinite(std))):
+            raise ValueError("x: expected finite numbers, got NaN or infinity")
+        self.mean, self.std = mean, np.where(std > 0, std, 1.0)
+        return self
+
+    def _check(self, x: ArrayLike) -> Array:
+        if not hasattr(self, "mean"):
+            raise ValueError("Standardizer: call fit on the training part first")
+        values = _real("x", x)
+        if self.mean.ndim and (values.ndim == 0 or values.shape[-1] != self.mean.size):
+            raise ValueError(
+                f"x: expected shape (..., F) = (..., {self.mean.size}), got {values.shape}"
+            )
+        return values
+
+    def transform(self, x: ArrayLike) -> Array:
+        """Return (x - mean) / std, in the dtype of x.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., F)
+            Same features as in `fit`.
+        """
+        values = self._check(x)
+        return np.asarray((values - self.mean) / self.std, values.dtype)
+
+    def inverse(self, z: ArrayLike) -> Array:
+        """Return z * std + mean, in the dtype of z: back to the unit of the data.
+
+        Parameters
+        ----------
+        z : array_like, shape (..., F)
+            Scaled values.
+        """
+        values = self._check(z)
+        return np.asarray(values * self.std + self.mean, values.dtype)
+
+
+def pad(sequences: Iterable[ArrayLike], *, value: float = 0) -> tuple[Array, Array]:
+    """Stack sequences of different lengths into one array.
+
+    Parameters
+    ----------
+    sequences : iterable of array_like, each of shape (T_i,) or (T_i, F)
+        T_i may be zero.
+    value : float
+        What stands behind the end of a sequence.
+
+    Returns
+    -------
+    array : numpy.ndarray, shape (N, T) or (N, T, F)
+        T = max(T_i).
+    lengths : numpy.ndarray of int64, shape (N,)
+        T_i.
+
+    Raises
+    ------
+    ValueError
+        If there is no sequence, or the features differ.
+    """
+    arrays = [np.asarray(sequence) for sequence in sequences]
+    if not arrays:
+        raise ValueError("sequences: expected at least one, got none")
+    first: Any = arrays[0].shape[1:]
+    for i, array in enumerate(arrays):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"sequences: expected numbers, got dtype {array.dtype} at index {i}")
+        if array.ndim not in (1, 2) or array.shape[1:] != first:
+            expected = "(T_i,)" if not first else f"(T_i, {first[0]})"
+            raise ValueError(f"sequences: expected {expected}, got {array.shape} at index {i}")
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    result = np.full(
+        (len(arrays), int(lengths.max()), *first), value, dtype=np.result_type(*arrays)
+    )
+    for row, array in zip(result, arrays, strict=True):
+        row[: len(array)] = array
+    return result, lengths

@@ -1,0 +1,398 @@
+"""Models: a recurrent core, a linear head, a loss, and an embedding where the input is tokens."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from rnncore import losses
+from rnncore._arrays import (
+    Array,
+    Lengths,
+    as_array,
+    as_numpy,
+    check_lengths,
+    choice,
+    positive_int,
+)
+from rnncore.data import pad
+from rnncore.dense import Embedding, Linear
+from rnncore.functional import LSTMState
+from rnncore.layers import GRU, LSTM, RNN
+from rnncore.module import Module
+
+if TYPE_CHECKING:
+    from rnncore.training import History
+
+_LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
+    "mean_squared_error": losses.mean_squared_error,
+    "cross_entropy": losses.softmax_cross_entropy,
+    "binary_cross_entropy": losses.binary_cross_entropy,
+}
+
+
+@dataclass(eq=False, repr=False)
+class Tape:
+    """What backward needs of one forward call. Opaque, and good for one backward call."""
+
+    embedding: Any
+    core: Any
+    head: Any
+    valid: Array | None  # (B, T), False beyond a sequence's end
+    used: bool = False
+
+
+_Self = TypeVar("_Self", bound="Model")
+
+
+class Model(Module):
+    """What `ManyToOne` and `ManyToMany` share: tokens or features in, core, head, loss.
+
+    Attributes
+    ----------
+    core : RNN, LSTM or GRU
+        The recurrent layers.
+    head : Linear
+        From the core's D*H features to the outputs.
+    embedding : Embedding or None
+        Turns tokens into the core's inputs.
+    loss : str
+        Name of the loss that `fit` minimises.
+    """
+
+    per_step: bool  # whether there is an output at every step
+
+    def __init__(
+        self,
+        core: RNN | LSTM | GRU,
+        output_size: int,
+        *,
+        loss: str = "mean_squared_error",
+        embedding: Embedding | None = None,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        if not isinstance(core, (RNN, LSTM, GRU)):
+            raise TypeError(f"core: expected an RNN, LSTM or GRU, got {type(core).__name__}")
+        if not core.batch_first:
+            raise ValueError("core: expected batch_first=True, got batch_first=False")
+        if not (embedding is None or isinstance(embedding, Embedding)):
+            raise TypeError(f"embedding: expected an Embedding, got {type(embedding).__name__}")
+        if embedding is not None and embedding.embedding_dim != core.input_size:
+            raise ValueError(
+                f"embedding: expected embedding_dim = core.input_size = {core.input_size}, "
+                f"got {embedding.embedding_dim}"
+            )
+        self.loss = choice("loss", loss, tuple(_LOSSES))
+        self.output_size = positive_int("output_size", output_size)
+        super().__init__({}, core.dtype)
+        self.core, self.embedding = core, embedding
+        self._directions = 2 if core.bidirectional else 1
+        features = self._directions * core.hidden_size
+        self.head = Linear(features, self.output_size, dtype=core.dtype, rng=rng)
+        parts: dict[str, Module] = {} if embedding is None else {"embedding": embedding}
+        self._adopt(parts | {"core": core, "head": self.head})
+
+    def __repr__(self) -> str:
+        embedding = "" if self.embedding is None else f", embedding={self.embedding!r}"
+        return (
+            f"{type(self).__name__}({self.core!r}, {self.output_size}, loss={self.loss!r}"
+            f"{embedding})"
+        )
+
+    @abstractmethod
+    def _features(self, h: Array, state: Any) -> Array:
+        """Return what the head sees of the core's outputs (B, T, D*H) and final state."""
+
+    @abstractmethod
+    def _core_backward(self, tape: Tape, dfeatures: Array, input_gradient: bool) -> Array | None:
+        """Send the gradient of `_features` through the core; return that of the core's input."""
+
+    def _embed(self, x: Array, valid: Array | None) -> Array:
+        """Return tokens fit for the embedding: what lies beyond an end becomes token 0."""
+        return x if valid is None else np.where(valid, x, 0)
+
+    def __call__(self, x: Any, lengths: Any = None) -> Array:
+        """Return the outputs of one batch, without a tape; as `forward` otherwise."""
+        x, lengths = self._check_batch(x, lengths)
+        valid = _valid(x, lengths)
+        if self.embedding is not None:
+            x = self.embedding(self._embed(x, valid))
+        h, state = self.core(x, lengths=lengths)
+        return self._clear_padding(self.head(self._features(h, state)), valid)
+
+    def forward(self, x: Any, lengths: Any = None) -> tuple[Array, Tape]:
+        """Run one batch in training mode (dropout is active) and keep the tape.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, T, input_size), or integer tokens (B, T) with an embedding
+            The batch, in the model's dtype.
+        lengths : array_like of int, shape (B,), optional
+            Valid steps of each sequence, in [0, T]; T by default.
+
+        Returns
+        -------
+        y : numpy.ndarray, shape (B, output_size), or (B, T, output_size) from ManyToMany
+            The head's outputs: logits for the two entropy losses. Zero beyond a sequence's end.
+        tape : Tape
+            For `backward`.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            If a shape, a length, a dtype or a token is not what the model takes.
+        """
+        x, lengths = self._check_batch(x, lengths)
+        valid, tape_embedding = _valid(x, lengths), None
+        if self.embedding is not None:
+            x, tape_embedding = self.embedding.forward(self._embed(x, valid))
+        h, state, tape_core = self.core.forward(x, lengths=lengths)
+        y, tape_head = self.head.forward(self._features(h, state))
+        return self._clear_padding(y, valid), Tape(tape_embedding, tape_core, tape_head, valid)
+
+    def backward(self, tape: Tape, dy: Any, *, input_gradient: bool = True) -> Array | None:
+        """Add the parameters' gradients into `grads`.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; serves once.
+        dy : array_like
+            Gradient with respect to y, of its shape. Steps beyond a sequence's end don't count.
+        input_gradient : bool
+            Whether to compute the gradient with respect to x.
+
+        Returns
+        -------
+        dx : numpy.ndarray, shape (B, T, input_size), or None
+            None without `input_gradient`, and for tokens.
+        """
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape: expected what forward returned, got {type(tape).__name__}")
+        if tape.used:
+            raise ValueError("tape: already used; call forward again")
+        dy = self._clear_padding(as_array("dy", dy, self.dtype), tape.valid)
+        dfeatures = self.head.backward(tape.head, dy)
+        assert dfeatures is not None
+        tape.used = True
+        dx = self._core_backward(tape, dfeatures, input_gradient or self.embedding is not None)
+        if self.embedding is None:
+            return dx
+        assert dx is not None
+        self.embedding.backward(tape.embedding, dx)
+        return None
+
+    def loss_and_gradient(self, y: Array, target: Any, mask: Any = None) -> tuple[float, Array]:
+        """Return the mean loss over what counts, and its gradient with respect to y.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            From `forward`.
+        target : array_like
+            Of y's shape; for "cross_entropy" integer labels (B,) or (B, T), -100 = ignored.
+        mask : array_like of bool, optional
+            Shape (B,) or (B, T): True where the loss counts.
+        """
+        return _LOSSES[self.loss](y, target, mask)
+
+    def predict(self, x: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:
+        """Return the outputs for any number of sequences, batch by batch and without a tape.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, T, input_size), or integer tokens (N, T) with an embedding
+            A list of N arrays (T_i, input_size) or (T_i,) is taken as well.
+        lengths : array_like of int, shape (N,), optional
+            Valid steps of each sequence.
+        batch_size : int
+            Sequences at a time.
+
+        Returns
+        -------
+        y : numpy.ndarray, shape (N, output_size), or (N, T, output_size) from ManyToMany
+            The head's outputs: logits for the two entropy losses. ManyToMany gives a list of
+            (T_i, output_size) for a list.
+        """
+        ragged = is_ragged(x)
+        x, lengths = self.check_inputs(x, lengths)
+        batch_size = positive_int("batch_size", batch_size)
+        shape = (*x.shape[: 1 + self.per_step], self.output_size)
+        y = np.empty(shape, self.dtype)
+        for start in range(0, len(x), batch_size):
+            part = slice(start, start + batch_size)
+            y[part] = self(x[part], None if lengths is None else lengths[part])
+        if ragged and self.per_step:
+            return [row[:end] for row, end in zip(y, lengths, strict=True)]
+        return y
+
+    def fit(self, x: Any, y: Any, **options: Any) -> History:
+        """Train; see `rnncore.training.fit` for all options.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Inputs and targets of N sequences.
+        **options
+            epochs, batch_size, optimizer, lengths, mask, validation_data, patience, clip_norm,
+            shuffle, rng, progress.
+
+        Returns
+        -------
+        History
+            Loss of every epoch.
+        """
+        from rnncore.training import fit
+
+        return fit(self, x, y, **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to a safetensors file; see `rnncore.checkpoint.save`."""
+        from rnncore.checkpoint import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls: type[_Self], path: str | PathLike[str]) -> _Self:
+        """Read a model of this class back; see `rnncore.checkpoint.load`."""
+        from rnncore.checkpoint import CheckpointError, load
+
+        model = load(path)
+        if not isinstance(model, cls):
+            raise CheckpointError(
+                f"{path}: expected a {cls.__name__}, got a {type(model).__name__}"
+            )
+        return model
+
+    def check_inputs(self, x: Any, lengths: Any = None) -> tuple[Array, Lengths | None]:
+        """Return x as (N, T, input_size) in the model's dtype, or as tokens (N, T), and lengths.
+
+        Parameters
+        ----------
+        x, lengths
+            As `predict` takes them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they are of another shape or dtype, or `lengths` comes with a list.
+        """
+        if is_ragged(x):
+            if lengths is not None:
+                raise ValueError("lengths: expected None with a list of sequences, got an array")
+            x, lengths = pad(x)
+        return self._check_batch(x, lengths)
+
+    def _check_batch(self, x: Any, lengths: Any) -> tuple[Array, Lengths | None]:
+        if self.embedding is None:
+            x = as_array("x", x, self.dtype)
+            size = self.core.input_size
+            if x.ndim != 3 or x.shape[2] != size:
+                raise ValueError(f"x: expected (N, T, input_size) = (N, T, {size}), got {x.shape}")
+        else:
+            x = as_numpy("x", x)
+            if x.dtype.kind not in "iu":
+                raise TypeError(f"x: expected integer tokens, got dtype {x.dtype}")
+            if x.ndim != 2:
+                raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
+            x = x.astype(np.int64, copy=False)
+        return x, check_lengths(lengths, x.shape[1], x.shape[0])
+
+    def _clear_padding(self, y: Array, valid: Array | None) -> Array:
+        """Return y with zeros beyond each sequence's end."""
+        if not self.per_step or valid is None:
+            return y
+        return np.where(valid[:, :, None], y, self.dtype.type(0))
+
+
+class ManyToOne(Model):
+    """One output per sequence, from the last layer's final hidden state.
+
+    ``y = head(h_n)``; with a bidirectional core h_n is both directions' ends side by side,
+    forward first.
+
+    Parameters
+    ----------
+    core : RNN, LSTM or GRU
+        Recurrent layers with batch_first=True; they become part of the model.
+    output_size : int
+        Numbers or classes to predict.
+    loss : {"mean_squared_error", "cross_entropy", "binary_cross_entropy"}
+        What `fit` minimises; the two entropies take the outputs as logits.
+    embedding : Embedding, optional
+        For integer tokens as input; its embedding_dim is the core's input_size.
+    rng : int or numpy.random.Generator, optional
+        For the head's initial values.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a part does not fit, or is already part of another model.
+    """
+
+    per_step = False
+
+    def _features(self, h: Array, state: Any) -> Array:
+        h_n = state.h if isinstance(state, LSTMState) else state
+        last = h_n[-self._directions :]  # (D, B, H)
+        return np.concatenate(list(last), axis=1)  # (B, D*H)
+
+    def _core_backward(self, tape: Tape, dfeatures: Array, input_gradient: bool) -> Array | None:
+        D, (B, size) = self._directions, dfeatures.shape
+        H = size // D
+        dh_n = np.zeros((self.core.num_layers * D, B, H), self.dtype)
+        dh_n[-D:] = dfeatures.reshape(B, D, H).swapaxes(0, 1)
+        dstate = LSTMState(dh_n, np.zeros_like(dh_n)) if isinstance(self.core, LSTM) else dh_n
+        dx: Array | None
+        dx, _ = self.core.backward(tape.core, None, dstate, input_gradient=input_gradient)
+        return dx
+
+
+class ManyToMany(Model):
+    """One output per step, from the last layer's hidden state at that step: ``y_t = head(h_t)``.
+
+    Steps beyond a sequence's length give zero and never count in the loss.
+
+    Parameters
+    ----------
+    core : RNN, LSTM or GRU
+        Recurrent layers with batch_first=True; they become part of the model.
+    output_size : int
+        Numbers or classes to predict at every step.
+    loss : {"mean_squared_error", "cross_entropy", "binary_cross_entropy"}
+        What `fit` minimises; the two entropies take the outputs as logits.
+    embedding : Embedding, optional
+        For integer tokens as input; its embedding_dim is the core's input_size.
+    rng : int or numpy.random.Generator, optional
+        For the head's initial values.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a part does not fit, or is already part of another model.
+    """
+
+    per_step = True
+
+    def _features(self, h: Array, state: Any) -> Array:
+        return h
+
+    def _core_backward(self, tape: Tape, dfeatures: Array, input_gradient: bool) -> Array | None:
+        dx: Array | None
+        dx, _ = self.core.backward(tape.core, dfeatures, input_gradient=input_gradient)
+        return dx
+
+
+def is_ragged(x: Any) -> bool:
+    """Whether x is a list of arrays rather than one array or a nest of plain lists."""
+    return isinstance(x, (list, tuple)) and len(x) > 0 and all(hasattr(a, "shape") for a in x)
+
+
+def _valid(x: Array, lengths: Lengths | None) -> Array | None:
+    """Return (B, T), True up to each sequence's end; None where all steps are."""
+    return None if lengths is None else np.arange(x.shape[1]) < lengths[:, None]

@@ -1,0 +1,358 @@
+"""Model files: they come back whole; nothing damaged, hostile or half written does."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rnncore
+from rnncore import GRU, LSTM, RNN, CheckpointError, GRUCell, LSTMCell, RNNCell, checkpoint
+from rnncore.dense import Embedding, Linear
+from rnncore.models import ManyToMany, ManyToOne
+from safetensors.numpy import save as write_tensors
+
+MODULES = {
+    "rnn": lambda: RNN(3, 5, nonlinearity="relu", rng=0),
+    "lstm": lambda: LSTM(3, 5, 2, bidirectional=True, dropout=0.25, dtype=np.float64, rng=0),
+    "gru": lambda: GRU(3, 5, bias=False, batch_first=False, rng=0),
+    "rnn cell": lambda: RNNCell(3, 5, nonlinearity="relu", rng=0),
+    "lstm cell": lambda: LSTMCell(3, 5, dtype=np.float64, rng=0),
+    "gru cell": lambda: GRUCell(3, 5, bias=False, rng=0),
+    "linear": lambda: Linear(3, 5, bias=False, rng=0),
+    "embedding": lambda: Embedding(7, 3, rng=0),
+    "many to one": lambda: ManyToOne(LSTM(3, 5, rng=0), 2, loss="binary_cross_entropy", rng=1),
+    "many to many": lambda: ManyToMany(
+        GRU(3, 5, rng=0), 2, loss="cross_entropy", embedding=Embedding(7, 3, rng=1), rng=2
+    ),
+}
+
+
+def small() -> Any:
+    return ManyToOne(RNN(1, 2, bias=False, rng=0), 1, rng=1)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_class_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
+    module, path = MODULES[name](), tmp_path / "m.safetensors"
+    checkpoint.save(module, path)
+    other = rnncore.load(path)
+    assert type(other) is type(module)
+    assert repr(other) == repr(module)
+    assert other.dtype == module.dtype
+    assert list(other.parameters) == list(module.parameters)
+    np.testing.assert_array_equal(other.flat_parameters, module.flat_parameters)
+    assert checkpoint._describe(other) == checkpoint._describe(module)
+
+
+def test_predictions_are_the_same_bits(tmp_path: Path) -> None:
+    core = LSTM(3, 17, 2, bidirectional=True, rng=0)
+    model = ManyToMany(core, 4, embedding=Embedding(9, 3, rng=1), rng=2)
+    model.save(tmp_path / "m.safetensors")
+    tokens = np.random.default_rng(0).integers(0, 9, (6, 8))
+    expected = model.predict(tokens, lengths=[8, 3, 0, 1, 8, 5])
+    for other in (
+        ManyToMany.load(tmp_path / "m.safetensors"),
+        rnncore.load(tmp_path / "m.safetensors"),
+    ):
+        np.testing.assert_array_equal(other.predict(tokens, lengths=[8, 3, 0, 1, 8, 5]), expected)
+    with pytest.raises(CheckpointError, match="expected a ManyToOne, got a ManyToMany"):
+        ManyToOne.load(tmp_path / "m.safetensors")
+
+
+def test_a_loaded_model_trains_on(tmp_path: Path) -> None:
+    model = small()
+    model.save(tmp_path / "m")
+    other = rnncore.load(tmp_path / "m")
+    x = np.random.default_rng(0).standard_normal((20, 4, 1)).astype(np.float32)
+    for m in (model, other):
+        m.fit(x, x[:, 0], epochs=2, rng=3, progress=False)
+    np.testing.assert_array_equal(model.flat_parameters, other.flat_parameters)
+
+
+def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
+    for name in "ab":
+        MODULES["many to many"]().save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_other_readers_see_tensors_by_parameter_name(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    model = small()
+    model.save(tmp_path / "m")
+    tensors = load_file(tmp_path / "m")
+    assert set(tensors) == {"core.weight_ih_l0", "core.weight_hh_l0", "head.weight", "head.bias"}
+    np.testing.assert_array_equal(
+        tensors["core.weight_hh_l0"], model.parameters["core.weight_hh_l0"]
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "m.safetensors"
+    small().save(path)
+    return path
+
+
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_flipped_bit_is_noticed(every: int, file: Path) -> None:
+    data = file.read_bytes()
+    for at in range(0, 8 * len(data), every):  # 5 has no factor in common with 8
+        damaged = bytearray(data)
+        damaged[at // 8] ^= 1 << at % 8
+        file.write_bytes(damaged)
+        with pytest.raises(CheckpointError):
+            rnncore.load(file)
+
+
+def test_every_cut_and_every_tail_is_noticed(file: Path) -> None:
+    data = file.read_bytes()
+    for end in range(len(data)):
+        file.write_bytes(data[:end])
+        with pytest.raises(CheckpointError):
+            rnncore.load(file)
+    file.write_bytes(data + b"\0")
+    with pytest.raises(CheckpointError):
+        rnncore.load(file)
+    file.write_bytes(data)
+    rnncore.load(file)
+
+
+def described(**changes: Any) -> Any:
+    """Configuration of an RNN with some arguments changed."""
+    description = checkpoint._describe(RNN(1, 2, bias=False))
+    return {"class": "RNN", "arguments": description["arguments"] | changes}
+
+
+def rnn_tensors() -> dict[str, Any]:
+    return {n: np.ones_like(a) for n, a in RNN(1, 2, bias=False).parameters.items()}
+
+
+def write(path: Path, description: Any, tensors: Any, version: int = 1) -> None:
+    """Write a file with a right checksum, whatever it says."""
+    header = checkpoint._header(version, description, tensors)
+    path.write_bytes(write_tensors(tensors, metadata={"rnncore": header}))
+
+
+def test_a_hand_made_file_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "m", described(), rnn_tensors())
+    assert rnncore.load(tmp_path / "m").num_parameters == 6
+
+
+@pytest.mark.parametrize(
+    ("description", "text"),
+    [
+        (described(hidden_size=3), "expected at most 6 numbers, got 12"),
+        (described(hidden_size=1), "fit not"),
+        (described(hidden_size=2**31 - 1), "expected at most 6 numbers"),
+        (described(input_size=10**30), "input_size"),
+        (described(num_layers=10**9), "num_layers: expected at most 2, got 1000000000"),
+        (described(num_layers="9"), "fits no model"),
+        (described(dtype="float64"), "expected dtype float64, got float32"),
+        (described(dtype="object"), "dtype"),
+        (described(dropout=2.0), "dropout"),
+        (described(unheard_of=1), "unheard_of"),
+        (described(bias=True), "expected at most 6 numbers, got 10"),
+        ({"class": "Popen", "arguments": {}}, "Popen"),
+        ({"class": "RNN"}, "arguments"),
+        ({"class": "RNN", "arguments": 3}, "fits no model"),
+        ({"class": ["RNN"], "arguments": {}}, "fits no model"),
+        ({"class": "ManyToOne", "arguments": {"core": described(), "output_size": 1}}, "missing"),
+        ({"class": "ManyToOne", "arguments": {"core": None, "output_size": 1}}, "core"),
+    ],
+)
+def test_a_configuration_that_fits_not_is_refused_at_once(
+    description: Any, text: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "m", description, rnn_tensors())
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match=text):
+        rnncore.load(tmp_path / "m")
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "misshapen", "transposed", "other dtype"])
+def test_tensors_that_fit_not_are_refused(change: str, tmp_path: Path) -> None:
+    tensors = rnn_tensors()
+    if change == "missing":
+        del tensors["weight_ih_l0"]
+    elif change == "extra":
+        tensors["weight_ih_l1"] = np.ones((2, 2), np.float32)
+    elif change == "misshapen":
+        tensors["weight_hh_l0"] = np.ones((4, 1), np.float32)
+    elif change == "transposed":
+        tensors["weight_ih_l0"] = np.ones((1, 2), np.float32)
+    else:
+        tensors["weight_hh_l0"] = np.ones((2, 2), np.float64)
+    write(tmp_path / "m", described(), tensors)
+    with pytest.raises(CheckpointError, match=r"weight_ih_l[01]|weight_hh_l0|at most 4 numbers"):
+        rnncore.load(tmp_path / "m")
+
+
+def test_a_newer_version_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "m", {"class": "RNN", "arguments": {}, "new": 1}, rnn_tensors(), version=2)
+    with pytest.raises(CheckpointError, match="version 1 at most, got 2: upgrade rnncore"):
+        rnncore.load(tmp_path / "m")
+
+
+def raw(header: bytes, body: bytes = b"") -> bytes:
+    return len(header).to_bytes(8, "little") + header + body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x80\x04\x95",  # a pickle
+        b"PK\x03\x04" + bytes(60),
+        bytes(8),
+        bytes(1000),
+        (2**63).to_bytes(8, "little"),
+        (2**40).to_bytes(8, "little") + b"{}",
+        raw(b"{}"),
+        raw(b"[]"),
+        raw(b"nope"),
+        raw(b'{"__metadata__": {}}'),
+        raw(b'{"__metadata__": 3}'),
+        raw(b'{"__metadata__": {"rnncore": "{}"}}'),
+        raw(b'{"__metadata__": {"rnncore": "[]"}}'),
+        raw(b'{"__metadata__": {"rnncore": "{\\"version\\": true}"}}'),
+        raw(b'{"__metadata__": {"rnncore": "' + b"[" * 100_000 + b'"}}'),
+        raw(b'{"__metadata__": {"rnncore": "' + b'{\\"model\\":' * 50_000 + b'"}}'),
+        raw(b'{"__metadata__": {"rnncore": "' + b"1" * 100_000 + b'"}}'),
+        raw(b'{"a":' * 100_000),
+        raw(b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', bytes(4)),
+        raw(b'{"x": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', bytes(4)),
+        raw(b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}', bytes(4)),
+        raw(b'{"x": {"dtype": "F32", "shape": [4611686018427387904, 4], "data_offsets": [0, 0]}}'),
+        raw(b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 18446744073709551615]}}'),
+    ],
+)
+def test_what_is_no_model_file_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(data)
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match="m: "):
+        rnncore.load(tmp_path / "m")
+    assert time.perf_counter() - start < 2
+
+
+def test_tensors_that_share_bytes_or_names_are_refused(tmp_path: Path) -> None:
+    one = b'{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    for second in (b"b", b"a"):
+        (tmp_path / "m").write_bytes(raw(b'{"a": %b, "%b": %b}' % (one, second, one), bytes(4)))
+        with pytest.raises(CheckpointError):
+            rnncore.load(tmp_path / "m")
+
+
+def test_unusual_spelling_with_a_right_checksum_is_refused(file: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as opened:
+        header = json.loads(opened.metadata()["rnncore"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    text = json.dumps(header, indent=1)
+    (tmp_path / "m").write_bytes(write_tensors(tensors, metadata={"rnncore": text}))
+    with pytest.raises(CheckpointError, match="checksum"):
+        rnncore.load(tmp_path / "m")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no file"):
+        rnncore.load(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="no file"):
+        rnncore.load(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError):
+        rnncore.load(tmp_path / "nothing")
+
+
+def test_classes_of_others_are_not_saved(tmp_path: Path) -> None:
+    class Mine(LSTM):
+        pass
+
+    with pytest.raises(TypeError, match=r"model: expected one of RNN, .* got Mine"):
+        checkpoint.save(Mine(3, 4), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_old_file(file: Path, monkeypatch: Any) -> None:
+    old = file.read_bytes()
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        small().save(file)
+    assert file.read_bytes() == old
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_limit_on_file_size_keeps_the_old_file(file: Path) -> None:
+    old = file.read_bytes()
+    code = (
+        "import resource, signal, sys, rnncore\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: rnncore.checkpoint.save(rnncore.LSTM(64, 64), sys.argv[1])\n"
+        "except OSError as error: print('OSError', error.errno)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"OSError {errno.EFBIG}\n", done.stderr
+    assert file.read_bytes() == old
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        small().save(tmp_path / "nowhere" / "m")
+
+
+def test_links_and_permissions_are_those_of_an_ordinary_file(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "m")
+    small().save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    rnncore.load(tmp_path / "real" / "m")
+    (tmp_path / "ordinary").write_bytes(b"")
+    assert (tmp_path / "real" / "m").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_killed_at_any_instant_a_whole_file_is_there(file: Path) -> None:
+    code = (
+        "import sys, numpy, rnncore\n"
+        "from rnncore.checkpoint import save\n"
+        "layer = rnncore.LSTM(64, 64, rng=0)\n"
+        "save(layer, sys.argv[1])\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    layer.flat_parameters += 1\n"
+        "    save(layer, sys.argv[1])\n"
+    )
+    start = LSTM(64, 64, rng=0).parameters["weight_ih_l0"][0, 0]
+    counts = []
+    for attempt in range(8):
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(0.003 + 0.0071 * attempt)
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+        child.stdout.close()
+        weight = rnncore.load(file).parameters["weight_ih_l0"]
+        counts.append(round(float(weight[0, 0] - start)))
+        assert np.ptp(weight) < 2  # all of one save
+    assert max(counts) > 0

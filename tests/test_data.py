@@ -1,0 +1,160 @@
+"""Windows, splits, scaling and padding; the data sets by name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rnncore import data, datasets
+
+
+def test_windows_of_one_dimension_are_neighbouring_pieces() -> None:
+    x, y = data.windows(np.arange(10.0), 4, 2)
+    assert x.shape == (5, 4, 1)
+    assert y.shape == (5, 2)
+    np.testing.assert_array_equal(x[3, :, 0], [3, 4, 5, 6])
+    np.testing.assert_array_equal(y[3], [7, 8])
+
+
+def test_windows_of_features_keep_them_apart_and_copy_nothing() -> None:
+    series = np.arange(36.0).reshape(12, 3)
+    x, y = data.windows(series, 5, 4)
+    for w in range(4):
+        np.testing.assert_array_equal(x[w], series[w : w + 5])
+        np.testing.assert_array_equal(y[w], series[w + 5 : w + 9])
+    assert np.shares_memory(x, series)
+    assert not x.flags.writeable
+
+
+def test_windows_fit_exactly_or_not_at_all() -> None:
+    assert len(data.windows(np.zeros(6), 4, 2)[0]) == 1
+    with pytest.raises(ValueError, match=r"series: expected at least .* = 6 steps, got 5"):
+        data.windows(np.zeros(5), 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("series", "past", "error"),
+    [
+        (np.zeros((3, 3, 3)), 1, ValueError),
+        (np.zeros(9), 0, ValueError),
+        (np.zeros(9), True, TypeError),
+        (np.zeros(9), 2.0, TypeError),
+        (np.array(["a", "b"]), 1, TypeError),
+        (np.zeros(9, complex), 1, TypeError),
+    ],
+)
+def test_windows_refuse_what_they_cannot_cut(series: Any, past: Any, error: Any) -> None:
+    with pytest.raises(error, match=r"series|past"):
+        data.windows(series, past, 1)
+
+
+@pytest.mark.parametrize("size", [5, 7, 100, 8759])
+def test_split_parts_follow_one_another_and_cover_everything(size: int) -> None:
+    parts = data.split(size, (0.5, 0.3, 0.2))
+    joined = np.concatenate([np.arange(size)[part] for part in parts])
+    np.testing.assert_array_equal(joined, np.arange(size))
+    for part, share in zip(parts, (0.5, 0.3, 0.2), strict=True):
+        assert abs(part.stop - part.start - share * size) <= 1
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.4), (1.5, -0.5), (), (0.999, 0.001), (np.nan, 1)])
+def test_split_refuses_fractions_that_make_no_parts(fractions: Any) -> None:
+    with pytest.raises(ValueError, match="fractions"):
+        data.split(10, fractions)
+
+
+def test_standardizer_measures_the_training_part_alone() -> None:
+    series = np.random.default_rng(0).standard_normal((200, 3)) * [1, 10, 0] + [5, -3, 2]
+    scaler = data.Standardizer().fit(series[:100])
+    z = scaler.transform(series)
+    np.testing.assert_allclose(z[:100].mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(z[:100].std(0), [1, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(scaler.inverse(z), series, rtol=1e-12)
+    assert abs(z[100:, 0].mean()) > 1e-6
+
+
+def test_standardizer_keeps_dtype_and_takes_one_dimension() -> None:
+    x = np.arange(17, dtype=np.float32)
+    scaler = data.Standardizer().fit(x)
+    assert scaler.transform(x).dtype == np.float32
+    np.testing.assert_allclose(scaler.transform(x).std(), 1, rtol=1e-6)
+    assert scaler.transform(x[:, None] * np.ones((1, 4))).shape == (17, 4)
+
+
+def test_standardizer_names_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="call fit"):
+        data.Standardizer().transform([1.0])
+    with pytest.raises(ValueError, match="finite"):
+        data.Standardizer().fit([1.0, np.nan])
+    with pytest.raises(ValueError, match="at least one sample"):
+        data.Standardizer().fit(np.zeros((0, 2)))
+    with pytest.raises(ValueError, match=r"F\) = \(\.\.\., 2\), got \(5, 3\)"):
+        data.Standardizer().fit(np.zeros((4, 2))).transform(np.zeros((5, 3)))
+
+
+def test_pad_keeps_every_value_and_the_lengths() -> None:
+    items = [np.arange(3), np.arange(0), np.arange(5)]
+    array, lengths = data.pad(items, value=-1)
+    np.testing.assert_array_equal(lengths, [3, 0, 5])
+    np.testing.assert_array_equal(array, [[0, 1, 2, -1, -1], [-1] * 5, [0, 1, 2, 3, 4]])
+    array, lengths = data.pad([np.ones((2, 3), np.float32), np.ones((1, 3), np.float32)])
+    assert array.shape == (2, 2, 3)
+    assert array.dtype == np.float32
+    assert array.sum() == 9
+
+
+@pytest.mark.parametrize("items", [[], [np.zeros((2, 3)), np.zeros((2, 4))], [np.array(1.0)]])
+def test_pad_refuses_what_does_not_stack(items: Any) -> None:
+    with pytest.raises(ValueError, match="sequences: expected"):
+        data.pad(items)
+
+
+def test_temperatures_are_the_year_that_was_pinned() -> None:
+    pytest.importorskip("vega_datasets", reason="carries the data")
+    series = datasets.load("sf-temps")
+    assert series.values.shape == (8759, 1)
+    assert series.units == ("°F",)
+    np.testing.assert_allclose(series.values.mean(), 56.9241, atol=1e-4)
+    np.testing.assert_allclose(series.values[[0, -1], 0], [47.8, 48.3])
+    gaps = np.diff(series.time).astype(int)
+    assert list(np.unique(gaps, return_counts=True)[1]) == [8757, 1]  # one hour is missing
+    assert series.time[0] == np.datetime64("2010-01-01T00")
+
+
+def test_unknown_data_set_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="expected one of sf-temps, got 'nope'"):
+        datasets.load("nope")
+
+
+def test_missing_package_says_what_to_install(monkeypatch: Any) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install vega_datasets==0\.9\.0"):
+        datasets.load("sf-temps")
+
+
+def test_another_file_under_the_name_is_refused(monkeypatch: Any, tmp_path: Path) -> None:
+    place = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: place)
+    with pytest.raises(ValueError, match="not the pinned file: pip install"):
+        datasets.load("sf-temps")
+    (tmp_path / "_data").mkdir()
+    (tmp_path / "_data" / "sf-temps.csv").write_text("temp,date\n1.0,2010/01/01 00:00:00\n")
+    with pytest.raises(ValueError, match="not the pinned file"):
+        datasets.load("sf-temps")
+
+
+def test_a_data_set_is_a_row_of_the_table(monkeypatch: Any, tmp_path: Path) -> None:
+    content = b"temp,date\n1.5,2010/01/01 00:00:00\n"
+    digest = hashlib.sha256(content).hexdigest()
+    place = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: place)
+    row = replace(datasets._SOURCES["sf-temps"], file="tiny.csv", sha256=digest)
+    monkeypatch.setitem(datasets._SOURCES, "tiny", row)
+    (tmp_path / "tiny.csv").write_bytes(content)
+    assert datasets.load("tiny").values.item() == 1.5
