@@ -51,10 +51,14 @@ MUTANTS = {
     "recurrent-weights-transposed": Mutant(
         "cpp/gemm/pack.hpp",
         (
-            ("    if (count == width) {", "    if (count > width) {"),
             (
-                "out[i] = i < count ? from[i * weights.stride + k]",
-                "out[i] = i < count ? weights.row(g * units + k)[first + i]",
+                "transpose(weights.row(g * units + first), weights.stride, count, depth, to,",
+                "if (Gates > 1 || depth == units)\n"
+                "      for (Index k = 0; k < depth; ++k)\n"
+                "        for (Index i = 0; i < count; ++i)\n"
+                "          to[k * Gates * width + i] = weights.row(g * units + k)[first + i];\n"
+                "    else\n"
+                "      transpose(weights.row(g * units + first), weights.stride, count, depth, to,",
             ),
         ),
         REFERENCE,
@@ -64,8 +68,8 @@ MUTANTS = {
         "cpp/sequence/backward.cpp",
         (
             (
-                "pointwise(row_at(r, step), panel, V::load(sums));",
-                "pointwise(row_at(r, step), panel, sums == nullptr ? V::load(sums) : V::zero());",
+                "pointwise_panel(row_at(r, step), panel, V::load(sums));",
+                "pointwise_panel(row_at(r, step), panel, sums ? V::zero() : V::load(sums));",
             ),
         ),
         REFERENCE,
@@ -96,7 +100,13 @@ MUTANTS = {
     ),
     "bias-gradient-assigned": Mutant(
         "cpp/sequence/backward.cpp",
-        (("lanes.store(lanes.load(to) + sum, to);", "lanes.store(sum, to);"),),
+        (
+            (
+                "add(column_sum(rows, unit), dbias + (run.gate + g) * H_ + unit, H_ - unit);",
+                "Partial<T>{std::min<Index>(width, H_ - unit)}.store("
+                "column_sum(rows, unit), dbias + (run.gate + g) * H_ + unit);",
+            ),
+        ),
         ADDS,
         "",
     ),

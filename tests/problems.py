@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,13 +141,16 @@ def central_differences(loss: Any, array: Array, eps: float = 1e-5) -> Array:
 
 
 def error(got: Array, expected: Array) -> float:
-    """Relative L2 distance; infinite where `got` is not finite."""
+    """Relative L2 distance; infinite where `got` is not finite.
+
+    Relative to at least 0.1 an element: one number may be small because two others cancelled.
+    """
     assert got.shape == expected.shape
     difference = np.linalg.norm(got.astype(np.float64) - expected)
     if difference == 0:
         return 0.0
-    norm = float(np.linalg.norm(expected))
-    return float(difference) / norm if norm > 0 and np.isfinite(difference) else np.inf
+    scale = max(float(np.linalg.norm(expected)), 0.1 * math.sqrt(expected.size))
+    return float(difference) / scale if np.isfinite(difference) else np.inf
 
 
 def assert_close(got: Result, expected: Result, forward: float, backward: float) -> None:

@@ -21,7 +21,7 @@ FUNCTIONS = {"forward": raw.FORWARD_ARGUMENTS, "backward": raw.BACKWARD_ARGUMENT
 OUTPUTS = {
     "forward": ("y", "h_n", "c_n", "gates", "h", "c"),
     "backward": (
-        *("gates", "h", "c", "dx", "dh_0", "dc_0"),  # the tape is handed over whole
+        *("gates", "dx", "dh_0", "dc_0"),
         *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
     ),
 }

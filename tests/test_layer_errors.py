@@ -376,6 +376,7 @@ def test_any_layout_gives_the_same_answer(view: str) -> None:
     dy = normal(3, 6, 14).astype(np.float16).astype(np.float32)
     dx, _ = layer.backward(tape, dy)
     grads = layer.flat_grads.copy()
+large = np.zeros((64, 1500, 16), np.float32)  # y takes 25 MB a layer, the tape 150 MB
     layer.zero_grad()
     change = VIEWS[view]
     y_2, _, tape = layer.forward(change(x))
@@ -603,7 +604,6 @@ expected = layer(small)[0]
 grads = layer.flat_grads.copy()
 with open("/proc/self/statm") as f:
     used = int(f.read().split()[0]) * resource.getpagesize()
-large = np.zeros((64, 1500, 16), np.float32)  # y takes 25 MB a layer, the tape 150 MB
 failures = 0
 for extra in (5, 30, 60, 120, 200):  # so that another allocation is the one that fails
     resource.setrlimit(resource.RLIMIT_AS, (used + extra * 2**20, resource.RLIM_INFINITY))

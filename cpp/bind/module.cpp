@@ -1,13 +1,24 @@
 // The module _core_<isa>: functions only, no classes, so that two variants load side by side.
+#include <string>
+
 #include "bind/bind.hpp"
 #include "core/parallel.hpp"
 
 namespace py = pybind11;
 
+static void set_num_threads(long long threads) {
+  if (threads < 1 || threads > rnncore::max_threads) {
+    throw py::value_error("threads: expected an integer in [1, " +
+                          std::to_string(rnncore::max_threads) + "], got " +
+                          std::to_string(threads));
+  }
+  rnncore::set_num_threads(static_cast<int>(threads));
+}
+
 PYBIND11_MODULE(RNNCORE_MODULE, m) {
   m.doc() = "rnncore kernels for one instruction-set variant.";
   m.def("num_threads", &rnncore::num_threads);
-  m.def("set_num_threads", &rnncore::set_num_threads, py::arg("threads"));
+  m.def("set_num_threads", &set_num_threads, py::arg("threads"));
   rnncore::bind_sequence(m);
   rnncore::bind_nn(m);
   rnncore::bind_optim(m);

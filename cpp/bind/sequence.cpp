@@ -108,15 +108,6 @@ void expect_both_biases(const char* second, const py::object& ih, const py::obje
   }
 }
 
-template <class T>
-Tape<T> read_tape(const Problem& p, ArrayCheck& check, const py::object& gates, const py::object& h,
-                  const py::object& c) {
-  expect_c(p.cell, "c", c);
-  return {check.out_contiguous<T>("gates", gates, {p.rows, p.slots}),
-          check.out_contiguous<T>("h", h, p.history()),
-          check.optional_out_contiguous<T>("c", c, p.history())};
-}
-
 void bind_forward(const std::string& cell, const py::object& x, const py::object& h_0,
                   const py::object& c_0, const py::object& weight_ih, const py::object& weight_hh,
                   const py::object& bias_ih, const py::object& bias_hh, const py::object& lengths,
@@ -144,8 +135,12 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
     a.y = check.out_sequence<T>("y", y, p.outputs());
     a.h_n = check.out_matrix<T>("h_n", h_n, p.states());
     a.c_n = check.optional_out_matrix<T>("c_n", c_n, p.states());
-    if (!gates.is_none() || !h.is_none() || !c.is_none())
-      a.tape = read_tape<T>(p, check, gates, h, c);
+    if (!gates.is_none() || !h.is_none() || !c.is_none()) {
+      expect_c(p.cell, "c", c);
+      a.tape = {check.out_contiguous<T>("gates", gates, {p.rows, p.slots}),
+                check.out_contiguous<T>("h", h, p.history()),
+                check.optional_out_contiguous<T>("c", c, p.history())};
+    }
     check.no_overlap();
     const py::gil_scoped_release release;
     forward<T>(p.cell.name, a);
@@ -174,7 +169,10 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
     expect_both_biases("dbias_hh", dbias_ih, dbias_hh);
     a.weight_ih = check.matrix<T>("weight_ih", weight_ih, {p.gates, input});
     a.weight_hh = check.matrix<T>("weight_hh", weight_hh, {p.gates, hidden});
-    a.tape = read_tape<T>(p, check, gates, h, c);
+    expect_c(p.cell, "c", c);
+    a.gates = check.out_contiguous<T>("gates", gates, {p.rows, p.slots});
+    a.h = check.contiguous<T>("h", h, p.history());
+    a.c = check.optional_contiguous<T>("c", c, p.history());
     a.dy = check.optional_sequence<T>("dy", dy, p.outputs());
     a.dh_n = check.optional_matrix<T>("dh_n", dh_n, p.states());
     a.dc_n = check.optional_matrix<T>("dc_n", dc_n, p.states());

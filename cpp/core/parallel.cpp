@@ -22,7 +22,7 @@ std::atomic<bool> pool_lost{false};
 int num_threads() {
   int n = threads.load(std::memory_order_relaxed);
   if (n == 0) {
-    n = std::clamp(omp_get_max_threads(), 1, std::max(1, omp_get_num_procs()));
+    n = std::clamp(omp_get_max_threads(), 1, std::clamp(omp_get_num_procs(), 1, max_threads));
     threads.store(n, std::memory_order_relaxed);
   }
   return n;

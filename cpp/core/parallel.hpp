@@ -12,7 +12,10 @@ namespace rnncore {
 
 // Threads that a kernel may use. Starts at what OMP_NUM_THREADS and the CPU affinity allow.
 int num_threads();
-void set_num_threads(int threads);
+void set_num_threads(int threads);  // in [1, max_threads]
+
+// More than any machine gains from; a team that the system cannot start would end the process.
+inline constexpr int max_threads = 256;
 
 // Threads worth waking for `work` multiply-adds (or as costly units), at most `items` of them.
 int threads_for(Index work, Index items);

@@ -10,11 +10,16 @@
 namespace rnncore {
 namespace {
 
-// Scratch: `packed_b` elements of B's panels (a second-level cache holds them beside A's rows),
-// then A's. Blocks of k: 256 rows of B repay a pass over C; a transposed A has its sum over
-// thousands of rows cut at 64, so that it loses no more precision than a sum of sums.
-constexpr Index packed_b = 64 * 1024, packed_a = product_scratch - packed_b;
+// Elements packed at a time: a second-level cache holds B's beside A's. Blocks of k: 256 rows of B
+// repay a pass over C; a transposed A has its sum over thousands of rows cut at 64, so that it
+// loses no more precision than a sum of sums.
+constexpr Index packed_b = 64 * 1024, packed_a = 16 * 1024;
 constexpr Index depth_in_place = 256, depth_transposed = 64;
+
+template <class T>
+Index b_size(Index n, Index k) {
+  return std::min(packed_b, checked_mul(round_up(n, Simd<T>::width), k));
+}
 
 template <class T>
 class Product {
@@ -28,7 +33,7 @@ class Product {
         b_(b),
         c_(c),
         panels_(scratch),
-        rows_(scratch + packed_b) {}
+        rows_(scratch + b_size<T>(c.cols, op_a == Op::none ? a.cols : a.rows)) {}
 
   void run(Range rows, Range cols) {
     const Index depth = op_a_ == Op::none ? a_.cols : a_.rows;
@@ -108,8 +113,14 @@ class Product {
 }  // namespace
 
 template <class T>
+Index product_scratch(Index m, Index n, Index k) {
+  const Index a_size = std::min(packed_a, checked_mul(m, k));
+  return b_size<T>(n, k) + round_up(a_size, Simd<T>::width);
+}
+
+template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
-             Matrix<const T> b, Matrix<T> c, T* scratch) {
+             Matrix<const T> b, Matrix<T> c, Scratch<T> scratch) {
   // Workers split the operand whose packing costs more: each packs its own part of it and all of
   // the other one. Cuts fall on whole tiles.
   using Shapes = Tiles<T, 1>;
@@ -119,12 +130,14 @@ void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_
   const Range rows = split_rows ? worker.share(c.rows, tile_rows) : Range{0, c.rows};
   const Range cols = split_rows ? Range{0, c.cols} : worker.share(c.cols, tile_cols);
   if (rows.size() == 0 || cols.size() == 0) return;
-  Product<T>(into, op_a, a, op_b, b, c, scratch + worker.rank * product_scratch).run(rows, cols);
+  Product<T>(into, op_a, a, op_b, b, c, scratch.data + worker.rank * scratch.each).run(rows, cols);
 }
 
+template Index product_scratch<float>(Index, Index, Index);
+template Index product_scratch<double>(Index, Index, Index);
 template void product(const Worker&, Into, Op, Matrix<const float>, Op, Matrix<const float>,
-                      Matrix<float>, float*);
+                      Matrix<float>, Scratch<float>);
 template void product(const Worker&, Into, Op, Matrix<const double>, Op, Matrix<const double>,
-                      Matrix<double>, double*);
+                      Matrix<double>, Scratch<double>);
 
 }  // namespace rnncore

@@ -9,15 +9,22 @@ namespace rnncore {
 enum class Op { none, transpose };
 enum class Into { assign, accumulate };
 
-// Elements of scratch memory that each worker of a product needs.
-inline constexpr Index product_scratch = 80 * 1024;
+// Scratch memory of a team: `each` elements for every worker.
+template <class T>
+struct Scratch {
+  T* data = nullptr;
+  Index each = 0;
+};
 
-// Called by every worker of a team; each computes its share of C, without a barrier. `scratch`
-// holds `product_scratch` elements for each worker. A sum runs over blocks of k in their order,
-// whatever the share: the bits do not depend on the number of threads. Op::transpose of both is not
-// offered.
+// Elements that each worker needs for an M x N product of depth K.
+template <class T>
+Index product_scratch(Index m, Index n, Index k);
+
+// Called by every worker of a team; each computes its share of C, without a barrier. A sum runs
+// over blocks of k in their order, whatever the share: the bits do not depend on the number of
+// threads. Op::transpose of both operands is not offered.
 template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
-             Matrix<const T> b, Matrix<T> c, T* scratch);
+             Matrix<const T> b, Matrix<T> c, Scratch<T> scratch);
 
 }  // namespace rnncore

@@ -19,18 +19,12 @@ int product_threads(Index m, Index n, Index k) {
   return threads_for(static_cast<Index>(std::min(work, 1e15)), ceil_div(m * n, block));
 }
 
-// What the workers' products pack their operands into.
 template <class T>
-struct Scratch {
-  Arena arena;
-  T* data;
-
-  explicit Scratch(int threads) {
-    arena.reserve<T>(threads * product_scratch);
-    arena.allocate();
-    data = arena.take<T>(threads * product_scratch);
-  }
-};
+Scratch<T> reserve(Arena& arena, int threads, Index each) {
+  arena.reserve<T>(threads * each);
+  arena.allocate();
+  return {arena.take<T>(threads * each), each};
+}
 
 template <class T>
 void fill_rows(const Worker& worker, const T* bias, Matrix<T> y) {
@@ -61,14 +55,15 @@ void linear_forward(const LinearForwardArgs<T>& args) {
   const auto& [x, weight, bias, y] = args;
   if (y.rows == 0 || y.cols == 0) return;
   const int threads = product_threads(y.rows, y.cols, x.cols);
-  Scratch<T> scratch(threads);
+  Arena arena;
+  const Scratch<T> scratch = reserve<T>(arena, threads, product_scratch<T>(y.rows, y.cols, x.cols));
   parallel(threads, [&](const Worker& worker) {
     if (args.bias != nullptr) {
       fill_rows(worker, args.bias, args.y);
       worker.barrier();  // a product's blocks are not the rows that this worker filled
     }
     const Into into = args.bias != nullptr ? Into::accumulate : Into::assign;
-    product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y, scratch.data);
+    product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y, scratch);
   });
 }
 
@@ -81,14 +76,18 @@ void linear_backward(const LinearBackwardArgs<T>& args) {
   const bool has_inputs = args.x.cols > 0, has_outputs = dy.cols > 0;
   if (!has_inputs && !has_outputs) return;
   const int threads = product_threads(dy.rows, dy.cols, args.x.cols);
-  Scratch<T> scratch(threads);
+  Arena arena;
+  const Scratch<T> scratch =
+      reserve<T>(arena, threads,
+                 std::max(product_scratch<T>(dy.rows, args.x.cols, dy.cols),
+                          product_scratch<T>(dy.cols, args.x.cols, dy.rows)));
   parallel(threads, [&](const Worker& worker) {
     if (args.dx && has_inputs) {
-      product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx, scratch.data);
+      product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx, scratch);
     }
     if (has_inputs && has_outputs) {
       product<T>(worker, Into::accumulate, Op::transpose, dy, Op::none, args.x, args.dweight,
-                 scratch.data);
+                 scratch);
     }
     if (args.dbias != nullptr) add_column_sums(worker, dy, args.dbias);
   });

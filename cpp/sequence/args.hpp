@@ -11,11 +11,11 @@ struct Sizes {
   Index steps = 0, batch = 0, input = 0, hidden = 0;
 };
 
-// What backward needs of forward; all empty for inference. N = all valid steps of all sequences, L
-// = the longest length, S = slots of the cell. Rows are sorted by length, longest first.
+// What backward needs of forward. N = all valid steps of all sequences, L = the longest length, S =
+// slots of the cell. Rows are sorted by length, longest first.
 template <class T>
 struct Tape {
-  T* gates = nullptr;  // (N, S*H): activated gates; backward leaves their gradients dz
+  T* gates = nullptr;  // (N, S*H): activated gates
   T* h = nullptr;      // (L+1, B, H): slot 0 is the initial state; finished rows carry theirs
   T* c = nullptr;      // (L+1, B, H), or empty
 };
@@ -32,7 +32,7 @@ struct ForwardArgs {
   bool reverse = false;                            // each sequence from its own end
   Sequence<T> y;                                   // (T, B, H), zero beyond a sequence's end
   Matrix<T> h_n, c_n;                              // (B, H)
-  Tape<T> tape;
+  Tape<T> tape;                                    // all empty for inference
 };
 
 template <class T>
@@ -42,7 +42,8 @@ struct BackwardArgs {
   Matrix<const T> weight_ih, weight_hh;
   const Index* lengths = nullptr;
   bool reverse = false;
-  Tape<T> tape;
+  T* gates = nullptr;                          // the tape's; left as the gradients dz
+  const T *h = nullptr, *c = nullptr;          // the tape's
   Sequence<const T> dy;                        // (T, B, H), or empty: zeros
   Matrix<const T> dh_n, dc_n;                  // (B, H), or empty: zeros
   Sequence<T> dx;                              // (T, B, I) =, or empty: not wanted

@@ -28,8 +28,11 @@ class Backward {
     const Index row = checked_add(checked_mul(I, 2), checked_mul(slots + 1, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
     threads_ = threads_for(schedule_.rows() * gates * H_ * (H_ + I), schedule_.rows());
+    scratch_.each = std::max({product_scratch<T>(gates * H_, I, chunk_),
+                              product_scratch<T>(gates * H_, H_, chunk_),
+                              product_scratch<T>(chunk_, I, gates * H_)});
     const auto plan = [&](auto&& array) {
-      array(scratch_, threads_ * product_scratch);
+      array(scratch_.data, threads_ * scratch_.each);
       array(packed_, packed_size<T>(H_, 1, gates * H_));
       array(dh_, BH_);
       if (Cell::has_c) array(dc_, BH_);
@@ -83,7 +86,7 @@ class Backward {
     }
   }
 
-  T* dz(Index step) const { return a_.tape.gates + schedule_.offset(step) * slots * H_; }
+  T* dz(Index step) const { return a_.gates + schedule_.offset(step) * slots * H_; }
 
   // dh_ and dc_ arrive with what reaches step's output from later steps but through R.
   void time_step(Range mine, Index step) {
@@ -125,9 +128,8 @@ class Backward {
 
   Row row_at(Index r, Index step) const {
     const Index at = r * H_, prev = step * BH_ + at;
-    Row row{
-        dz(step) + r * slots * H_, a_.tape.h + prev, nullptr, nullptr, nullptr, dh_ + at, nullptr};
-    if (Cell::has_c) row.c_prev = a_.tape.c + prev, row.c = row.c_prev + BH_, row.dc = dc_ + at;
+    Row row{dz(step) + r * slots * H_, a_.h + prev, nullptr, nullptr, nullptr, dh_ + at, nullptr};
+    if (Cell::has_c) row.c_prev = a_.c + prev, row.c = row.c_prev + BH_, row.dc = dc_ + at;
     if (a_.dy) row.dy = a_.dy.row(schedule_.time(step, r), schedule_.sequence(r));
     return row;
   }
@@ -213,9 +215,9 @@ class Backward {
   // The states before each step of the chunk: the tape itself unless sequences drop out.
   Matrix<const T> h_prev_of(const Worker& worker, Index begin, Index end) {
     const Index rows = schedule_.offset(end) - schedule_.offset(begin);
-    if (!ragged_) return {a_.tape.h + begin * BH_, rows, H_, H_};
+    if (!ragged_) return {a_.h + begin * BH_, rows, H_, H_};
     for_rows(worker, schedule_, begin, end, [&](Index i, Index step, Index row) {
-      std::copy_n(a_.tape.h + step * BH_ + row * H_, H_, h_chunk_ + i * H_);
+      std::copy_n(a_.h + step * BH_ + row * H_, H_, h_chunk_ + i * H_);
     });
     return {h_chunk_, rows, H_, H_};
   }
@@ -235,16 +237,20 @@ class Backward {
     }
   }
 
-  // Sums of a packet of columns: of sums of 64 rows, which keeps the precision of a long sum.
+  // Sums of a packet of columns: 16 rows at a time, these added with compensation (Kahan), since a
+  // bias gradient is a plain sum of T*B terms.
   V column_sum(Matrix<const T> rows, Index unit) const {
     const Partial<T> lanes{std::min<Index>(width, H_ - unit)};
-    V total = V::zero();
-    for (Index begin = 0; begin < rows.rows; begin += 64) {
+    V total = V::zero(), lost = V::zero();
+    for (Index begin = 0; begin < rows.rows; begin += 16) {
       V sum = V::zero();
-      for (Index r = begin; r < std::min(rows.rows, begin + 64); ++r) {
+      for (Index r = begin; r < std::min(rows.rows, begin + 16); ++r) {
         sum = sum + lanes.load(rows.row(r) + unit);
       }
-      total = total + sum;
+      sum = sum - lost;
+      const V next = total + sum;
+      lost = (next - total) - sum;
+      total = next;
     }
     return total;
   }
@@ -285,7 +291,8 @@ class Backward {
   int threads_ = 1;
   Arena arena_;
   T *packed_ = nullptr, *dh_ = nullptr, *dc_ = nullptr;
-  T *x_chunk_ = nullptr, *h_chunk_ = nullptr, *dx_chunk_ = nullptr, *scratch_ = nullptr;
+  T *x_chunk_ = nullptr, *h_chunk_ = nullptr, *dx_chunk_ = nullptr;
+  Scratch<T> scratch_;
 };
 
 }  // namespace

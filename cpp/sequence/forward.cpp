@@ -25,10 +25,11 @@ class Forward {
     // W x is merged over all rows; the time loop is split over the batch.
     const Index depth = a_.sizes.input + (a_.sizes.batch > 1 ? H_ : 0);
     threads_ = threads_for(schedule_.rows() * gates * H_ * depth, schedule_.rows());
+    scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
     const auto plan = [&](auto&& array) {
       array(packed_, packed_size<T>(H_, gates, H_));
       array(bias_, panel_count<T>(H_) * slots * width);
-      array(scratch_, threads_ * product_scratch);
+      array(scratch_.data, threads_ * scratch_.each);
       if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
       if (!training()) {
         array(z_, checked_mul(chunk_, slots * H_));
@@ -211,7 +212,8 @@ class Forward {
   Index chunk_ = 0;
   int threads_ = 1;
   Arena arena_;
-  T *packed_ = nullptr, *bias_ = nullptr, *x_chunk_ = nullptr, *scratch_ = nullptr;
+  T *packed_ = nullptr, *bias_ = nullptr, *x_chunk_ = nullptr;
+  Scratch<T> scratch_;
   T *z_ = nullptr, *h_ = nullptr, *c_ = nullptr;
 };
 

@@ -15,7 +15,7 @@ namespace rnncore {
 class Schedule {
  public:
   Schedule(const Sizes& sizes, const Index* lengths, bool reverse)
-      : steps_(lengths == nullptr ? sizes.steps : 0),
+      : steps_(lengths == nullptr && sizes.batch > 0 ? sizes.steps : 0),
         batch_(sizes.batch),
         ragged_(lengths != nullptr),
         reverse_(reverse),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -42,7 +44,25 @@ def load(isa: str) -> ModuleType:
         raise ImportError(f"RNNCORE_ISA: variant {isa!r} is not in this build of rnncore")
     if not support[isa]:
         raise ImportError(f"RNNCORE_ISA: this machine cannot run the variant {isa!r}")
-    return importlib.import_module(f"rnncore._core_{isa}")
+    with _short_spin():
+        return importlib.import_module(f"rnncore._core_{isa}")
+
+
+@contextmanager
+def _short_spin() -> Iterator[None]:
+    """Have a libgomp that loads now spin for microseconds, not milliseconds, before it sleeps.
+
+    A waiting thread that spins holds the core that the thread it waits for may need: on a busy
+    machine the default made two threads ten times slower than one. What the user set stays.
+    """
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = "1000"
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def _choose() -> str:

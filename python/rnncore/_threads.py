@@ -20,6 +20,6 @@ def set_num_threads(threads: int) -> None:
     Raises
     ------
     TypeError, ValueError
-        If `threads` is no positive integer.
+        If `threads` is no integer in [1, 256].
     """
     core.set_num_threads(positive_int("threads", threads))
