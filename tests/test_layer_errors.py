@@ -376,7 +376,6 @@ def test_any_layout_gives_the_same_answer(view: str) -> None:
     dy = normal(3, 6, 14).astype(np.float16).astype(np.float32)
     dx, _ = layer.backward(tape, dy)
     grads = layer.flat_grads.copy()
-large = np.zeros((64, 1500, 16), np.float32)  # y takes 25 MB a layer, the tape 150 MB
     layer.zero_grad()
     change = VIEWS[view]
     y_2, _, tape = layer.forward(change(x))
@@ -602,6 +601,7 @@ y, _, tape = layer.forward(small)
 layer.backward(tape, y)
 expected = layer(small)[0]
 grads = layer.flat_grads.copy()
+large = np.zeros((64, 1500, 16), np.float32)  # y takes 25 MB a layer, the tape 150 MB
 with open("/proc/self/statm") as f:
     used = int(f.read().split()[0]) * resource.getpagesize()
 failures = 0

@@ -10,11 +10,10 @@
 namespace rnncore {
 namespace {
 
-// Elements packed at a time: a second-level cache holds B's beside A's. Blocks of k: 256 rows of B
-// repay a pass over C; a transposed A has its sum over thousands of rows cut at 64, so that it
-// loses no more precision than a sum of sums.
-constexpr Index packed_b = 64 * 1024, packed_a = 16 * 1024;
-constexpr Index depth_in_place = 256, depth_transposed = 64;
+// Elements packed at a time, B's and A's, and how deep: a second-level cache holds both.
+constexpr Index packed_b = 128 * 1024, packed_a = 32 * 1024, depth_block = 256;
+// Where A is transposed the sum runs over all steps and sequences: its pieces.
+constexpr Index long_sum_piece = 64;
 
 template <class T>
 Index b_size(Index n, Index k) {
@@ -37,8 +36,7 @@ class Product {
 
   void run(Range rows, Range cols) {
     const Index depth = op_a_ == Op::none ? a_.cols : a_.rows;
-    const Index depth_block = op_a_ == Op::none ? depth_in_place : depth_transposed;
-    const Index col_block = packed_b / depth_block, row_block = packed_a / depth_block;
+    constexpr Index col_block = packed_b / depth_block, row_block = packed_a / depth_block;
     if (depth == 0 && into_ == Into::assign) zero(rows, cols);
     for (Index n = cols.begin; n < cols.end; n += col_block) {
       const Range to_cols{n, std::min(cols.end, n + col_block)};
@@ -74,16 +72,17 @@ class Product {
 
   void block(Range rows, Range cols, Range sum) {
     const T* a = a_.row(rows.begin) + sum.begin;
+    Columns columns{{0, 0}, {sum.size(), 0}};
     Index stride = a_.stride;
     if (op_a_ == Op::transpose) {
       transpose(a_.row(sum.begin) + rows.begin, a_.stride, sum.size(), rows.size(), rows_,
                 sum.size());
       a = rows_;
       stride = sum.size();
+      columns.piece = long_sum_piece;
     }
     const bool assign = into_ == Into::assign && sum.begin == 0;
-    for_tiles<T, 1>(a, stride, {{0, 0}, {sum.size(), 0}}, panels_, rows.size(),
-                    panel_count<T>(cols.size()),
+    for_tiles<T, 1>(a, stride, columns, panels_, rows.size(), panel_count<T>(cols.size()),
                     [&](Index first, Index count, Index panel, int panels, const T* sums) {
                       for (Index r = 0; r < count; ++r) {
                         T* const row = c_.row(rows.begin + first + r) + cols.begin;

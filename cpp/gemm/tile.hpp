@@ -1,7 +1,9 @@
 // The register tile: a few rows times a few panels of packed weights, accumulated in registers.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <limits>
 
 #include "core/simd.hpp"
 
@@ -15,9 +17,11 @@ inline constexpr int max_accumulators = 12;
 #endif
 
 // The columns k of the left operand that take part: up to two runs (GRU's tape keeps a slot that
-// the recurrent product skips). The panel's k runs on across them.
+// the recurrent product skips). The panel's k runs on across them. A sum is cut into pieces that
+// are added up: a long sum of float32 loses less that way.
 struct Columns {
   std::array<Index, 2> begin{}, size{};
+  Index piece = std::numeric_limits<Index>::max();
   Index total() const { return size[0] + size[1]; }
 };
 
@@ -31,33 +35,40 @@ template <class T, int Rows, int Panels, int Gates>
 void tile(const T* a, Index stride, const Columns& columns, const T* panels, Index panel_stride,
           T* sums) {
   using V = Simd<T>;
-  V acc[Rows][Panels][Gates];
-  for (auto& row : acc) {
-    for (auto& panel : row) {
-      for (V& v : panel) v = V::zero();
-    }
-  }
-  const T* w = panels;
+  bool first = true;
   for (std::size_t run = 0; run < columns.size.size(); ++run) {
     const T* x = a + columns.begin[run];
-    for (Index k = 0; k < columns.size[run]; ++k) {
-      V left[Rows];
-      for (int r = 0; r < Rows; ++r) left[r] = V::broadcast(x[r * stride + k]);
-      for (int p = 0; p < Panels; ++p) {
-        for (int g = 0; g < Gates; ++g) {
-          const V right = V::load(w + p * panel_stride + g * V::width);
-          for (int r = 0; r < Rows; ++r) acc[r][p][g] = madd(left[r], right, acc[r][p][g]);
+    for (Index left = columns.size[run]; left > 0;) {
+      const Index count = std::min(left, columns.piece);
+      V acc[Rows][Panels][Gates];
+      for (auto& row : acc) {
+        for (auto& panel : row) {
+          for (V& v : panel) v = V::zero();
         }
       }
-      w += Gates * V::width;
-    }
-  }
-  for (auto& row : acc) {
-    for (auto& panel : row) {
-      for (const V& v : panel) {
-        v.store(sums);
-        sums += V::width;
+      for (Index k = 0; k < count; ++k) {
+        V value[Rows];
+        for (int r = 0; r < Rows; ++r) value[r] = V::broadcast(x[r * stride + k]);
+        for (int p = 0; p < Panels; ++p) {
+          for (int g = 0; g < Gates; ++g) {
+            const V weight = V::load(panels + p * panel_stride + g * V::width);
+            for (int r = 0; r < Rows; ++r) acc[r][p][g] = madd(value[r], weight, acc[r][p][g]);
+          }
+        }
+        panels += Gates * V::width;
       }
+      T* to = sums;
+      for (auto& row : acc) {
+        for (auto& panel : row) {
+          for (const V& v : panel) {
+            (first ? v : V::load(to) + v).store(to);
+            to += V::width;
+          }
+        }
+      }
+      first = false;
+      x += count;
+      left -= count;
     }
   }
 }
