@@ -1,6 +1,8 @@
 // An LSTM forward pass written by hand for the LSTM alone: the contender that the library's
 // cell-generic driver is measured against. No policies, no shared driver: own packing, own tile,
 // the pointwise step written out on the accumulators. Hidden size a multiple of the packet width.
+// tanh, logistic and the merged product W x are the library's: the question is what the policy and
+// the driver cost.
 // UNROLLED 1 keeps the accumulators in registers; 0 rolls the pointwise step over a stack buffer.
 //
 //   i, f, o = sigma(z_i, z_f, z_o), g = tanh(z_g);  c = f c_prev + i g;  h = o tanh(c)
@@ -10,6 +12,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+
+#include "core/activations.hpp"
+#include "core/arena.hpp"
+#include "gemm/product.hpp"
 
 namespace {
 
@@ -21,7 +27,6 @@ using Eigen::internal::pmadd;
 using Eigen::internal::pmul;
 using Eigen::internal::pset1;
 using Eigen::internal::pstoreu;
-using Eigen::internal::ptanh;
 
 constexpr int width = Eigen::internal::unpacket_traits<Packet>::size;
 #if defined(EIGEN_VECTORIZE_AVX512)
@@ -30,8 +35,11 @@ constexpr int max_rows = 6;  // 6 x 4 of 32 registers accumulate
 constexpr int max_rows = 3;  // 3 x 4 of 16
 #endif
 
+Packet ptanh(Packet z) {
+  return rnncore::tanh(rnncore::Simd<float>{z}).v;
+}
 Packet logistic(Packet z) {
-  return Eigen::internal::scalar_logistic_op<float>().packetOp(z);
+  return rnncore::logistic(rnncore::Simd<float>{z}).v;
 }
 
 // The arrays of one time step; z, h_prev, c_prev, h, c and y start at its first row.
@@ -186,9 +194,13 @@ struct Arrays {
 // gates (N, 4H) = x (N, I) W^T
 extern "C" void input_product(const float* x, const float* W, float* gates, Index N, Index I,
                               Index H) {
-  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  const Eigen::Map<const RowMajor> input(x, N, I), weights(W, 4 * H, I);
-  Eigen::Map<RowMajor>(gates, N, 4 * H).noalias() = input * weights.transpose();
+  rnncore::Arena arena;
+  const Index each = rnncore::product_scratch<float>(N, 4 * H, I);
+  arena.reserve<float>(each);
+  arena.allocate();
+  rnncore::product<float>(rnncore::Worker{}, rnncore::Into::assign, rnncore::Op::none, {x, N, I, I},
+                          rnncore::Op::transpose, {W, 4 * H, I, I}, {gates, N, 4 * H, 4 * H},
+                          {arena.take<float>(each), each});
 }
 
 // The whole forward pass with tape; 0, or 1 where H does not fit, 2 without memory.

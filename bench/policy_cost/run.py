@@ -78,11 +78,13 @@ def compile_contenders(isa: str, folder: Path) -> dict[str, ctypes.CDLL]:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         sys.exit("run.py: no C++ compiler found: install g++ or set CXX")
-    flags = [*_COMMON, *_FLAGS[isa], "-isystem", eigen_include()]
+    source = HERE.parents[1] / "cpp"
+    flags = [*_COMMON, *_FLAGS[isa], "-fopenmp", "-isystem", eigen_include(), f"-I{source}"]
     libraries = {}
     for name, unrolled in (("rolled", "0"), ("unrolled", "1")):
         output = folder / f"{name}.so"
-        command = [compiler, *flags, f"-DUNROLLED={unrolled}", str(HERE / "hand_fused.cpp")]
+        files = [str(HERE / "hand_fused.cpp"), str(source / "gemm" / "product.cpp")]
+        command = [compiler, *flags, f"-DUNROLLED={unrolled}", *files]
         subprocess.run([*command, "-o", str(output)], check=True)
         libraries[name] = ctypes.CDLL(str(output))
     return libraries

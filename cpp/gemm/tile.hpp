@@ -120,15 +120,19 @@ void for_tiles(const T* a, Index stride, const Columns& columns, const T* packed
   using Shapes = Tiles<T, Gates>;
   if (rows <= 0) return;
   const Index tiles = ceil_div(rows, Shapes::max_rows);
+  const Index least = rows / tiles, larger = rows % tiles;  // tiles of least + 1 rows, then of least
+  const Index most = least + (larger > 0 ? 1 : 0);
   const Index panel_stride = columns.total() * Gates * Simd<T>::width;
   alignas(64) T sums[Shapes::max_sums];
   for (Index panel = 0; panel < panels;) {
-    const int count = Shapes::panels(ceil_div(rows, tiles), panels - panel);
+    const int count = Shapes::panels(most, panels - panel);
+    Index row = 0;
     for (Index i = 0; i < tiles; ++i) {
-      const Index begin = rows * i / tiles, size = rows * (i + 1) / tiles - begin;
-      Shapes::kernel(size, count)(a + begin * stride, stride, columns,
-                                  packed + panel * panel_stride, panel_stride, sums);
-      f(begin, size, panel, count, sums);
+      const Index size = i < larger ? most : least;
+      Shapes::kernel(size, count)(a + row * stride, stride, columns, packed + panel * panel_stride,
+                                  panel_stride, sums);
+      f(row, size, panel, count, sums);
+      row += size;
     }
     panel += count;
   }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rnncore._arrays import Array, Lengths, choice, empty
+from rnncore._arrays import Array, Lengths, aligned_empty, choice
 from rnncore._isa import core
 
 
@@ -108,9 +108,9 @@ def forward(
     H = h_0.shape[1]
     rows = T * B if lengths is None else int(lengths.sum())
     steps = T if lengths is None else int(lengths.max(initial=0))
-    gates = empty((rows, cell.slots * H), x.dtype)
-    h = empty((steps + 1, B, H), x.dtype)
-    c = empty((steps + 1, B, H), x.dtype) if cell.has_c else None
+    gates = aligned_empty((rows, cell.slots * H), x.dtype)
+    h = aligned_empty((steps + 1, B, H), x.dtype)
+    c = aligned_empty((steps + 1, B, H), x.dtype) if cell.has_c else None
     core.forward(
         cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c
     )  # fmt: skip

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._arrays import Array, as_numpy, zeros
+from rnncore._arrays import ALIGNMENT, Array, aligned_zeros, as_numpy
 
 Shapes = dict[str, tuple[int, ...]]
-
-_ALIGNMENT = 64  # bytes: a cache line and the widest packet
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -30,16 +28,9 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return result
 
 
-def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
-    """Return a 1-D array of zeros that starts on a cache line."""
-    raw = zeros((size * dtype.itemsize + _ALIGNMENT,), np.dtype(np.uint8))
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size * dtype.itemsize].view(dtype)
-
-
 def _aligned_size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     """Elements that a parameter takes in a flat buffer, the gap behind it included."""
-    step = _ALIGNMENT // dtype.itemsize
+    step = ALIGNMENT // dtype.itemsize
     return -(-math.prod(shape) // step) * step
 
 
@@ -96,7 +87,7 @@ class Module:
             raise ValueError(f"parameters: expected at most {limit} numbers, got {size}")
         self.children: dict[str, Module] = {}
         size = self._own_size()
-        self._place(aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype))
+        self._place(aligned_zeros((size,), self.dtype), aligned_zeros((size,), self.dtype))
 
     def _adopt(self, children: Mapping[str, Module]) -> None:
         """Move the children's parameters into this module's buffers (once, at the end of init)."""
@@ -115,7 +106,7 @@ class Module:
         values = [parameters, *(child.flat_parameters for child in children.values())]
         slopes = [grads, *(child.flat_grads for child in children.values())]
         size = sum(array.size for array in values)
-        buffers = aligned_zeros(size, self.dtype), aligned_zeros(size, self.dtype)
+        buffers = aligned_zeros((size,), self.dtype), aligned_zeros((size,), self.dtype)
         np.concatenate(values, out=buffers[0])
         np.concatenate(slopes, out=buffers[1])
         self.children = dict(children)

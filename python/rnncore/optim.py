@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnncore._arrays import as_array, boolean, check_shape, fraction
+from rnncore._arrays import aligned_zeros, as_array, boolean, check_shape, fraction
 from rnncore._isa import core
-from rnncore.module import Module, aligned_zeros
+from rnncore.module import Module
 
 
 class _Optimizer:
@@ -26,7 +26,7 @@ class _Optimizer:
         self.lr = lr
         self._steps = 0
         self._moments = {
-            name: aligned_zeros(module.flat_parameters.size, module.dtype) for name in moments
+            name: aligned_zeros(module.flat_parameters.shape, module.dtype) for name in moments
         }
 
     @property
