@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -290,3 +291,33 @@ def test_a_tape_serves_once_and_only_its_model() -> None:
     with pytest.raises(ValueError, match="already used"):
         model.backward(tape, y)
     np.testing.assert_array_equal(model.flat_grads, kept)
+
+
+@pytest.mark.parametrize("shape", [(1, T, O), (T, O), (B, 1, O), (B, T, 1), (B, T), (B, T, O + 1)])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_dy_of_another_shape_is_refused_and_never_broadcast(shape: Any, lengths: Any) -> None:
+    model = build(ManyToMany)
+    _, tape = model.forward(normal(B, T, I), lengths)
+    expected = f"dy: expected the shape of y = ({B}, {T}, {O}), got {shape}"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        model.backward(tape, np.ones(shape))
+    assert not model.flat_grads.any()
+    model.backward(tape, np.ones((B, T, O)))  # the tape is still good
+
+
+@pytest.mark.parametrize("kind", [ManyToOne, ManyToMany])
+def test_an_error_in_the_core_leaves_no_half_of_a_gradient(kind: Any, monkeypatch: Any) -> None:
+    model = build(kind)
+    y, tape = model.forward(normal(B, T, I))
+    model.flat_grads.fill(3)
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.core, "backward", fail)
+        with pytest.raises(MemoryError):
+            model.backward(tape, np.ones_like(y))
+    np.testing.assert_array_equal(model.flat_grads, np.full_like(model.flat_grads, 3))
+    model.backward(tape, np.ones_like(y))  # as if nothing had happened
+    assert model.head.grads["bias"][0] == 3 + y[..., 0].size

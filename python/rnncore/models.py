@@ -17,6 +17,7 @@ from rnncore._arrays import (
     as_array,
     as_numpy,
     check_lengths,
+    check_shape,
     choice,
     positive_int,
 )
@@ -171,19 +172,29 @@ class Model(Module):
         -------
         dx : numpy.ndarray, shape (B, T, input_size), or None
             None without `input_gradient`, and for tokens.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `tape` is another model's or used already, or dy's shape is not y's.
         """
         if not isinstance(tape, Tape):
             raise TypeError(f"tape: expected what forward returned, got {type(tape).__name__}")
         if tape.used:
             raise ValueError("tape: already used; call forward again")
-        dy = self._clear_padding(as_array("dy", dy, self.dtype), tape.valid)
-        dfeatures = self.head.backward(tape.head, dy)
+        dy = as_array("dy", dy, self.dtype)
+        check_shape("dy", dy, "the shape of y", (*tape.head.x.shape[:-1], self.output_size))
+        saved = self.head.flat_grads.copy()  # an error in the core must leave no half of a gradient
+        dfeatures = self.head.backward(tape.head, self._clear_padding(dy, tape.valid))
         assert dfeatures is not None
+        try:
+            dx = self._core_backward(tape, dfeatures, input_gradient or self.embedding is not None)
+        except BaseException:
+            self.head.flat_grads[...] = saved
+            raise
         tape.used = True
-        dx = self._core_backward(tape, dfeatures, input_gradient or self.embedding is not None)
         if self.embedding is None:
             return dx
-        assert dx is not None
         self.embedding.backward(tape.embedding, dx)
         return None
 
@@ -360,16 +371,8 @@ class ManyToMany(Model):
 
     Parameters
     ----------
-    core : RNN, LSTM or GRU
-        Recurrent layers with batch_first=True; they become part of the model.
-    output_size : int
-        Numbers or classes to predict at every step.
-    loss : {"mean_squared_error", "cross_entropy", "binary_cross_entropy"}
-        What `fit` minimises; the two entropies take the outputs as logits.
-    embedding : Embedding, optional
-        For integer tokens as input; its embedding_dim is the core's input_size.
-    rng : int or numpy.random.Generator, optional
-        For the head's initial values.
+    core, output_size, loss, embedding, rng
+        As for `ManyToOne`; output_size is that of every step.
 
     Raises
     ------
