@@ -287,6 +287,8 @@ def test_sizes_of_any_integer_type() -> None:
         ({"dropout": -0.1}, ValueError, "dropout: expected a number in [0, 1), got -0.1"),
         ({"dropout": float("nan")}, ValueError, "dropout: expected a number in [0, 1), got nan"),
         ({"dropout": "half"}, TypeError, "dropout: expected a number in [0, 1), got 'half'"),
+        ({"dropout": "0.5"}, TypeError, "dropout: expected a number in [0, 1), got '0.5'"),
+        ({"dropout": False}, TypeError, "dropout: expected a number in [0, 1), got False"),
         ({"bias": 1}, TypeError, "bias: expected True or False, got 1"),
         ({"batch_first": None}, TypeError, "batch_first: expected True or False, got None"),
         ({"bidirectional": "yes"}, TypeError, "bidirectional: expected True or False, got 'yes'"),

@@ -179,15 +179,22 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def fraction(name: str, value: Any) -> float:
-    """Return a probability in [0, 1) as a float."""
+def number(name: str, value: Any, expected: str = "a number") -> float:
+    """Return a real number as a float; TypeError for all else, text and booleans included."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number in [0, 1), got {value!r}") from None
-    if not 0.0 <= number < 1.0:
+        if isinstance(value, (str, bytes, bytearray, bool, np.bool_)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a number in [0, 1) as a float; TypeError for no number, ValueError outside."""
+    result = number(name, value, "a number in [0, 1)")
+    if not 0.0 <= result < 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
-    return number
+    return result
 
 
 def choice(name: str, value: Any, options: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnncore._arrays import aligned_zeros, as_array, boolean, check_shape, fraction
+from rnncore._arrays import aligned_zeros, as_array, boolean, check_shape, fraction, number
 from rnncore._isa import core
 from rnncore.module import Module
 
@@ -69,9 +69,10 @@ class _Optimizer:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state: expected a mapping, got {type(state).__name__}")
-        self._check_names(state, ("kind", "step", *self._options), exact=False)
+        self._check_names(state, ("kind",), exact=False)
         if state["kind"] != type(self).__name__:
             raise ValueError(f"kind: expected {type(self).__name__!r}, got {state['kind']!r}")
+        self._check_names(state, ("kind", "step", *self._options), exact=False)
         options = {name: state[name] for name in self._options}
         fresh = type(self)(self.module, **options)  # checks them as any caller's
         self._check_names(state, ("kind", "step", *self._options, *fresh._moments), exact=True)
@@ -272,7 +273,7 @@ def clip_grad_norm(module: Module, max_norm: float) -> float:
     """
     if not isinstance(module, Module):
         raise TypeError(f"module: expected a layer or a model, got {type(module).__name__}")
-    limit = _number("max_norm", max_norm)
+    limit = number("max_norm", max_norm)
     if not limit >= 0:
         raise ValueError(f"max_norm: expected a number >= 0, got {max_norm!r}")
     norm = math.sqrt(core.squared_norm(module.flat_grads))
@@ -282,25 +283,18 @@ def clip_grad_norm(module: Module, max_norm: float) -> float:
     return norm
 
 
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name}: expected a number, got {value!r}") from None
-
-
 def _not_negative(name: str, value: Any) -> float:
-    number = _number(name, value)
-    if not 0 <= number < math.inf:
+    result = number(name, value)
+    if not 0 <= result < math.inf:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value!r}")
-    return number
+    return result
 
 
 def _step_count(value: Any) -> int:
     try:
-        number = operator.index(value)
+        steps = operator.index(value)
     except TypeError:
         raise TypeError(f"step: expected an integer, got {value!r}") from None
-    if not 0 <= number < 2**63 - 1:
-        raise ValueError(f"step: expected an integer >= 0, got {number}")
-    return number
+    if not 0 <= steps < 2**63 - 1:
+        raise ValueError(f"step: expected an integer >= 0, got {steps}")
+    return steps
