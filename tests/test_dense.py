@@ -273,6 +273,8 @@ X = np.zeros((4, 3))
         (lambda: backward_of(LINEAR, X, np.zeros((4, 2), complex)), TypeError, "^dy: "),
         (lambda: backward_of(LINEAR, X, X[:, :2], Linear(3, 2)), ValueError, "^tape: .*another"),
         (lambda: LINEAR.backward(None, X[:, :2]), TypeError, "^tape: expected the LinearTape"),
+        (lambda: Linear(2, 2, rng="x"), TypeError, "^rng: expected an int"),
+        (lambda: Embedding(2, 2, rng=-1), ValueError, "^rng: expected an int"),
         (lambda: Embedding(0, 2), ValueError, "^num_embeddings: "),
         (lambda: Embedding(2, "a"), TypeError, "^embedding_dim: "),
         (lambda: TABLE([0.0]), TypeError, "^indices: expected integers"),

@@ -274,7 +274,11 @@ def x_y(n: int = 10, o: int = 2) -> Any:
         ({"validation_data": 3}, ValueError, "validation_data: expected"),
         ({"validation_data": x_y(o=3)}, ValueError, r"validation_data: y: .* got \(10, 3\)"),
         ({"optimizer": 3}, TypeError, "optimizer: expected"),
-        ({"rng": "x"}, TypeError, "rng"),
+        ({"optimizer": Adam}, TypeError, "optimizer: expected one like Adam.model., got <class"),
+        ({"rng": "x"}, TypeError, "rng: expected an int"),
+        ({"rng": -1}, ValueError, "rng: expected an int"),
+        ({"shuffle": "no"}, TypeError, "shuffle: expected True or False, got 'no'"),
+        ({"progress": 0}, TypeError, "progress: expected True or False, got 0"),
     ],
 )
 def test_bad_arguments_are_named_and_change_nothing(change: Any, error: Any, text: str) -> None:

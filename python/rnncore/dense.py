@@ -17,6 +17,7 @@ from rnncore._arrays import (
     boolean,
     check_shape,
     empty,
+    generator,
     positive_int,
 )
 from rnncore._isa import core
@@ -82,16 +83,16 @@ class Linear(Module):
         self.output_size = positive_int("output_size", output_size)
         self.bias = boolean("bias", bias)
         check_scheme(init)
-        generator = np.random.default_rng(rng)
+        source = generator(rng)
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.output_size, self.input_size)}
         if self.bias:
             shapes["bias"] = (self.output_size,)
         super().__init__(shapes, dtype)
         if init == "torch":
             for array in self.parameters.values():
-                uniform(generator, array, self.input_size**-0.5)
+                uniform(source, array, self.input_size**-0.5)
         else:
-            glorot_uniform(generator, self.parameters["weight"])
+            glorot_uniform(source, self.parameters["weight"])
 
     def __call__(self, x: Any) -> Array:
         """Return y; parameters and errors are those of `forward`."""
@@ -223,10 +224,10 @@ class Embedding(Module):
         self.num_embeddings = positive_int("num_embeddings", num_embeddings)
         self.embedding_dim = positive_int("embedding_dim", embedding_dim)
         check_scheme(init)
-        generator = np.random.default_rng(rng)
+        source = generator(rng)
         super().__init__({"weight": (self.num_embeddings, self.embedding_dim)}, dtype)
         weight = self.parameters["weight"]
-        weight[...] = generator.standard_normal(weight.shape, dtype=weight.dtype)
+        weight[...] = source.standard_normal(weight.shape, dtype=weight.dtype)
 
     def __call__(self, indices: Any) -> Array:
         """Return y; parameters and errors are those of `forward`."""

@@ -14,6 +14,7 @@ from rnncore import losses
 from rnncore._arrays import (
     Array,
     Lengths,
+    Seed,
     as_array,
     as_numpy,
     check_lengths,
@@ -75,7 +76,7 @@ class Model(Module):
         *,
         loss: str = "mean_squared_error",
         embedding: Embedding | None = None,
-        rng: int | np.random.Generator | None = None,
+        rng: Seed = None,
     ) -> None:
         if not isinstance(core, (RNN, LSTM, GRU)):
             raise TypeError(f"core: expected an RNN, LSTM or GRU, got {type(core).__name__}")

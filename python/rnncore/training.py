@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rnncore._arrays import Array, positive_int
+from rnncore._arrays import Array, Seed, boolean, generator, number, positive_int
 from rnncore.batches import Samples, samples
 from rnncore.models import Model
 from rnncore.optim import Adam, clip_grad_norm
@@ -84,7 +84,7 @@ def fit(
     patience: int | None = None,
     clip_norm: float | None = None,
     shuffle: bool = True,
-    rng: int | np.random.Generator | None = None,
+    rng: Seed = None,
     progress: bool = True,
 ) -> History:
     """Train a model.
@@ -150,13 +150,14 @@ def fit(
     if clip_norm is not None:
         clip_norm = _positive("clip_norm", clip_norm)
     optimizer = Adam(model, 1e-3) if optimizer is None else _checked(optimizer, model)
-    generator = _generator(rng)
+    shuffle, progress = boolean("shuffle", shuffle), boolean("progress", progress)
+    order_rng = generator(rng)
 
     history, start = History(), time.perf_counter()
     best = model.flat_parameters.copy()
     with _Progress(epochs, math.ceil(len(train) / batch_size), enabled=progress) as bar:
         for epoch in range(1, epochs + 1):
-            order = generator.permutation(len(train)) if shuffle else np.arange(len(train))
+            order = order_rng.permutation(len(train)) if shuffle else np.arange(len(train))
             total = 0.0
             for batch in _batches(train, order, batch_size):
                 loss = _gradient(model, batch)
@@ -199,10 +200,10 @@ def _gradient(model: Model, batch: Samples) -> float:
 
 
 def _not_finite(loss: float, step: int, history: History, epoch: int) -> str:
-    kept = f"epoch {history.best_epoch}" if history.best_epoch else "before the call"
+    kept = f"of epoch {history.best_epoch}" if history.best_epoch else "from before the call"
     return (
         f"loss: expected finite numbers, got {loss} in step {step} (epoch {epoch}); "
-        f"the parameters are those of {kept}. A lower learning rate or clip_norm may help; "
+        f"the parameters are those {kept}. A lower learning rate or clip_norm may help; "
         "NaN or infinity in x or y never trains"
     )
 
@@ -242,24 +243,16 @@ def _validation(model: Model, data: tuple[Any, ...] | None) -> Samples | None:
         raise type(error)(f"validation_data: {error}") from error
 
 
-def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"rng: expected an integer, a Generator or None, got {rng!r}") from error
-
-
 def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a positive number, got {value!r}")
-    if not 0 < value < math.inf:
+    result = number(name, value, "a positive number")
+    if not 0 < result < math.inf:
         raise ValueError(f"{name}: expected a positive number, got {value!r}")
-    return float(value)
+    return result
 
 
 def _checked(optimizer: Any, model: Model) -> Optimizer:
-    if not callable(getattr(optimizer, "step", None)):
-        raise TypeError(f"optimizer: expected one like Adam, got {type(optimizer).__name__}")
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
+        raise TypeError(f"optimizer: expected one like Adam(model), got {optimizer!r}")
     if getattr(optimizer, "module", model) is not model:
         raise ValueError("optimizer: expected one made for this model, got one of another")
     checked: Optimizer = optimizer
