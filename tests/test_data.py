@@ -111,8 +111,19 @@ def test_pad_keeps_every_value_and_the_lengths() -> None:
 
 @pytest.mark.parametrize("items", [[], [np.zeros((2, 3)), np.zeros((2, 4))], [np.array(1.0)]])
 def test_pad_refuses_what_does_not_stack(items: Any) -> None:
-    with pytest.raises(ValueError, match="sequences: expected"):
+    with pytest.raises(ValueError, match=r"^sequences(\[1\]|\[0\]|): expected"):
         data.pad(items)
+
+
+def test_pad_names_what_is_no_sequence() -> None:
+    with pytest.raises(TypeError, match=r"^sequences: expected a list of arrays, got int"):
+        data.pad(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^sequences\[1\]: expected real numbers, got dtype <U1"):
+        data.pad([[1], ["a"]])
+    with pytest.raises(ValueError, match=r"^sequences\[0\]: expected an array, got a list whose"):
+        data.pad([[[1], [1, 2]]])
+    with pytest.raises(ValueError, match=r"^sequences\[0\]: expected no masked elements, got 1"):
+        data.pad([np.ma.masked_equal([1, 2], 2)])
 
 
 def test_temperatures_are_the_year_that_was_pinned() -> None:

@@ -49,16 +49,16 @@ def raises(kind: type[Exception], text: str) -> Any:
 @pytest.mark.parametrize(
     ("x", "text"),
     [
-        (np.float32(1), "x: expected (B, T, I), (T, I) or a list of (T_i, I), got 0 dimensions"),
-        (normal(5), "x: expected (B, T, I), (T, I) or a list of (T_i, I), got 1 dimensions"),
-        (normal(1, 2, 3, 5), "x: expected (B, T, I), (T, I) or a list of (T_i, I), got 4 dim"),
-        (normal(2, 3, 4), "x: expected input_size = 5 features, got 4"),
+        (np.float32(1), "x: expected (B, T, I), (T, I) or a list of (T_i, I), got shape ()"),
+        (normal(5), "x: expected (B, T, I), (T, I) or a list of (T_i, I), got shape (5,)"),
+        (normal(1, 2, 3, 5), "(T, I) or a list of (T_i, I), got shape (1, 2, 3, 5)"),
+        (normal(2, 3, 4), "x: expected input_size = 5 features, got 4 in shape (2, 3, 4)"),
         (normal(3, 6), "x: expected input_size = 5 features, got 6"),
         (normal(2, 3, 0), "x: expected input_size = 5 features, got 0"),
-        ([], "got 1 dimensions"),
+        ([], "got shape (0,)"),
         ([normal(2, 5), normal(3, 4)], "x[1]: expected (T_i, I) = (any, 5), got (3, 4)"),
         ([normal(2, 5), normal(5)], "x[1]: expected (T_i, I) = (any, 5), got (5,)"),
-        ([[1.0, 2.0], [3.0]], "x: expected an array, got list"),
+        ([[1.0, 2.0], [3.0]], "x: expected an array, got a list whose items differ in shape"),
     ],
     ids=["0-d", "1-d", "4-d", "features", "single", "none", "[]", "ragged", "mixed", "uneven"],
 )
@@ -114,6 +114,15 @@ def test_wrong_state_of_a_cell_without_c() -> None:
         gru(normal(6, 5), normal(1, 1, 7))
     with raises(ValueError, "state: expected (num_layers*D, B, H) = (1, 2, 7), got (1, 3, 7)"):
         gru.step(normal(2, 5), normal(1, 3, 7))
+
+
+def test_an_lstm_state_is_no_state_of_a_cell_without_c() -> None:
+    """As an array of shape (2, ...) it would pass for the state of two layers."""
+    state = rnncore.LSTMState(normal(3, 7), normal(3, 7))
+    with raises(TypeError, "state: expected an array h, got LSTMState"):
+        rnncore.GRU(5, 7, 2)(normal(3, 6, 5), state)
+    with raises(TypeError, "state: expected an array h, got LSTMState"):
+        rnncore.RNNCell(5, 7)(normal(2, 5), rnncore.LSTMState(normal(7), normal(7)))
 
 
 @pytest.mark.parametrize(
@@ -459,21 +468,21 @@ def test_torch_tensors(torch: Any) -> None:
 @pytest.mark.parametrize(
     ("x", "got"),
     [
-        (np.ones((3, 6, 5), np.complex64), "complex64"),
-        (np.ones((3, 6, 5), object), "object"),
-        (np.full((3, 6, 5), "1"), "<U1"),
-        (np.full((3, 6, 5), b"1"), "|S1"),
-        (np.zeros((3, 6, 5), "M8[s]"), "datetime64[s]"),
-        (np.zeros((3, 6, 5), "m8[s]"), "timedelta64[s]"),
-        (np.zeros((3, 6, 5), "f4,f4"), "[('f0', '<f4'), ('f1', '<f4')]"),
-        ("text", "<U4"),
-        (None, "object"),
-        ({"a": 1}, "object"),
+        (np.ones((3, 6, 5), np.complex64), "dtype complex64"),
+        (np.ones((3, 6, 5), object), "dtype object"),
+        (np.full((3, 6, 5), "1"), "dtype <U1"),
+        (np.full((3, 6, 5), b"1"), "dtype |S1"),
+        (np.zeros((3, 6, 5), "M8[s]"), "dtype datetime64[s]"),
+        (np.zeros((3, 6, 5), "m8[s]"), "dtype timedelta64[s]"),
+        (np.zeros((3, 6, 5), "f4,f4"), "dtype [('f0', '<f4'), ('f1', '<f4')]"),
+        ("text", "dtype <U4"),
+        (None, "NoneType"),
+        ({"a": 1}, "dict"),
     ],
 )
 def test_no_real_numbers(layer: rnncore.LSTM, x: Any, got: str) -> None:
     for call in (layer, layer.forward):
-        with raises(TypeError, f"x: expected real numbers, got dtype {got}"):
+        with raises(TypeError, f"x: expected real numbers, got {got}"):
             call(x)
 
 

@@ -271,8 +271,15 @@ def test_inputs_that_do_not_fit_are_named(x: Any, lengths: Any, error: Any, text
 
 def test_tokens_that_do_not_fit_are_named() -> None:
     model = build(ManyToOne, tokens=True)
-    with pytest.raises(IndexError, match="7"):
-        model.predict(np.full((2, 3), V))
+    x = np.zeros((300, 3), int)
+    for token in (V, -1):
+        x[270, 1] = token
+        with pytest.raises(
+            IndexError, match=rf"x: expected tokens in \[0, 7\), got {token} at index \(270, 1\)"
+        ):
+            model.predict(x)
+    with pytest.raises(IndexError, match=f"got {2**64 - 1} at index"):
+        model.predict(np.full((2, 3), 2**64 - 1, np.uint64))
     with pytest.raises(TypeError, match="expected integer tokens, got dtype float64"):
         model.predict(np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"expected tokens \(N, T\), got \(2, 3, 1\)"):
@@ -321,3 +328,19 @@ def test_an_error_in_the_core_leaves_no_half_of_a_gradient(kind: Any, monkeypatc
     np.testing.assert_array_equal(model.flat_grads, np.full_like(model.flat_grads, 3))
     model.backward(tape, np.ones_like(y))  # as if nothing had happened
     assert model.head.grads["bias"][0] == 3 + y[..., 0].size
+
+
+@pytest.mark.parametrize(
+    ("items", "error", "text"),
+    [
+        ([np.zeros((2, 3)), np.zeros((4, 4))], ValueError, "x[1]: expected (T_i, 3), got (4, 4)"),
+        ([np.zeros((2, 3)), np.zeros(4)], ValueError, "x[1]: expected (T_i, 3), got (4,)"),
+        ([np.zeros((1, 2, 3))], ValueError, "x[0]: expected (T_i,) or (T_i, F), got (1, 2, 3)"),
+        ([np.zeros((2, 3)), np.array(["a"])], TypeError, "x[1]: expected real numbers, got dtype"),
+        ([np.ma.masked_equal(np.eye(3), 0)], ValueError, "x[0]: expected no masked elements"),
+        ([[[1.0, 2, 3]], [[1.0, 2, 3]] * 2], ValueError, "x: expected an array, got a list whose"),
+    ],
+)
+def test_lists_that_do_not_fit_are_named(items: Any, error: Any, text: str) -> None:
+    with pytest.raises(error, match=re.escape(text)):
+        build(ManyToMany).predict(items)

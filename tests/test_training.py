@@ -260,6 +260,12 @@ def x_y(n: int = 10, o: int = 2) -> Any:
             ValueError,
             "at least one sequence",
         ),
+        ({"y": np.eye(10, 2) * np.nan}, ValueError, r"y: expected finite .* nan at index \(0, 0\)"),
+        (
+            {"validation_data": (x_y()[0], np.full((10, 2), np.inf))},
+            ValueError,
+            "validation_data: y: expected finite numbers, got inf",
+        ),
         ({"epochs": 0}, ValueError, "epochs"),
         ({"epochs": 2.5}, TypeError, "epochs"),
         ({"batch_size": -1}, ValueError, "batch_size"),
@@ -316,15 +322,42 @@ def test_bad_labels_are_named_before_training(y: Any, error: Any, text: str) -> 
         fit(model, np.zeros((4, 2, 3), np.float32), y)
 
 
+@pytest.mark.parametrize("wrong", [-1, 2, np.nan])
+def test_binary_targets_are_probabilities_where_they_count(wrong: float) -> None:
+    model = ManyToOne(GRU(3, 4), 2, loss="binary_cross_entropy")
+    x, y = np.zeros((4, 2, 3), np.float32), np.ones((4, 2))
+    y[2, 1] = wrong
+    with pytest.raises(ValueError, match=rf"y: expected prob.*, got {wrong}.* at index \(2, 1\)"):
+        fit(model, x, y)
+    fit(model, x, y, mask=np.array([True, True, False, True]), progress=False, epochs=1)
+
+
+def test_tokens_are_checked_before_training() -> None:
+    model = ManyToOne(GRU(3, 4), 2, embedding=Embedding(5, 3))
+    before = model.flat_parameters.copy()
+    x = np.zeros((9, 4), int)
+    x[8, 3] = 5
+    with pytest.raises(IndexError, match=r"x: expected tokens .* got 5 at index \(8, 3\)"):
+        fit(model, x, np.zeros((9, 2)), batch_size=2, shuffle=False)
+    np.testing.assert_array_equal(model.flat_parameters, before)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint64"])
+def test_lists_of_labels_of_any_integer_type(dtype: str) -> None:
+    model = ManyToMany(GRU(3, 4), 5, loss="cross_entropy")
+    x = [np.zeros((n, 3), np.float32) for n in (4, 2)]
+    fit(model, x, [np.full(n, 4, dtype) for n in (4, 2)], epochs=1, progress=False)
+
+
 def test_lists_of_steps_must_be_as_long_as_their_sequences() -> None:
     model = ManyToMany(GRU(3, 4), 5, loss="cross_entropy")
     x = [np.zeros((n, 3), np.float32) for n in (4, 2)]
-    with pytest.raises(ValueError, match="y: expected 2 steps as in x, got 3 at index 1"):
+    with pytest.raises(ValueError, match=r"y\[1\]: expected 2 steps as in x, got 3"):
         fit(model, x, [np.zeros(4, int), np.zeros(3, int)])
     with pytest.raises(ValueError, match="y: expected 2 arrays as in x, got 1"):
         fit(model, x, [np.zeros(4, int)])
     y = [np.zeros(4, int), np.zeros(2, int)]
-    with pytest.raises(ValueError, match="mask: expected 4 steps as in x, got 2 at index 0"):
+    with pytest.raises(ValueError, match=r"mask\[0\]: expected 4 steps as in x, got 2"):
         fit(model, x, y, mask=[np.ones(2, bool), np.ones(2, bool)])
     with pytest.raises(ValueError, match=r"y: expected labels .* got 5 at index \(1, 1\)"):
         fit(model, x, [np.zeros(4, int), np.array([0, 5])])

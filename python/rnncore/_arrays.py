@@ -88,7 +88,7 @@ def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     if array.dtype == dtype:
         return array
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+        raise TypeError(f"{name}: expected real numbers, got {_elements(value, array)}")
     if array.dtype.kind == "f" and array.itemsize > dtype.itemsize and _width_was_chosen(value):
         _warn_once(name, array.dtype, dtype)
     return _copy(array, dtype)
@@ -109,14 +109,51 @@ def as_numpy(name: str, value: Any) -> Array:
         )
     try:
         return np.asarray(value)
-    except ValueError as error:  # nested lists of unequal lengths
-        raise ValueError(f"{name}: expected an array, got {_type(value)}: {error}") from error
+    except ValueError as error:
+        if isinstance(value, (list, tuple)):
+            got = f"a {_type(value)} whose items differ in shape"
+        else:
+            got = f"{_type(value)}: {error}"
+        raise ValueError(f"{name}: expected an array, got {got}") from error
     except (TypeError, RuntimeError) as error:  # a torch tensor on a GPU, or that requires grad
         raise TypeError(f"{name}: expected an array, got {_type(value)}: {error}") from error
 
 
+def as_integers(name: str, value: Any, expected: str = "integers") -> Array:
+    """Return an array of integers of any width, also of an empty list; TypeError for others."""
+    array = as_numpy(name, value)
+    if array.size == 0 and isinstance(value, (list, tuple)):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected {expected}, got {_elements(value, array)}")
+    return array
+
+
+def as_booleans(name: str, value: Any) -> Array:
+    """Return an array of booleans; TypeError for others."""
+    array = as_numpy(name, value)
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name}: expected booleans, got {_elements(value, array)}")
+    return array
+
+
+def refuse(
+    name: str, array: Array, wrong: Array, expected: str, error: type[Exception] = ValueError
+) -> None:
+    """Raise `error` for the first element of `array` where `wrong` is True, with its index."""
+    if wrong.any():
+        at = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
+        where = at[0] if len(at) == 1 else at
+        raise error(f"{name}: expected {expected}, got {array[at]} at index {where}")
+
+
 def _type(value: Any) -> str:
     return type(value).__name__
+
+
+def _elements(value: Any, array: Array) -> str:
+    """Say what came: None and the like become object arrays without a dimension."""
+    return _type(value) if array.dtype == object and array.ndim == 0 else f"dtype {array.dtype}"
 
 
 def _width_was_chosen(value: Any) -> bool:
@@ -146,16 +183,9 @@ def check_lengths(lengths: Any, steps: int, batch: int) -> Lengths | None:
     """Return a fresh int64 copy of `lengths` (B,), each in [0, T]; None stays None."""
     if lengths is None:
         return None
-    array = as_numpy("lengths", lengths)
-    if array.size == 0 and isinstance(lengths, (list, tuple)):
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}")
+    array = as_integers("lengths", lengths)
     check_shape("lengths", array, "(B,)", (batch,))
-    wrong = (array < 0) | (array > steps)
-    if wrong.any():
-        i = int(wrong.argmax())
-        raise ValueError(f"lengths: expected integers in [0, {steps}], got {array[i]} at index {i}")
+    refuse("lengths", array, (array < 0) | (array > steps), f"integers in [0, {steps}]")
     return np.array(array, dtype=np.int64, order="C")
 
 

@@ -30,10 +30,13 @@ def read_x(
     if array.ndim not in (2, 3):
         batch = "(B, T, I)" if batch_first else "(T, B, I)"
         raise ValueError(
-            f"x: expected {batch}, (T, I) or a list of (T_i, I), got {array.ndim} dimensions"
+            f"x: expected {batch}, (T, I) or a list of (T_i, I), got shape {array.shape}"
         )
     if array.shape[-1] != features:
-        raise ValueError(f"x: expected input_size = {features} features, got {array.shape[-1]}")
+        raise ValueError(
+            f"x: expected input_size = {features} features, got {array.shape[-1]} in shape "
+            f"{array.shape}"
+        )
     if array.ndim == 2:
         return Form.SINGLE, array[:, None], None
     if batch_first:
@@ -49,15 +52,42 @@ def _read_ragged(x: Any, features: int, dtype: np.dtype[Any]) -> tuple[Array, Le
             raise ValueError(f"x[{i}]: expected (T_i, I) = (any, {features}), got {array.shape}")
         arrays.append(array)
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
-    return _padded(arrays, lengths, features, dtype), lengths
+    return side_by_side(arrays, int(lengths.max())).transpose(1, 0, 2), lengths
 
 
-def _padded(arrays: list[Array], lengths: Lengths, features: int, dtype: np.dtype[Any]) -> Array:
-    """Return the arrays side by side as (T, B, D), zeros behind their ends."""
-    result = zeros((len(arrays), int(lengths.max()), features), dtype)
+def is_ragged(x: Any) -> bool:
+    """Whether x is a list of arrays rather than one array or a nest of plain lists."""
+    return isinstance(x, (list, tuple)) and len(x) > 0 and all(hasattr(a, "shape") for a in x)
+
+
+def read_sequences(name: str, items: Any) -> tuple[list[Array], Lengths]:
+    """Return a list's arrays, all (T_i,) or all (T_i, F) with the same F, and their T_i."""
+    try:
+        values = list(items)
+    except TypeError:
+        raise TypeError(f"{name}: expected a list of arrays, got {type(items).__name__}") from None
+    arrays = [as_numpy(f"{name}[{i}]", value) for i, value in enumerate(values)]
+    if not arrays:
+        raise ValueError(f"{name}: expected at least one, got none")
+    first = arrays[0].shape[1:]
+    for i, array in enumerate(arrays):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name}[{i}]: expected real numbers, got dtype {array.dtype}")
+        if array.ndim not in (1, 2) or array.shape[1:] != first:
+            expected = f"(T_i, {first[0]})" if len(first) == 1 else "(T_i,) or (T_i, F)"
+            raise ValueError(f"{name}[{i}]: expected {expected}, got {array.shape}")
+    return arrays, np.array([len(array) for array in arrays], dtype=np.int64)
+
+
+def side_by_side(arrays: list[Array], steps: int, value: float = 0) -> Array:
+    """Return arrays (T_i, ...) as one (N, steps, ...), `value` behind their ends."""
+    dtype = np.result_type(*{array.dtype for array in arrays})
+    result = zeros((len(arrays), steps, *arrays[0].shape[1:]), dtype)
+    if value:
+        result.fill(value)
     for row, array in zip(result, arrays, strict=True):
         row[: len(array)] = array
-    return result.transpose(1, 0, 2)
+    return result
 
 
 def read_dy(
@@ -72,7 +102,7 @@ def read_dy(
         arrays = [as_array(f"dy[{i}]", item, dtype) for i, item in enumerate(dy)]
         for i, array in enumerate(arrays):
             check_shape(f"dy[{i}]", array, "(T_i, D*H)", (int(lengths[i]), D))
-        return _padded(arrays, lengths, D, dtype)
+        return side_by_side(arrays, T).transpose(1, 0, 2)
     array = as_array("dy", dy, dtype)
     if form is Form.SINGLE:
         check_shape("dy", array, "(T, D*H)", (T, D))
@@ -116,6 +146,8 @@ def read_state(
     if state is None:
         return zeros(shape, dtype), zeros(shape, dtype) if has_c else None
     if not has_c:
+        if isinstance(state, LSTMState):  # which would pass for an array (2, ...)
+            raise TypeError(f"{name}: expected an array h, got LSTMState")
         h = as_array(name, state, dtype, contiguous=True)
         check_shape(name, h, symbols, shape)
         return h, None

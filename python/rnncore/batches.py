@@ -7,9 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Lengths, as_array, as_numpy, check_shape
-from rnncore.data import pad
-from rnncore.models import Model, is_ragged
+from rnncore._arrays import (
+    Array,
+    Lengths,
+    as_array,
+    as_booleans,
+    as_integers,
+    as_numpy,
+    check_shape,
+    refuse,
+)
+from rnncore._batch import is_ragged, read_sequences, side_by_side
+from rnncore.models import Model
 
 IGNORED = -100  # a label that never counts in the cross-entropy
 
@@ -81,8 +90,8 @@ def samples(model: Model, x: Any, y: Any, lengths: Any = None, mask: Any = None)
     Raises
     ------
     ValueError, TypeError
-        If something is of another shape or dtype, a label is out of range, there is no
-        sequence, or nothing counts.
+        If something is of another shape or dtype, a target that counts is NaN, infinite or out
+        of range, there is no sequence, or nothing counts.
     """
     x, lengths = model.check_inputs(x, lengths)
     if len(x) == 0:
@@ -90,65 +99,54 @@ def samples(model: Model, x: Any, y: Any, lengths: Any = None, mask: Any = None)
     steps = np.full(len(x), x.shape[1]) if lengths is None else lengths
     shape = x.shape[: 1 + model.per_step]
     y = _targets(model, y, shape, steps)
-    counted = np.ones(shape, bool)
+    counted = np.ones(shape, np.bool_)
     if mask is not None:
         counted &= _mask(model, mask, shape, steps)
     if model.per_step:
         counted &= np.arange(x.shape[1]) < steps[:, None]
     if model.loss == "cross_entropy":
         counted &= y != IGNORED
+    elif model.loss == "binary_cross_entropy":
+        refuse("y", y, counted[..., None] & ~((y >= 0) & (y <= 1)), "probabilities in [0, 1]")
+    else:
+        refuse("y", y, counted[..., None] & ~np.isfinite(y), "finite numbers")
     if not counted.any():
         raise ValueError("mask: expected something that counts in the loss, got nothing")
     return Samples(x, y, lengths, None if counted.all() else counted, model.per_step)
 
 
 def _targets(model: Model, y: Any, shape: tuple[int, ...], steps: Array) -> Array:
-    labels = model.loss == "cross_entropy"
     if model.per_step and is_ragged(y):
-        y = _padded("y", y, steps, shape[1], IGNORED if labels else 0)
-    y = as_numpy("y", y)
+        y = _padded("y", y, steps, shape[1])
     dimensions = "N, T" if model.per_step else "N"
-    if not labels:
+    if model.loss != "cross_entropy":
+        y = as_numpy("y", y)
         if y.dtype.kind in "fiub":  # silently: a target needs no more digits than the output has
             y = y.astype(model.dtype, copy=False)
         y = as_array("y", y, model.dtype)
         expected = (*shape, model.output_size)
         check_shape("y", y, f"({dimensions}, output_size)", expected)
         return np.asarray(y)
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"y: expected integer class labels, got dtype {y.dtype}")
-    check_shape("y", y, "(N, T)" if model.per_step else "(N,)", shape)
+    y = as_integers("y", y, "integer class labels")
+    check_shape("y", y, f"({dimensions})" if model.per_step else "(N,)", shape)
     wrong = ((y < 0) | (y >= model.output_size)) & (y != IGNORED)
-    if wrong.any():
-        at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"y: expected labels in [0, {model.output_size}) or {IGNORED} (ignored), "
-            f"got {y[at]} at index {at if model.per_step else at[0]}"
-        )
+    refuse("y", y, wrong, f"labels in [0, {model.output_size}) or {IGNORED} (ignored)")
     return np.asarray(y, np.int64)
 
 
 def _mask(model: Model, mask: Any, shape: tuple[int, ...], steps: Array) -> Array:
     if model.per_step and is_ragged(mask):
-        mask = _padded("mask", mask, steps, shape[1], False)
-    mask = as_numpy("mask", mask)
-    if mask.dtype != np.bool_:
-        raise TypeError(f"mask: expected booleans, got dtype {mask.dtype}")
+        mask = _padded("mask", mask, steps, shape[1])
+    mask = as_booleans("mask", mask)
     check_shape("mask", mask, "(N, T)" if model.per_step else "(N,)", shape)
     return np.asarray(mask)
 
 
-def _padded(name: str, items: Any, steps: Array, longest: int, value: float) -> Array:
+def _padded(name: str, items: Any, steps: Array, longest: int) -> Array:
     """Pad a list whose arrays must be as long as the sequences they belong to."""
     if len(items) != len(steps):
         raise ValueError(f"{name}: expected {len(steps)} arrays as in x, got {len(items)}")
-    array, lengths = pad(items, value=value)
-    wrong = lengths != steps
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise ValueError(
-            f"{name}: expected {steps[at]} steps as in x, got {lengths[at]} at index {at}"
-        )
-    result = np.full((len(array), longest, *array.shape[2:]), value, array.dtype)
-    result[:, : array.shape[1]] = array
-    return result
+    arrays, lengths = read_sequences(name, items)
+    for i in np.flatnonzero(lengths != steps):
+        raise ValueError(f"{name}[{i}]: expected {steps[i]} steps as in x, got {lengths[i]}")
+    return side_by_side(arrays, longest)

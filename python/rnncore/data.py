@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncore._arrays import Array, as_numpy, positive_int
+from rnncore._batch import read_sequences, side_by_side
 
 
 def _real(name: str, value: ArrayLike) -> Array:
@@ -192,23 +192,10 @@ def pad(sequences: Iterable[ArrayLike], *, value: float = 0) -> tuple[Array, Arr
 
     Raises
     ------
+    TypeError
+        If `sequences` is no iterable, or a sequence holds no real numbers.
     ValueError
-        If there is no sequence, or the features differ.
+        If there is no sequence, the features differ, or elements are masked.
     """
-    arrays = [np.asarray(sequence) for sequence in sequences]
-    if not arrays:
-        raise ValueError("sequences: expected at least one, got none")
-    first: Any = arrays[0].shape[1:]
-    for i, array in enumerate(arrays):
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"sequences: expected numbers, got dtype {array.dtype} at index {i}")
-        if array.ndim not in (1, 2) or array.shape[1:] != first:
-            expected = "(T_i,)" if not first else f"(T_i, {first[0]})"
-            raise ValueError(f"sequences: expected {expected}, got {array.shape} at index {i}")
-    lengths = np.array([len(array) for array in arrays], np.int64)
-    result = np.full(
-        (len(arrays), int(lengths.max()), *first), value, dtype=np.result_type(*arrays)
-    )
-    for row, array in zip(result, arrays, strict=True):
-        row[: len(array)] = array
-    return result, lengths
+    arrays, lengths = read_sequences("sequences", sequences)
+    return side_by_side(arrays, int(lengths.max()), value), lengths

@@ -13,7 +13,7 @@ from rnncore._arrays import (
     Array,
     Seed,
     as_array,
-    as_numpy,
+    as_integers,
     boolean,
     check_shape,
     empty,
@@ -285,11 +285,7 @@ class Embedding(Module):
         )
 
     def _read(self, indices: Any) -> Array:
-        array = as_numpy("indices", indices)
-        if array.size == 0 and isinstance(indices, (list, tuple)):
-            array = array.astype(np.int64)
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"indices: expected integers, got dtype {array.dtype}")
+        array = as_integers("indices", indices)
         if array.dtype.kind == "u" and array.size > 0 and array.max() >= self.num_embeddings:
             # checked here, since 2^63 and more would wrap round in int64
             at = int(array.reshape(-1).argmax())

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, as_array, as_numpy, check_shape, empty
+from rnncore._arrays import (
+    Array,
+    as_array,
+    as_booleans,
+    as_integers,
+    as_numpy,
+    check_shape,
+    empty,
+)
 from rnncore._isa import core
 
 _INT64 = np.iinfo(np.int64)
@@ -144,20 +152,14 @@ def _mask(name: str, y: Array, mask: Any) -> Array | None:
     """Return one flag per row, 1-D."""
     if mask is None:
         return None
-    array = as_numpy("mask", mask)
-    if array.dtype != np.bool_:
-        raise TypeError(f"mask: expected booleans, got dtype {array.dtype}")
+    array = as_booleans("mask", mask)
     check_shape("mask", array, f"the leading shape of {name}", y.shape[:-1])
     return np.ascontiguousarray(array).reshape(-1)
 
 
 def _labels(logits: Array, labels: Any) -> Array:
     """Return one int64 per row, 1-D."""
-    array = as_numpy("labels", labels)
-    if array.size == 0 and isinstance(labels, (list, tuple)):
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"labels: expected integers, got dtype {array.dtype}")
+    array = as_integers("labels", labels)
     check_shape("labels", array, "the leading shape of logits", logits.shape[:-1])
     if array.dtype.kind == "u" and array.size > 0 and array.max() > _INT64.max:
         raise ValueError(f"labels: expected integers in [0, {logits.shape[-1]}), got {array.max()}")

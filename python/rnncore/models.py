@@ -16,13 +16,14 @@ from rnncore._arrays import (
     Lengths,
     Seed,
     as_array,
-    as_numpy,
+    as_integers,
     check_lengths,
     check_shape,
     choice,
     positive_int,
+    refuse,
 )
-from rnncore.data import pad
+from rnncore._batch import is_ragged, read_sequences, side_by_side
 from rnncore.dense import Embedding, Linear
 from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
@@ -114,16 +115,12 @@ class Model(Module):
     def _core_backward(self, tape: Tape, dfeatures: Array, input_gradient: bool) -> Array | None:
         """Send the gradient of `_features` through the core; return that of the core's input."""
 
-    def _embed(self, x: Array, valid: Array | None) -> Array:
-        """Return tokens fit for the embedding: what lies beyond an end becomes token 0."""
-        return x if valid is None else np.where(valid, x, 0)
-
     def __call__(self, x: Any, lengths: Any = None) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
         x, lengths = self._check_batch(x, lengths)
         valid = _valid(x, lengths)
         if self.embedding is not None:
-            x = self.embedding(self._embed(x, valid))
+            x = self.embedding(x)
         h, state = self.core(x, lengths=lengths)
         return self._clear_padding(self.head(self._features(h, state)), valid)
 
@@ -152,7 +149,7 @@ class Model(Module):
         x, lengths = self._check_batch(x, lengths)
         valid, tape_embedding = _valid(x, lengths), None
         if self.embedding is not None:
-            x, tape_embedding = self.embedding.forward(self._embed(x, valid))
+            x, tape_embedding = self.embedding.forward(x)
         h, state, tape_core = self.core.forward(x, lengths=lengths)
         y, tape_head = self.head.forward(self._features(h, state))
         return self._clear_padding(y, valid), Tape(tape_embedding, tape_core, tape_head, valid)
@@ -293,11 +290,14 @@ class Model(Module):
         ------
         ValueError, TypeError
             If they are of another shape or dtype, or `lengths` comes with a list.
+        IndexError
+            If a token is out of range.
         """
         if is_ragged(x):
             if lengths is not None:
                 raise ValueError("lengths: expected None with a list of sequences, got an array")
-            x, lengths = pad(x)
+            arrays, lengths = read_sequences("x", x)
+            x = side_by_side(arrays, int(lengths.max()))
         return self._check_batch(x, lengths)
 
     def _check_batch(self, x: Any, lengths: Any) -> tuple[Array, Lengths | None]:
@@ -307,13 +307,15 @@ class Model(Module):
             if x.ndim != 3 or x.shape[2] != size:
                 raise ValueError(f"x: expected (N, T, input_size) = (N, T, {size}), got {x.shape}")
         else:
-            x = as_numpy("x", x)
-            if x.dtype.kind not in "iu":
-                raise TypeError(f"x: expected integer tokens, got dtype {x.dtype}")
+            x = as_integers("x", x, "integer tokens")
             if x.ndim != 2:
                 raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
-            x = x.astype(np.int64, copy=False)
-        return x, check_lengths(lengths, x.shape[1], x.shape[0])
+        lengths = check_lengths(lengths, x.shape[1], x.shape[0])
+        if self.embedding is not None:
+            valid, V = _valid(x, lengths), self.embedding.num_embeddings
+            x = x if valid is None else np.where(valid, x, 0)  # padding may hold anything
+            refuse("x", x, (x < 0) | (x >= V), f"tokens in [0, {V})", IndexError)
+        return x, lengths
 
     def _clear_padding(self, y: Array, valid: Array | None) -> Array:
         """Return y with zeros beyond each sequence's end."""
@@ -390,11 +392,6 @@ class ManyToMany(Model):
         dx: Array | None
         dx, _ = self.core.backward(tape.core, dfeatures, input_gradient=input_gradient)
         return dx
-
-
-def is_ragged(x: Any) -> bool:
-    """Whether x is a list of arrays rather than one array or a nest of plain lists."""
-    return isinstance(x, (list, tuple)) and len(x) > 0 and all(hasattr(a, "shape") for a in x)
 
 
 def _valid(x: Array, lengths: Lengths | None) -> Array | None:
