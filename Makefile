@@ -28,7 +28,8 @@ lint: $(VENV)/.lint
 
 # Plants faults in the C++ sources and demands that the tests notice.
 mutants: $(VENV)/.test-$(VARIANTS)
-	$(BIN)/python tests/mutants.py
+	$(BIN)/python -m pip install --disable-pip-version-check -q cmake ninja pybind11 eigency==5.0.1.1
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutants.py
 
 clean:
 	rm -rf build $(VENV) demo-output

@@ -413,8 +413,11 @@ def test_inputs_are_not_modified_and_outputs_fully_written(
     """Outputs are prefilled with NaN, so that an element that nobody writes shows."""
     from rnncore import _batch, _kernels, _recurrent
 
-    for module in (_batch, _kernels, _recurrent):
-        monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    def nan(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        return np.full(shape, np.nan, dtype)
+
+    for module, name in ((_batch, "empty"), (_kernels, "aligned_empty"), (_recurrent, "empty")):
+        monkeypatch.setattr(module, name, nan)
     layer = make(cell, num_layers=2, bidirectional=True, dropout=0.5)
     parameters = layer.flat_parameters.copy()
     x, dy, lengths = normal(4, 6, 5), normal(4, 6, 34), np.array([2, 6, 0, 5])

@@ -1,5 +1,5 @@
-// tanh and the logistic function on packets; float32 errors: at most 1.4 and 2.4 units in the last
-// place.
+// tanh and the logistic function on packets. Errors in units in the last place, from the tests:
+// float32 at most 1.5 and 2.5, float64 at most 9 (Eigen's tanh) and 3.
 #pragma once
 
 #include "core/simd.hpp"
@@ -32,6 +32,14 @@ inline Simd<float> exponential(Simd<float> y) {
   return madd(scale, p, scale);
 }
 
+inline Simd<double> exponential(Simd<double> y) {
+  return {Eigen::internal::pexp(y.v)};
+}
+
+// e^-largest is 0 or next to it, and no intermediate result overflows.
+template <class T>
+inline constexpr T largest = sizeof(T) == sizeof(float) ? T(88) : T(708);
+
 }  // namespace detail
 
 // x + x^3 P(x^2) below 0.625 (minimax, relative error 4.4e-9), 1 - 2 / (1 + e^{2|x|}) above;
@@ -52,20 +60,17 @@ inline Simd<float> tanh(Simd<float> x) {
   return copy_sign(where_less(t, V::broadcast(0.625f), small, large), x);
 }
 
-// 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = e^{-|x|}.
-inline Simd<float> logistic(Simd<float> x) {
-  using V = Simd<float>;
-  const V one = V::broadcast(1.0f);
-  const V e = detail::exponential(V::zero() - min_or_nan(abs(x), V::broadcast(88.0f)));
-  return where_less(x, V::zero(), e, one) / (one + e);
-}
-
 inline Simd<double> tanh(Simd<double> x) {
   return {Eigen::internal::ptanh(x.v)};
 }
 
-inline Simd<double> logistic(Simd<double> x) {
-  return {Eigen::internal::scalar_logistic_op<double>().packetOp(x.v)};
+// 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = e^{-|x|}.
+template <class T>
+Simd<T> logistic(Simd<T> x) {
+  using V = Simd<T>;
+  const V one = V::broadcast(T(1));
+  const V e = detail::exponential(V::zero() - min_or_nan(abs(x), V::broadcast(detail::largest<T>)));
+  return where_less(x, V::zero(), e, one) / (one + e);
 }
 
 }  // namespace rnncore

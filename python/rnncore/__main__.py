@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("rnncore-demo"), metavar="DIR",
         help="where the model and the pictures go (default: %(default)s)",
     )  # fmt: skip
-    demo.add_argument("--epochs", type=_count, default=10, help="at most (default: %(default)s)")
+    demo.add_argument("--epochs", type=_count, default=20, help="at most (default: %(default)s)")
     demo.add_argument("--hidden", type=_count, default=32, help="LSTM units (default: %(default)s)")
     demo.add_argument("--seed", type=_seed, default=0, help="of all that is random (default: 0)")
     commands.add_parser("selftest", help="check the gradients of every cell (2 s)")

@@ -116,8 +116,8 @@ def run(out: Path, epochs: int, hidden: int, seed: int) -> int:
     print(f"model: {model}, {model.num_parameters:,} parameters")
     x, y = mirrored(train)
     history = model.fit(
-        x, y, epochs=epochs, batch_size=64, optimizer=Adam(model, 4e-3), clip_norm=1.0,
-        validation_data=(validation.x, validation.change), patience=3, rng=seed,
+        x, y, epochs=epochs, batch_size=64, optimizer=Adam(model, 1e-3), clip_norm=1.0,
+        validation_data=(validation.x, validation.change), patience=5, rng=seed,
     )  # fmt: skip
     print(history)
     values = forecast(model, test, scaler)
