@@ -284,6 +284,13 @@ def test_wrong_sizes(kind: Any, name: str, value: Any, error: type[Exception]) -
         kind(**sizes)
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_stack_too_deep_to_build_is_refused_at_once(kind: Any) -> None:
+    for layers in (1025, 10**7, 2**31 - 1):
+        with raises(ValueError, f"num_layers: expected an integer in [1, 1024], got {layers}"):
+            kind(1, 1, layers)
+
+
 def test_sizes_of_any_integer_type() -> None:
     layer = rnncore.GRU(np.int8(4), np.uint16(5))  # type: ignore[arg-type]
     assert repr(layer) == "GRU(4, 5)"
@@ -658,10 +665,12 @@ def test_thread_counts() -> None:
         for value, error in (
             (0, ValueError),
             (-1, ValueError),
+            (257, ValueError),
             (1.0, TypeError),
             (True, TypeError),
         ):
-            with raises(error, "threads: expected "):
+            text = "an integer in [1, 256], got" if error is ValueError else "a positive integer"
+            with raises(error, f"threads: expected {text}"):
                 rnncore.set_num_threads(value)  # type: ignore[arg-type]
         assert rnncore.get_num_threads() == 2
     finally:

@@ -189,17 +189,17 @@ def check_lengths(lengths: Any, steps: int, batch: int) -> Lengths | None:
     return np.array(array, dtype=np.int64, order="C")
 
 
-def positive_int(name: str, value: Any) -> int:
-    """Return a size as an int; TypeError for no integer, ValueError outside [1, 2^31)."""
+def positive_int(name: str, value: Any, most: int = _MAX_SIZE) -> int:
+    """Return a size as an int; TypeError for no integer, ValueError outside [1, most]."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
-        number = operator.index(value)
+        size = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: expected a positive integer, got {value!r}") from None
-    if not 1 <= number <= _MAX_SIZE:
-        raise ValueError(f"{name}: expected an integer in [1, {_MAX_SIZE}], got {number}")
-    return number
+    if not 1 <= size <= most:
+        raise ValueError(f"{name}: expected an integer in [1, {most}], got {size}")
+    return size
 
 
 def boolean(name: str, value: Any) -> bool:

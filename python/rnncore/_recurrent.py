@@ -26,6 +26,8 @@ from rnncore._kernels import Weights, cell_named
 from rnncore.init import check_scheme, fill_cell
 from rnncore.module import Module, constructor_text
 
+_MAX_LAYERS = 1024  # each costs Python objects, which no allocation could refuse at once
+
 State = TypeVar("State")  # LSTMState, or the array h
 
 
@@ -72,7 +74,7 @@ class Recurrent(Module, Generic[State]):
         self._cell = cell_named(cell)
         self.input_size = positive_int("input_size", input_size)
         self.hidden_size = positive_int("hidden_size", hidden_size)
-        self.num_layers = positive_int("num_layers", num_layers)
+        self.num_layers = positive_int("num_layers", num_layers, _MAX_LAYERS)
         self.bias = boolean("bias", bias)
         self.batch_first = boolean("batch_first", batch_first)
         self.dropout = fraction("dropout", dropout)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from rnncore._arrays import positive_int
 from rnncore._isa import core
 
+_MAX_THREADS = 256  # as the binding has it
+
 
 def get_num_threads() -> int:
     """Return how many threads a kernel may use.
@@ -22,4 +24,4 @@ def set_num_threads(threads: int) -> None:
     TypeError, ValueError
         If `threads` is no integer in [1, 256].
     """
-    core.set_num_threads(positive_int("threads", threads))
+    core.set_num_threads(positive_int("threads", threads, _MAX_THREADS))

@@ -22,7 +22,7 @@ class RNN(Recurrent[Array]):
     hidden_size : int
         H, units per layer and direction.
     num_layers : int
-        Layers on top of one another.
+        Layers on top of one another, at most 1024.
     nonlinearity : {"tanh", "relu"}
     bias : bool
         Whether there are bias_ih and bias_hh.
