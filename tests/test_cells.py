@@ -117,8 +117,12 @@ def test_wrong_arguments_change_nothing() -> None:
         (TypeError, "state: expected LSTMState(h, c), got ndarray", lambda: step(x, h)),
         (ValueError, "state.h: expected (B, H) = (3, 5), got", lambda: step(x, (h[:2], c))),
         (ValueError, "state.c: expected (H,) = (5,), got", lambda: step(x[0], (h[0], c[:1]))),
-        (ValueError, "tape: expected one of this cell", lambda: other.backward(tape, state)),
-        (TypeError, "tape: expected what forward", lambda: step.backward("tape", state)),
+        (ValueError, "tape: expected one of this", lambda: other.backward(tape, state)),
+        (
+            TypeError,
+            "tape: expected the CellTape of forward, got str",
+            lambda: step.backward("tape", state),
+        ),
         (ValueError, "dstate.h: expected (B, H) = (3, 5)", lambda: step.backward(tape, (x, x))),
     ]
     for error, text, call in cases:

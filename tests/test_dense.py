@@ -298,6 +298,17 @@ def test_errors_name_the_argument(call, error, message):
     np.testing.assert_array_equal(TABLE.flat_grads, before[1])
 
 
+@pytest.mark.parametrize("tokens", [False, True])
+def test_a_tape_may_serve_again(tokens: bool) -> None:
+    layer = Embedding(3, 2, rng=0) if tokens else Linear(3, 2, dtype=np.float64, rng=0)
+    y, tape = layer.forward([0, 2, 2] if tokens else np.eye(4, 3))
+    dx = layer.backward(tape, y)
+    once = layer.flat_grads.copy()
+    assert once.any()
+    np.testing.assert_array_equal(layer.backward(tape, y), dx)
+    np.testing.assert_array_equal(layer.flat_grads, 2 * once)
+
+
 # The raw binding.
 
 N, I, O, V = 4, 3, 2, 5  # noqa: E741

@@ -213,9 +213,9 @@ def test_wrong_dy_in_other_forms() -> None:
 def test_a_tape_serves_once_and_its_own_layer() -> None:
     layer, other = rnncore.LSTM(5, 7, 2), rnncore.LSTM(5, 7, 2)
     y, _, tape = layer.forward(normal(3, 6, 5))
-    with raises(ValueError, "tape: expected one of this layer, got one of another layer"):
+    with raises(ValueError, "tape: expected one of this LSTM's forward, got one of another module"):
         other.backward(tape, y)
-    with raises(TypeError, "tape: expected what forward returned, got NoneType"):
+    with raises(TypeError, "tape: expected the LayerTape of forward, got NoneType"):
         layer.backward(None, y)  # type: ignore[arg-type]
     assert not layer.flat_grads.any()
     layer.backward(tape, y)

@@ -24,7 +24,7 @@ from rnncore._arrays import (
 from rnncore._batch import Form, as_state, as_user, new_sequences, read_dy, read_state, read_x
 from rnncore._kernels import Weights, cell_named
 from rnncore.init import check_scheme, fill_cell
-from rnncore.module import Module, constructor_text
+from rnncore.module import Module, check_tape, constructor_text
 
 _MAX_LAYERS = 1024  # each costs Python objects, which no allocation could refuse at once
 
@@ -39,7 +39,7 @@ class LayerTape:
     `backward` changes the gradients.
     """
 
-    layer: Recurrent[Any]
+    owner: Recurrent[Any]
     kernels: list[_kernels.Tape]  # layer by layer, the forward direction first
     masks: list[Array]  # of dropout, one between each two layers; empty without dropout
     form: Form
@@ -192,7 +192,7 @@ class Recurrent(Module, Generic[State]):
         TypeError, ValueError
             If `tape` is another layer's or used already, or a shape does not fit.
         """
-        self._check_tape(tape)
+        check_tape(tape, LayerTape, self)
         form, lengths, H, D = tape.form, tape.lengths, self.hidden_size, self._directions
         T, B, _ = tape.kernels[0].x.shape
         if dy is not None:
@@ -372,14 +372,6 @@ class Recurrent(Module, Generic[State]):
             else:
                 total += dx
         return total
-
-    def _check_tape(self, tape: Any) -> None:
-        if not isinstance(tape, LayerTape):
-            raise TypeError(f"tape: expected what forward returned, got {type(tape).__name__}")
-        if tape.layer is not self:
-            raise ValueError("tape: expected one of this layer, got one of another layer")
-        if tape.used:
-            raise ValueError("tape: already used; call forward again")
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         """Return the constructor's options by name: value and default."""

@@ -14,16 +14,21 @@ from rnncore._batch import as_state, read_state
 from rnncore._kernels import LSTMState, Weights, cell_named
 from rnncore._recurrent import State
 from rnncore.init import check_scheme, fill_cell
-from rnncore.module import Module, constructor_text
+from rnncore.module import Module, check_tape, constructor_text
 
 
 @dataclass(eq=False, repr=False)
 class CellTape:
     """What `backward` needs of one `forward`. Opaque; it serves one backward call."""
 
-    cell: RecurrentCell[Any]
+    owner: RecurrentCell[Any]
     kernel: _kernels.Tape
     single: bool
+
+    @property
+    def used(self) -> bool:
+        """Whether `backward` has consumed it."""
+        return self.kernel.used
 
 
 class RecurrentCell(Module, Generic[State]):
@@ -107,7 +112,7 @@ class RecurrentCell(Module, Generic[State]):
         TypeError, ValueError
             If `tape` is another cell's or used already, or a shape does not fit.
         """
-        self._check_tape(tape)
+        check_tape(tape, CellTape, self)
         kernel = tape.kernel
         _, B, I = kernel.x.shape  # noqa: E741
         dh_n, dc_n = self._read_state("dstate", dstate, B, tape.single)
@@ -116,14 +121,6 @@ class RecurrentCell(Module, Generic[State]):
         dc_0 = empty(dh_0.shape, self.dtype) if self._cell.has_c else None
         _kernels.backward(kernel, None, dh_n, dc_n, self._slopes, dx, dh_0, dc_0)
         return (dx[0, 0] if tape.single else dx[0]), self._state(dh_0, dc_0, tape.single)
-
-    def _check_tape(self, tape: Any) -> None:
-        if not isinstance(tape, CellTape):
-            raise TypeError(f"tape: expected what forward returned, got {type(tape).__name__}")
-        if tape.cell is not self:
-            raise ValueError("tape: expected one of this cell, got one of another cell")
-        if tape.kernel.used:
-            raise ValueError("tape: already used; call forward again")
 
     def _read(self, x: Any, state: Any) -> tuple[Array, Array, Array | None, bool]:
         """Return x as (1, B, I), h and c as (B, H), and whether x has no batch dimension."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -22,14 +22,15 @@ from rnncore._arrays import (
 )
 from rnncore._isa import core
 from rnncore.init import check_scheme, glorot_uniform, uniform
-from rnncore.module import Module
+from rnncore.module import Module, check_tape
 
 
 @dataclass(eq=False, repr=False)
 class LinearTape:
     """What `Linear.backward` needs of one `forward`. Opaque; refers to x without a copy."""
 
-    layer: Linear
+    used: ClassVar[bool] = False  # backward overwrites nothing: any number of calls
+    owner: Linear
     x: Array  # (..., I)
 
 
@@ -37,7 +38,8 @@ class LinearTape:
 class EmbeddingTape:
     """What `Embedding.backward` needs of one `forward`. Opaque; refers to the indices."""
 
-    layer: Embedding
+    used: ClassVar[bool] = False
+    owner: Embedding
     indices: Array  # (...), int64
 
 
@@ -130,7 +132,7 @@ class Linear(Module):
         Parameters
         ----------
         tape : LinearTape
-            From this layer's `forward`.
+            From this layer's `forward`. It may serve again.
         dy : array_like, (..., O)
             Gradient with respect to y.
         input_gradient : bool
@@ -147,7 +149,7 @@ class Linear(Module):
         ValueError
             If the tape is another layer's or dy's shape is not y's.
         """
-        _check_tape(tape, LinearTape, self)
+        check_tape(tape, LinearTape, self)
         x, lead = tape.x, tape.x.shape[:-1]
         dy = as_array("dy", dy, self.dtype, contiguous=True)
         check_shape("dy", dy, "(..., O)", (*lead, self.output_size))
@@ -263,7 +265,7 @@ class Embedding(Module):
         Parameters
         ----------
         tape : EmbeddingTape
-            From this layer's `forward`.
+            From this layer's `forward`. It may serve again.
         dy : array_like, (..., D)
             Gradient with respect to y.
         input_gradient : bool
@@ -276,7 +278,7 @@ class Embedding(Module):
         ValueError
             If the tape is another layer's or dy's shape is not y's.
         """
-        _check_tape(tape, EmbeddingTape, self)
+        check_tape(tape, EmbeddingTape, self)
         dy = as_array("dy", dy, self.dtype, contiguous=True)
         check_shape("dy", dy, "(..., D)", (*tape.indices.shape, self.embedding_dim))
         N = tape.indices.size
@@ -305,10 +307,3 @@ class Embedding(Module):
 
     def __repr__(self) -> str:
         return f"Embedding({self.num_embeddings}, {self.embedding_dim}, dtype={self.dtype})"
-
-
-def _check_tape(tape: Any, kind: type[LinearTape] | type[EmbeddingTape], layer: Module) -> None:
-    if not isinstance(tape, kind):
-        raise TypeError(f"tape: expected the {kind.__name__} of forward, got {type(tape).__name__}")
-    if tape.layer is not layer:
-        raise ValueError("tape: expected one of this layer's forward, got another layer's")

@@ -27,7 +27,7 @@ from rnncore._batch import is_ragged, read_sequences, side_by_side
 from rnncore.dense import Embedding, Linear
 from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.module import Module
+from rnncore.module import Module, check_tape
 
 if TYPE_CHECKING:
     from rnncore.training import History
@@ -40,9 +40,10 @@ _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
 
 
 @dataclass(eq=False, repr=False)
-class Tape:
-    """What backward needs of one forward call. Opaque, and good for one backward call."""
+class ModelTape:
+    """What `backward` needs of one `forward`. Opaque; it serves one backward call."""
 
+    owner: Model
     embedding: Any
     core: Any
     head: Any
@@ -112,8 +113,8 @@ class Model(Module):
         """Return what the head sees of the core's outputs (B, T, D*H) and final state."""
 
     @abstractmethod
-    def _core_backward(self, tape: Tape, dfeatures: Array, input_gradient: bool) -> Array | None:
-        """Send the gradient of `_features` through the core; return that of the core's input."""
+    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
+        """Send the gradient of `_features` through the core, whose tape is given; return dx."""
 
     def __call__(self, x: Any, lengths: Any = None) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
@@ -124,7 +125,7 @@ class Model(Module):
         h, state = self.core(x, lengths=lengths)
         return self._clear_padding(self.head(self._features(h, state)), valid)
 
-    def forward(self, x: Any, lengths: Any = None) -> tuple[Array, Tape]:
+    def forward(self, x: Any, lengths: Any = None) -> tuple[Array, ModelTape]:
         """Run one batch in training mode (dropout is active) and keep the tape.
 
         Parameters
@@ -138,7 +139,7 @@ class Model(Module):
         -------
         y : numpy.ndarray, shape (B, output_size), or (B, T, output_size) from ManyToMany
             The head's outputs: logits for the two entropy losses. Zero beyond a sequence's end.
-        tape : Tape
+        tape : ModelTape
             For `backward`.
 
         Raises
@@ -152,14 +153,15 @@ class Model(Module):
             x, tape_embedding = self.embedding.forward(x)
         h, state, tape_core = self.core.forward(x, lengths=lengths)
         y, tape_head = self.head.forward(self._features(h, state))
-        return self._clear_padding(y, valid), Tape(tape_embedding, tape_core, tape_head, valid)
+        tape = ModelTape(self, tape_embedding, tape_core, tape_head, valid)
+        return self._clear_padding(y, valid), tape
 
-    def backward(self, tape: Tape, dy: Any, *, input_gradient: bool = True) -> Array | None:
+    def backward(self, tape: ModelTape, dy: Any, *, input_gradient: bool = True) -> Array | None:
         """Add the parameters' gradients into `grads`.
 
         Parameters
         ----------
-        tape : Tape
+        tape : ModelTape
             From `forward`; serves once.
         dy : array_like
             Gradient with respect to y, of its shape. Steps beyond a sequence's end don't count.
@@ -176,17 +178,15 @@ class Model(Module):
         TypeError, ValueError
             If `tape` is another model's or used already, or dy's shape is not y's.
         """
-        if not isinstance(tape, Tape):
-            raise TypeError(f"tape: expected what forward returned, got {type(tape).__name__}")
-        if tape.used:
-            raise ValueError("tape: already used; call forward again")
+        check_tape(tape, ModelTape, self)
         dy = as_array("dy", dy, self.dtype)
         check_shape("dy", dy, "the shape of y", (*tape.head.x.shape[:-1], self.output_size))
+        needed = input_gradient or self.embedding is not None
         saved = self.head.flat_grads.copy()  # an error in the core must leave no half of a gradient
         dfeatures = self.head.backward(tape.head, self._clear_padding(dy, tape.valid))
         assert dfeatures is not None
         try:
-            dx = self._core_backward(tape, dfeatures, input_gradient or self.embedding is not None)
+            dx = self._core_backward(tape.core, dfeatures, needed)
         except BaseException:
             self.head.flat_grads[...] = saved
             raise
@@ -198,6 +198,8 @@ class Model(Module):
 
     def loss_and_gradient(self, y: Array, target: Any, mask: Any = None) -> tuple[float, Array]:
         """Return the mean loss over what counts, and its gradient with respect to y.
+
+        Errors are those of the function in `rnncore.losses`.
 
         Parameters
         ----------
@@ -227,6 +229,11 @@ class Model(Module):
         y : numpy.ndarray, shape (N, output_size), or (N, T, output_size) from ManyToMany
             The head's outputs: logits for the two entropy losses. ManyToMany gives a list of
             (T_i, output_size) for a list.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            As `forward`, for all of x before anything is computed.
         """
         ragged = is_ragged(x)
         x, lengths = self.check_inputs(x, lengths)
@@ -353,17 +360,15 @@ class ManyToOne(Model):
 
     def _features(self, h: Array, state: Any) -> Array:
         h_n = state.h if isinstance(state, LSTMState) else state
-        last = h_n[-self._directions :]  # (D, B, H)
-        return np.concatenate(list(last), axis=1)  # (B, D*H)
+        return np.concatenate(list(h_n[-self._directions :]), axis=1)  # (B, D*H)
 
-    def _core_backward(self, tape: Tape, dfeatures: Array, input_gradient: bool) -> Array | None:
+    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
         D, (B, size) = self._directions, dfeatures.shape
-        H = size // D
-        dh_n = np.zeros((self.core.num_layers * D, B, H), self.dtype)
-        dh_n[-D:] = dfeatures.reshape(B, D, H).swapaxes(0, 1)
+        dh_n = np.zeros((self.core.num_layers * D, B, size // D), self.dtype)
+        dh_n[-D:] = dfeatures.reshape(B, D, size // D).swapaxes(0, 1)
         dstate = LSTMState(dh_n, np.zeros_like(dh_n)) if isinstance(self.core, LSTM) else dh_n
         dx: Array | None
-        dx, _ = self.core.backward(tape.core, None, dstate, input_gradient=input_gradient)
+        dx, _ = self.core.backward(tape, None, dstate, input_gradient=input_gradient)
         return dx
 
 
@@ -375,12 +380,7 @@ class ManyToMany(Model):
     Parameters
     ----------
     core, output_size, loss, embedding, rng
-        As for `ManyToOne`; output_size is that of every step.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a part does not fit, or is already part of another model.
+        As for `ManyToOne`, errors included; output_size is that of every step.
     """
 
     per_step = True
@@ -388,9 +388,9 @@ class ManyToMany(Model):
     def _features(self, h: Array, state: Any) -> Array:
         return h
 
-    def _core_backward(self, tape: Tape, dfeatures: Array, input_gradient: bool) -> Array | None:
+    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
         dx: Array | None
-        dx, _ = self.core.backward(tape.core, dfeatures, input_gradient=input_gradient)
+        dx, _ = self.core.backward(tape, dfeatures, input_gradient=input_gradient)
         return dx
 
 

@@ -55,6 +55,17 @@ def size_limit(numbers: int) -> Iterator[None]:
         _size_limit.reset(token)
 
 
+def check_tape(tape: Any, kind: type[Any], owner: Module) -> None:
+    """Raise unless `tape` is of `kind`, of a forward call of `owner`, and not used up."""
+    if not isinstance(tape, kind):
+        raise TypeError(f"tape: expected the {kind.__name__} of forward, got {type(tape).__name__}")
+    if tape.owner is not owner:
+        name = type(owner).__name__
+        raise ValueError(f"tape: expected one of this {name}'s forward, got one of another module")
+    if tape.used:
+        raise ValueError("tape: already used; call forward again")
+
+
 class Module:
     """Base of layers and models: named views into one flat parameter and one gradient buffer.
 
