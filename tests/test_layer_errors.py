@@ -509,6 +509,7 @@ def test_float64_in_a_float32_layer_warns_once() -> None:
     with pytest.warns(UserWarning, match=r"x: float64 data is converted .* float32") as caught:
         y = layer(x.astype(np.float64))[0]
     assert len(caught) == 1
+    assert caught[0].filename == __file__  # the line to change is the caller's
     np.testing.assert_array_equal(y, layer(x)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -169,8 +170,16 @@ def _warn_once(name: str, given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
         warnings.warn(
             f"{name}: {given} data is converted to the layer's {wanted}; pass {wanted} arrays or "
             f"build the layer with dtype={given} (said once per process)",
-            stacklevel=2,
+            stacklevel=_users_level(),
         )
+
+
+def _users_level() -> int:
+    """Return the stacklevel of the first caller outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def check_shape(name: str, array: Array, symbols: str, shape: tuple[int, ...]) -> None:
