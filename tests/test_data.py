@@ -69,6 +69,15 @@ def test_split_refuses_fractions_that_make_no_parts(fractions: Any) -> None:
         data.split(10, fractions)
 
 
+@pytest.mark.parametrize(
+    ("fractions", "error"),
+    [("abc", TypeError), (["a"], TypeError), ([0.5, [0.5]], ValueError), (None, TypeError)],
+)
+def test_split_names_what_are_no_fractions(fractions: Any, error: Any) -> None:
+    with pytest.raises(error, match=r"^fractions: expected"):
+        data.split(10, fractions)
+
+
 def test_standardizer_measures_the_training_part_alone() -> None:
     series = np.random.default_rng(0).standard_normal((200, 3)) * [1, 10, 0] + [5, -3, 2]
     scaler = data.Standardizer().fit(series[:100])
@@ -96,6 +105,8 @@ def test_standardizer_names_what_is_wrong() -> None:
         data.Standardizer().fit(np.zeros((0, 2)))
     with pytest.raises(ValueError, match=r"F\) = \(\.\.\., 2\), got \(5, 3\)"):
         data.Standardizer().fit(np.zeros((4, 2))).transform(np.zeros((5, 3)))
+    with pytest.raises(ValueError, match=r"^z: .*F\) = \(\.\.\., 2\), got \(5, 3\)"):
+        data.Standardizer().fit(np.zeros((4, 2))).inverse(np.zeros((5, 3)))
 
 
 def test_pad_keeps_every_value_and_the_lengths() -> None:
@@ -139,8 +150,10 @@ def test_temperatures_are_the_year_that_was_pinned() -> None:
 
 
 def test_unknown_data_set_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="expected one of sf-temps, got 'nope'"):
+    with pytest.raises(ValueError, match="name: expected one of 'sf-temps', got 'nope'"):
         datasets.load("nope")
+    with pytest.raises(ValueError, match=r"name: expected one of 'sf-temps', got \[\]"):
+        datasets.load([])  # type: ignore[arg-type]
 
 
 def test_missing_package_says_what_to_install(monkeypatch: Any) -> None:

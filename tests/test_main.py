@@ -136,6 +136,20 @@ def test_demo_parts_look_at_nothing_outside_and_lag_by_a_day() -> None:
     np.testing.assert_array_equal(y[len(part.x) :], -part.change)
 
 
+def test_pictures_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnncore import plot
+
+    for name in ("matplotlib", "matplotlib.figure", "matplotlib.ticker"):
+        monkeypatch.setitem(sys.modules, name, None)
+    history = History(loss=[1.0], best_epoch=1)
+    for draw in (
+        lambda: plot.forecast(tmp_path / "p", range(3), range(3), {"LSTM": range(3)}),
+        lambda: plot.loss_curves(tmp_path / "q", history),
+    ):
+        with pytest.raises(ImportError, match="pip install matplotlib"):
+            draw()
+
+
 def test_pictures_refuse_what_they_cannot_draw(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="draws the pictures")
     from rnncore import plot

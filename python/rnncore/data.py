@@ -81,11 +81,13 @@ def split(size: int, fractions: Sequence[float] = (0.7, 0.15, 0.15)) -> tuple[sl
 
     Raises
     ------
+    TypeError
+        If `size` is no integer or the fractions are no numbers.
     ValueError
         If the fractions are not positive with sum 1, or a part would be empty.
     """
     size = positive_int("size", size)
-    shares = np.asarray(fractions, np.float64)
+    shares = _real("fractions", fractions).astype(np.float64)
     if shares.ndim != 1 or shares.size == 0 or not np.all(shares > 0):
         raise ValueError(f"fractions: expected positive numbers, got {fractions!r}")
     if abs(shares.sum() - 1) > 1e-9:
@@ -126,6 +128,8 @@ class Standardizer:
 
         Raises
         ------
+        TypeError
+            If x does not hold real numbers.
         ValueError
             If x is empty or holds NaN or infinity.
         """
@@ -140,13 +144,13 @@ class Standardizer:
         self.mean, self.std = mean, np.where(std > 0, std, 1.0)
         return self
 
-    def _check(self, x: ArrayLike) -> Array:
+    def _check(self, name: str, value: ArrayLike) -> Array:
         if not hasattr(self, "mean"):
             raise ValueError("Standardizer: call fit on the training part first")
-        values = _real("x", x)
+        values = _real(name, value)
         if self.mean.ndim and (values.ndim == 0 or values.shape[-1] != self.mean.size):
             raise ValueError(
-                f"x: expected shape (..., F) = (..., {self.mean.size}), got {values.shape}"
+                f"{name}: expected shape (..., F) = (..., {self.mean.size}), got {values.shape}"
             )
         return values
 
@@ -156,9 +160,14 @@ class Standardizer:
         Parameters
         ----------
         x : array_like, shape (..., F)
-            Same features as in `fit`.
+            Same features as in `fit`; integers count as float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x holds no real numbers, F is another, or nothing was fitted yet.
         """
-        values = self._check(x)
+        values = self._check("x", x)
         return np.asarray((values - self.mean) / self.std, values.dtype)
 
     def inverse(self, z: ArrayLike) -> Array:
@@ -168,8 +177,13 @@ class Standardizer:
         ----------
         z : array_like, shape (..., F)
             Scaled values.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `transform`.
         """
-        values = self._check(z)
+        values = self._check("z", z)
         return np.asarray(values * self.std + self.mean, values.dtype)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncore._arrays import Array
+from rnncore._arrays import Array, choice
 
 
 class Series(NamedTuple):
@@ -99,9 +99,7 @@ def load(name: str) -> Series:
     import hashlib
     from pathlib import Path
 
-    source = _SOURCES.get(name)
-    if source is None:
-        raise ValueError(f"name: expected one of {', '.join(_SOURCES)}, got {name!r}")
+    source = _SOURCES[choice("name", name, names())]
     install = f"pip install {source.package}=={source.version}"
     spec = importlib.util.find_spec(source.package)
     if spec is None or not spec.submodule_search_locations:

@@ -137,9 +137,9 @@ def loss_curves(path: Path, history: History, *, loss: str = "loss", title: str 
     """
     if not history.loss:
         raise ValueError("history: expected at least one epoch, got none")
+    figure = _figure(4.4)
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(4.4)
     axes = figure.subplots()
     epochs = np.arange(1, len(history.loss) + 1)
     marker = "o" if len(epochs) < 30 else ""
