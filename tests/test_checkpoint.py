@@ -315,8 +315,16 @@ def test_a_limit_on_file_size_keeps_the_old_file(file: Path) -> None:
 
 
 def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         small().save(tmp_path / "nowhere" / "m")
+    assert caught.value.filename == str(tmp_path / "nowhere")  # not some temporary file in it
+
+
+def test_a_path_may_be_bytes(tmp_path: Path) -> None:
+    path, model = tmp_path / "m", small()
+    model.save(os.fsencode(path))  # type: ignore[arg-type]
+    loaded = rnncore.load(os.fsencode(path))
+    np.testing.assert_array_equal(loaded.flat_parameters, model.flat_parameters)
 
 
 def test_links_and_permissions_are_those_of_an_ordinary_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import os
@@ -65,7 +66,7 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     # safetensors writes the memory of an array as it is: C order is on us.
     tensors = {name: np.ascontiguousarray(array) for name, array in model.parameters.items()}
     text = _header(VERSION, description, tensors)
-    _write(os.fspath(path), serialize(tensors, metadata={"rnncore": text}))
+    _write(os.fsdecode(path), serialize(tensors, metadata={"rnncore": text}))
 
 
 def load(path: str | PathLike[str]) -> Any:
@@ -88,7 +89,7 @@ def load(path: str | PathLike[str]) -> Any:
     OSError
         If the file can't be read.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise CheckpointError(f"{path}: expected a model file, got something that is no file")
     with open(path, "rb") as file:
@@ -207,6 +208,8 @@ def _write(path: str, data: bytes) -> None:
 
     path = os.path.realpath(path)  # a link stays a link
     folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "no such folder to save in", folder)
     temporary = os.path.join(folder, f".rnncore-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
