@@ -438,9 +438,12 @@ def test_integers_convert_silently(dtype: str) -> None:
     np.testing.assert_array_equal(layer(x)[0], layer(x.astype(np.float32))[0])
 
 
+@pytest.mark.usefixtures("fresh_warning")
 def test_lists_convert_silently() -> None:
     layer = rnncore.LSTM(5, 7, rng=0)
     x = normal(3, 6, 5)
+    whole = [1, *x[0, 0].tolist()[1:]]  # a list of floats may well begin with an integer
+    np.testing.assert_array_equal(layer.step(whole)[0], layer.step(np.array(whole, "f"))[0])
     np.testing.assert_array_equal(layer(x[0].tolist())[0], layer(x[0])[0])
     for part, expected in zip(layer(x.tolist())[0], layer(x)[0], strict=True):
         np.testing.assert_array_equal(part, expected)

@@ -160,7 +160,7 @@ def _elements(value: Any, array: Array) -> str:
 def _width_was_chosen(value: Any) -> bool:
     while isinstance(value, (list, tuple)) and value:
         value = value[0]
-    return hasattr(value, "dtype") or not isinstance(value, (list, tuple, float))
+    return hasattr(value, "dtype") or not isinstance(value, (list, tuple, float, int))
 
 
 def _warn_once(name: str, given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
