@@ -22,7 +22,7 @@ from rnncore._arrays import (
 )
 from rnncore._isa import core
 from rnncore.init import check_scheme, glorot_uniform, uniform
-from rnncore.module import Module, check_tape
+from rnncore.module import Module, check_tape, constructor_text
 
 
 @dataclass(eq=False, repr=False)
@@ -184,9 +184,8 @@ class Linear(Module):
         return y
 
     def __repr__(self) -> str:
-        return (
-            f"Linear({self.input_size}, {self.output_size}, bias={self.bias}, dtype={self.dtype})"
-        )
+        options = {"bias": (self.bias, True), "dtype": (self.dtype.name, "float32")}
+        return constructor_text(self, (self.input_size, self.output_size), options)
 
 
 class Embedding(Module):
@@ -306,4 +305,5 @@ class Embedding(Module):
         return y
 
     def __repr__(self) -> str:
-        return f"Embedding({self.num_embeddings}, {self.embedding_dim}, dtype={self.dtype})"
+        options = {"dtype": (self.dtype.name, "float32")}
+        return constructor_text(self, (self.num_embeddings, self.embedding_dim), options)
