@@ -107,7 +107,8 @@ def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> tuple[fl
     logits : array_like, (..., O)
         Scores z before the logistic function, float32 or float64.
     target : array_like, (..., O)
-        Probabilities t, mostly 0 or 1; converted to the logits' dtype.
+        Probabilities t, mostly 0 or 1; converted to the logits' dtype. Numbers outside [0, 1] are
+        not refused here, as in torch; `fit` refuses them.
     mask : array_like of bool, (...), optional
         False where the O elements do not count: they are not read and their gradient is zero.
 

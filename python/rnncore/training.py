@@ -128,8 +128,9 @@ def fit(
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not as described; the model is as it was.
+    ValueError, TypeError, IndexError
+        If an argument is not as described, a token or label is out of range, or a target that
+        counts is NaN or infinite; the model is as it was.
     FloatingPointError
         If the loss becomes NaN or infinite. The message names the step; the parameters are
         those of the best finished epoch, or as they were before.
@@ -219,6 +220,11 @@ def evaluate(model: Model, data: Samples, batch_size: int = 256) -> float:
         From `rnncore.batches.samples`.
     batch_size : int
         Sequences at a time.
+
+    Returns
+    -------
+    float
+        NaN or infinite where an output is.
     """
     total = 0.0
     for batch in _batches(data, np.arange(len(data)), batch_size):
