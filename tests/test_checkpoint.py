@@ -318,6 +318,9 @@ def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         small().save(tmp_path / "nowhere" / "m")
     assert caught.value.filename == str(tmp_path / "nowhere")  # not some temporary file in it
+    with pytest.raises(IsADirectoryError, match="got a folder") as directory:
+        small().save(tmp_path)
+    assert directory.value.filename == str(tmp_path)
 
 
 def test_a_path_may_be_bytes(tmp_path: Path) -> None:

@@ -195,7 +195,11 @@ def test_wrong_gradients_leave_the_tape_usable() -> None:
             {"dy": normal(3, 6, 17)},
         ),
         (TypeError, "dstate: expected LSTMState(h, c), got ndarray", {"dstate": normal(3, 17)}),
-        (ValueError, "grads.bias_ih: expected an array", {"grads": good._replace(bias_ih=None)}),
+        (
+            ValueError,
+            "grads.bias_ih: expected an array as in the weights, got None",
+            {"grads": good._replace(bias_ih=None)},
+        ),
         (
             ValueError,
             "grads.weight_ih: expected the weight's shape = (68, 9), got (68, 8)",

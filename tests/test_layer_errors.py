@@ -199,9 +199,9 @@ def test_wrong_dy_in_other_forms() -> None:
     with raises(ValueError, "dy: expected (T, B, D*H) = (6, 3, 7), got (3, 6, 7)"):
         time_first.backward(time_first.forward(normal(6, 3, 5))[2], normal(3, 6, 7))
     tape = single.forward([normal(2, 5), normal(4, 5)])[2]
-    with raises(ValueError, "dy: expected a list of 2 arrays"):
+    with raises(ValueError, "dy: expected a list of 2 arrays (T_i, D*H), as x was, got ndarray"):
         single.backward(tape, normal(2, 4, 7))
-    with raises(ValueError, "dy: expected a list of 2 arrays"):
+    with raises(ValueError, "dy: expected a list of 2 arrays (T_i, D*H), as x was, got 1"):
         single.backward(tape, [normal(2, 7)])
     with raises(ValueError, "dy[1]: expected (T_i, D*H) = (4, 7), got (3, 7)"):
         single.backward(tape, [normal(2, 7), normal(3, 7)])

@@ -98,7 +98,8 @@ def read_dy(
     if form is Form.RAGGED:
         assert lengths is not None
         if not isinstance(dy, (list, tuple)) or len(dy) != B:
-            raise ValueError(f"dy: expected a list of {B} arrays (T_i, D*H), as x was")
+            got = f"{len(dy)}" if isinstance(dy, (list, tuple)) else type(dy).__name__
+            raise ValueError(f"dy: expected a list of {B} arrays (T_i, D*H), as x was, got {got}")
         arrays = [as_array(f"dy[{i}]", item, dtype) for i, item in enumerate(dy)]
         for i, array in enumerate(arrays):
             check_shape(f"dy[{i}]", array, "(T_i, D*H)", (int(lengths[i]), D))

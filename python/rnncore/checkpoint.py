@@ -210,6 +210,8 @@ def _write(path: str, data: bytes) -> None:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "no such folder to save in", folder)
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "expected a file to save to, got a folder", path)
     temporary = os.path.join(folder, f".rnncore-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -160,7 +160,8 @@ def backward(
             raise TypeError(f"grads: expected Weights, got {type(grads).__name__}")
         for name, grad, weight in zip(Weights._fields, grads, tape.weights, strict=True):
             if (grad is None) != (weight is None):
-                raise ValueError(f"grads.{name}: expected an array or None as in the weights")
+                expected, got = ("None", "an array") if weight is None else ("an array", "None")
+                raise ValueError(f"grads.{name}: expected {expected} as in the weights, got {got}")
             if grad is not None and weight is not None:
                 _check_output(f"grads.{name}", grad, "the weight's shape", weight.shape, dtype)
     if not input_gradient:

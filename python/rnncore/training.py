@@ -147,7 +147,7 @@ def fit(
     if patience is not None:
         patience = positive_int("patience", patience)
         if validation is None:
-            raise ValueError("patience: expected None without validation_data")
+            raise ValueError(f"patience: expected None without validation_data, got {patience}")
     if clip_norm is not None:
         clip_norm = _positive("clip_norm", clip_norm)
     optimizer = Adam(model, 1e-3) if optimizer is None else _checked(optimizer, model)
@@ -242,7 +242,11 @@ def _validation(model: Model, data: tuple[Any, ...] | None) -> Samples | None:
     if data is None:
         return None
     if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 4:
-        raise ValueError("validation_data: expected (x, y), (x, y, lengths) or (..., mask)")
+        count = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
+        raise ValueError(
+            "validation_data: expected (x, y), (x, y, lengths) or (x, y, lengths, mask), "
+            f"got {type(data).__name__}{count}"
+        )
     try:
         return samples(model, *data)
     except (ValueError, TypeError) as error:
