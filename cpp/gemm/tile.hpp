@@ -120,7 +120,8 @@ void for_tiles(const T* a, Index stride, const Columns& columns, const T* packed
   using Shapes = Tiles<T, Gates>;
   if (rows <= 0) return;
   const Index tiles = ceil_div(rows, Shapes::max_rows);
-  const Index least = rows / tiles, larger = rows % tiles;  // tiles of least + 1 rows, then of least
+  const Index least = rows / tiles,
+              larger = rows % tiles;  // tiles of least + 1 rows, then of least
   const Index most = least + (larger > 0 ? 1 : 0);
   const Index panel_stride = columns.total() * Gates * Simd<T>::width;
   alignas(64) T sums[Shapes::max_sums];
