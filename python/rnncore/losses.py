@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,7 @@ def mean_squared_error(y: Any, target: Any, mask: Any = None) -> tuple[float, Ar
     ValueError
         If a shape does not fit.
     """
-    y = _values("y", y)
-    target, flags = _target("y", y, target), _mask("y", y, mask)
-    dy = empty(y.shape, y.dtype)
-    loss = core.mean_squared_error(_rows(y), _rows(target), flags, _rows(dy))
-    return loss, dy
+    return _elementwise(core.mean_squared_error, "y", y, target, mask)
 
 
 def softmax_cross_entropy(
@@ -126,11 +123,17 @@ def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> tuple[fl
     ValueError
         If a shape does not fit.
     """
-    logits = _values("logits", logits)
-    target, flags = _target("logits", logits, target), _mask("logits", logits, mask)
-    dlogits = empty(logits.shape, logits.dtype)
-    loss = core.binary_cross_entropy(_rows(logits), _rows(target), flags, _rows(dlogits))
-    return loss, dlogits
+    return _elementwise(core.binary_cross_entropy, "logits", logits, target, mask)
+
+
+def _elementwise(
+    kernel: Callable[..., float], name: str, y: Any, target: Any, mask: Any
+) -> tuple[float, Array]:
+    """Run a loss whose target has y's shape; `name` is y's in the errors."""
+    y = _values(name, y)
+    target, flags = _target(name, y, target), _mask(name, y, mask)
+    dy = empty(y.shape, y.dtype)
+    return kernel(_rows(y), _rows(target), flags, _rows(dy)), dy
 
 
 def _values(name: str, value: Any) -> Array:
