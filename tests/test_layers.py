@@ -343,8 +343,9 @@ def test_dropout_of_nothing_equals_no_dropout() -> None:
     np.testing.assert_array_equal(none.forward(x)[0], plain(x)[0])
 
 
-def test_one_layer_has_nothing_to_drop() -> None:
-    layer = make("lstm", dropout=0.9)
+def test_one_layer_has_nothing_to_drop_and_says_so() -> None:
+    with pytest.warns(UserWarning, match="dropout: acts between layers"):
+        layer = make("lstm", dropout=0.9)
     x = normal(3, 4, 5)
     np.testing.assert_array_equal(layer.forward(x)[0], layer(x)[0])
 
@@ -470,7 +471,7 @@ def test_huge_inputs_saturate(value: float) -> None:
 def test_repr_is_the_call() -> None:
     assert repr(rnncore.LSTM(4, 64, num_layers=2)) == "LSTM(4, 64, num_layers=2)"
     assert repr(rnncore.GRU(1, 2)) == "GRU(1, 2)"
-    layer = rnncore.RNN(3, 4, nonlinearity="relu", dtype="float64", bidirectional=True, dropout=0.5)
+    layer = rnncore.RNN(3, 4, 2, nonlinearity="relu", dtype="float64", dropout=0.5)
     from rnncore import RNN
 
     again = eval(repr(layer), {"RNN": RNN})

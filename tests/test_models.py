@@ -36,7 +36,7 @@ def inputs(tokens: bool) -> Any:
 def targets(model: Any, seed: int = 6) -> Any:
     shape = (B, T) if model.per_step else (B,)
     rng = np.random.default_rng(seed)
-    if model.loss == "cross_entropy":
+    if model.loss == "softmax_cross_entropy":
         labels = rng.integers(0, O, shape)
         labels.flat[1] = -100
         return labels
@@ -63,7 +63,9 @@ def central_differences(model: Any, loss: Any, step: float = 1e-5) -> Any:
 
 
 @pytest.mark.parametrize("kind", [ManyToOne, ManyToMany])
-@pytest.mark.parametrize("loss", ["mean_squared_error", "cross_entropy", "binary_cross_entropy"])
+@pytest.mark.parametrize(
+    "loss", ["mean_squared_error", "softmax_cross_entropy", "binary_cross_entropy"]
+)
 @pytest.mark.parametrize(
     ("cell", "tokens", "ragged", "masked", "options"),
     [

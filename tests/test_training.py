@@ -42,7 +42,7 @@ def test_many_to_many_learns_to_remember_labels() -> None:
     tokens = [rng.integers(0, 5, n) for n in rng.integers(2, 12, 80)]
     labels = [np.concatenate([[-100], t[:-1]]) for t in tokens]  # the token before; first: ignored
     model = ManyToMany(
-        GRU(6, 24, rng=1), 5, loss="cross_entropy", embedding=Embedding(5, 6, rng=2), rng=3
+        GRU(6, 24, rng=1), 5, loss="softmax_cross_entropy", embedding=Embedding(5, 6, rng=2), rng=3
     )
     history = fit(model, tokens, labels, epochs=30, batch_size=16, optimizer=Adam(model, 0.02))
     assert history.loss[0] > 1.0
@@ -318,7 +318,7 @@ def test_fit_wants_a_model() -> None:
     ],
 )
 def test_bad_labels_are_named_before_training(y: Any, error: Any, text: str) -> None:
-    model = ManyToOne(GRU(3, 4), 5, loss="cross_entropy")
+    model = ManyToOne(GRU(3, 4), 5, loss="softmax_cross_entropy")
     with pytest.raises(error, match=text):
         fit(model, np.zeros((4, 2, 3), np.float32), y)
 
@@ -345,13 +345,13 @@ def test_tokens_are_checked_before_training() -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "uint64"])
 def test_lists_of_labels_of_any_integer_type(dtype: str) -> None:
-    model = ManyToMany(GRU(3, 4), 5, loss="cross_entropy")
+    model = ManyToMany(GRU(3, 4), 5, loss="softmax_cross_entropy")
     x = [np.zeros((n, 3), np.float32) for n in (4, 2)]
     fit(model, x, [np.full(n, 4, dtype) for n in (4, 2)], epochs=1, progress=False)
 
 
 def test_lists_of_steps_must_be_as_long_as_their_sequences() -> None:
-    model = ManyToMany(GRU(3, 4), 5, loss="cross_entropy")
+    model = ManyToMany(GRU(3, 4), 5, loss="softmax_cross_entropy")
     x = [np.zeros((n, 3), np.float32) for n in (4, 2)]
     with pytest.raises(ValueError, match=r"y\[1\]: expected 2 steps as in x, got 3"):
         fit(model, x, [np.zeros(4, int), np.zeros(3, int)])

@@ -5,7 +5,7 @@ from rnncore._isa import available_isas, isa
 from rnncore._kernels import LSTMState
 from rnncore._threads import get_num_threads, set_num_threads
 from rnncore.cells import GRUCell, LSTMCell, RNNCell
-from rnncore.checkpoint import CheckpointError, load
+from rnncore.checkpoint import CheckpointError, load, save
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models import ManyToMany, ManyToOne
@@ -34,5 +34,6 @@ __all__ = [
     "load",
     "losses",
     "optim",
+    "save",
     "set_num_threads",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -78,6 +79,11 @@ class Recurrent(Module, Generic[State]):
         self.bias = boolean("bias", bias)
         self.batch_first = boolean("batch_first", batch_first)
         self.dropout = fraction("dropout", dropout)
+        if self.dropout > 0 and num_layers == 1:
+            warnings.warn(
+                "dropout: acts between layers, so it changes nothing with num_layers=1",
+                stacklevel=3,
+            )
         self.bidirectional = boolean("bidirectional", bidirectional)
         self.rng = generator(rng)
         check_scheme(init)

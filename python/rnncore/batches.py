@@ -79,7 +79,8 @@ def samples(model: Model, x: Any, y: Any, lengths: Any = None, mask: Any = None)
         As `Model.predict` takes them.
     y : array_like
         Shape (N, output_size), or (N, T, output_size) for ManyToMany; integer labels (N,) or
-        (N, T) for "cross_entropy". A list of N arrays where x is one and outputs are per step.
+        (N, T) for "softmax_cross_entropy". A list of N arrays where x is one and outputs are
+        per step.
     mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
         True where the loss counts; a list of N arrays (T_i,) where x is one.
 
@@ -104,7 +105,7 @@ def samples(model: Model, x: Any, y: Any, lengths: Any = None, mask: Any = None)
         counted &= _mask(model, mask, shape, steps)
     if model.per_step:
         counted &= np.arange(x.shape[1]) < steps[:, None]
-    if model.loss == "cross_entropy":
+    if model.loss == "softmax_cross_entropy":
         counted &= y != IGNORED
     elif model.loss == "binary_cross_entropy":
         refuse("y", y, counted[..., None] & ~((y >= 0) & (y <= 1)), "probabilities in [0, 1]")
@@ -119,7 +120,7 @@ def _targets(model: Model, y: Any, shape: tuple[int, ...], steps: Array) -> Arra
     if model.per_step and is_ragged(y):
         y = _padded("y", y, steps, shape[1])
     dimensions = "N, T" if model.per_step else "N"
-    if model.loss != "cross_entropy":
+    if model.loss != "softmax_cross_entropy":
         y = as_numpy("y", y)
         if y.dtype.kind in "fiub":  # silently: a target needs no more digits than the output has
             y = y.astype(model.dtype, copy=False)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
     "mean_squared_error": losses.mean_squared_error,
-    "cross_entropy": losses.softmax_cross_entropy,
+    "softmax_cross_entropy": losses.softmax_cross_entropy,
     "binary_cross_entropy": losses.binary_cross_entropy,
 }
 
@@ -206,7 +206,7 @@ class Model(Module):
         y : numpy.ndarray
             From `forward`.
         target : array_like
-            Of y's shape; for "cross_entropy" integer labels (B,) or (B, T), -100 = ignored.
+            Of y's shape; for "softmax_cross_entropy" integer labels (B,) or (B, T), -100 = ignored.
         mask : array_like of bool, optional
             Shape (B,) or (B, T): True where the loss counts.
         """
@@ -343,7 +343,7 @@ class ManyToOne(Model):
         Recurrent layers with batch_first=True; they become part of the model.
     output_size : int
         Numbers or classes to predict.
-    loss : {"mean_squared_error", "cross_entropy", "binary_cross_entropy"}
+    loss : {"mean_squared_error", "softmax_cross_entropy", "binary_cross_entropy"}
         What `fit` minimises; the two entropies take the outputs as logits.
     embedding : Embedding, optional
         For integer tokens as input; its embedding_dim is the core's input_size.

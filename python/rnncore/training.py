@@ -96,7 +96,7 @@ def fit(
     x : array_like, shape (N, T, input_size), or integer tokens (N, T) with an embedding
         Inputs; a list of N arrays (T_i, ...) is taken as well.
     y : array_like, shape (N, output_size), or (N, T, output_size) for ManyToMany
-        Targets; integer labels (N,) or (N, T) for "cross_entropy", where -100 is ignored.
+        Targets; integer labels (N,) or (N, T) for "softmax_cross_entropy", where -100 is ignored.
     epochs : int
         Passes over the data.
     batch_size : int
