@@ -53,7 +53,7 @@ $(VENV)/.%-$(VARIANTS): $(WHEELS)/.built
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.venv pyproject.toml
-	$(BIN)/python -m pip install --disable-pip-version-check -q ruff==0.17.6 mypy==2.4.1 clang-format==23.1.5 numpy
+	$(BIN)/python -m pip install --disable-pip-version-check -q ruff==0.17.6 mypy==2.4.1 clang-format==23.1.5 numpy safetensors tqdm
 	@touch $@
 
 .PHONY: demo test bench wheel lint mutants clean
