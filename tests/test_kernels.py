@@ -244,8 +244,8 @@ def test_strided_views(core, cell, dtype):
 @every_dtype
 @pytest.mark.parametrize("ragged", [False, True])
 def test_same_bits_at_any_thread_count(core, cell, dtype, ragged, threads):
-    problem = problems.make(cell, 12, 37, 50, 70, dtype=dtype, ragged=ragged, reverse=ragged)
-    assert problem.steps.sum() * 70 * (50 + 70) > 1e6  # multiply-adds: enough to wake 5 threads
+    problem = problems.make(cell, 24, 37, 100, 130, dtype=dtype, ragged=ragged, reverse=ragged)
+    assert problem.steps.sum() * 130 * (100 + 130) > 8e6  # multiply-adds: enough to wake 5 threads
     threads(core, 1)
     expected = raw.solve(core, problem)
     for count in (1, 2, 3, 5):

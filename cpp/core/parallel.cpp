@@ -10,7 +10,7 @@
 namespace rnncore {
 namespace {
 
-// Below this many multiply-adds per thread a fork and a join cost more than they save.
+// Below this much work per thread waking it costs more than it saves.
 constexpr Index work_per_thread = 100'000;
 
 std::atomic<int> threads{0};  // 0: not asked for yet

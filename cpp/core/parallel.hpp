@@ -17,8 +17,10 @@ void set_num_threads(int threads);  // in [1, max_threads]
 // More than any machine gains from; a team that the system cannot start would end the process.
 inline constexpr int max_threads = 256;
 
-// Threads worth waking for `work` multiply-adds (or as costly units), at most `items` of them.
+// Threads worth waking for `work` units of about a nanosecond each (an element of a pointwise pass,
+// or `multiply_adds_per_unit` of a product), at most `items` of them.
 int threads_for(Index work, Index items);
+inline constexpr Index multiply_adds_per_unit = 16;
 
 // Remembers that a team ran: a child forked after that runs on one thread (its pool is gone).
 void note_team();

@@ -15,7 +15,8 @@ constexpr Index block = 64;
 
 // Threads for an (M x K) (K x N) product; in double because M N K may not fit an Index.
 int product_threads(Index m, Index n, Index k) {
-  const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) /
+                      static_cast<double>(multiply_adds_per_unit);
   return threads_for(static_cast<Index>(std::min(work, 1e15)), ceil_div(m * n, block));
 }
 

@@ -27,7 +27,8 @@ class Backward {
     const Index I = a_.sizes.input;
     const Index row = checked_add(checked_mul(I, 2), checked_mul(slots + 1, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
-    threads_ = threads_for(schedule_.rows() * gates * H_ * (H_ + I), schedule_.rows());
+    threads_ = threads_for(schedule_.rows() * gates * H_ * (H_ + I) / multiply_adds_per_unit,
+                           schedule_.rows());
     scratch_.each = std::max({product_scratch<T>(gates * H_, I, chunk_),
                               product_scratch<T>(gates * H_, H_, chunk_),
                               product_scratch<T>(chunk_, I, gates * H_)});

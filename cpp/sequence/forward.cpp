@@ -24,7 +24,8 @@ class Forward {
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
     // W x is merged over all rows; the time loop is split over the batch.
     const Index depth = a_.sizes.input + (a_.sizes.batch > 1 ? H_ : 0);
-    threads_ = threads_for(schedule_.rows() * gates * H_ * depth, schedule_.rows());
+    threads_ = threads_for(schedule_.rows() * gates * H_ * depth / multiply_adds_per_unit,
+                           schedule_.rows());
     scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
     const auto plan = [&](auto&& array) {
       array(packed_, packed_size<T>(H_, gates, H_));
