@@ -99,10 +99,11 @@ MUTANTS = {
         "ragged-reverse",
     ),
     "bias-gradient-assigned": Mutant(
-        "cpp/sequence/backward.cpp",
+        "cpp/sequence/gradients.hpp",
         (
             (
-                "add(column_sum(rows, unit), dbias + (run.gate + g) * H_ + unit, H_ - unit);",
+                "add_packet(column_sum(rows, unit), "
+                "dbias + (run.gate + g) * H_ + unit, H_ - unit);",
                 "Partial<T>{std::min<Index>(width, H_ - unit)}.store("
                 "column_sum(rows, unit), dbias + (run.gate + g) * H_ + unit);",
             ),

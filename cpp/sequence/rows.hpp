@@ -99,4 +99,11 @@ struct Partial {
   }
 };
 
+// to += value, the first `units` of a packet at most.
+template <class T>
+void add_packet(Simd<T> value, T* to, Index units) {
+  const Partial<T> lanes{std::min<Index>(Simd<T>::width, units)};
+  lanes.store(lanes.load(to) + value, to);
+}
+
 }  // namespace rnncore

@@ -1,0 +1,160 @@
+// What the backward pass merges over all rows once the time loop has left dz: dW, dR, db and dx.
+#pragma once
+
+#include <algorithm>
+
+#include "gemm/product.hpp"
+#include "sequence/rows.hpp"
+
+namespace rnncore {
+
+template <class Cell, class T>
+class MergedGradients {
+ public:
+  MergedGradients(const BackwardArgs<T>& args, const Schedule& schedule, int threads)
+      : a_(args),
+        schedule_(schedule),
+        H_(args.sizes.hidden),
+        x_rows_(as_rows(schedule, args.x)),
+        dx_rows_(as_rows(schedule, args.dx)),
+        ragged_(args.lengths != nullptr),
+        threads_(threads) {
+    const Index I = a_.sizes.input;
+    const Index row = checked_add(checked_mul(I, 2), checked_mul(slots + 1, H_));
+    chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
+    scratch_.each = std::max({product_scratch<T>(gates * H_, I, chunk_),
+                              product_scratch<T>(gates * H_, H_, chunk_),
+                              product_scratch<T>(chunk_, I, gates * H_)});
+  }
+
+  // Calls array(pointer, elements) for each array that this needs of the arena.
+  template <class F>
+  void plan(F&& array) {
+    const Index I = a_.sizes.input;
+    array(scratch_.data, threads_ * scratch_.each);
+    if (!x_rows_) array(x_chunk_, checked_mul(chunk_, I));
+    if (ragged_) array(h_chunk_, checked_mul(chunk_, H_));
+    if (a_.dx && !dx_rows_) array(dx_chunk_, checked_mul(chunk_, I));
+  }
+
+  // Called by every worker of the team after the time loop and a barrier.
+  void run(const Worker& worker) {
+    for (Index begin = 0; begin < schedule_.steps();) {
+      const Index end = schedule_.chunk_end(begin, chunk_);
+      const Matrix<const T> x = x_of(worker, begin, end), h = h_prev_of(worker, begin, end);
+      if (!x_rows_ || ragged_) worker.barrier();
+      for (const Run& run : W::runs('x')) {
+        product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, x,
+                   gate_rows(a_.dweight_ih, run), scratch_);
+      }
+      for (const Run& run : W::runs('h')) {
+        product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, h,
+                   gate_rows(a_.dweight_hh, run), scratch_);
+      }
+      bias_gradient(worker, begin, end, 'x', a_.dbias_ih);
+      bias_gradient(worker, begin, end, 'h', a_.dbias_hh);
+      if (a_.dx) input_gradient(worker, begin, end);
+      if (!x_rows_ || ragged_) worker.barrier();
+      begin = end;
+    }
+  }
+
+ private:
+  using W = Wiring<Cell>;
+  using V = Simd<T>;
+  static constexpr int gates = W::gates, slots = W::slots, width = V::width;
+
+  Matrix<const T> dz_of(Index begin, Index end, const Run& run) const {
+    const Index rows = schedule_.offset(end) - schedule_.offset(begin);
+    return {a_.gates + schedule_.offset(begin) * slots * H_ + run.slot * H_, rows, run.count * H_,
+            slots * H_};
+  }
+
+  template <class U>
+  Matrix<U> gate_rows(Matrix<U> weights, const Run& run) const {
+    return {weights.row(run.gate * H_), run.count * H_, weights.cols, weights.stride};
+  }
+
+  Matrix<const T> x_of(const Worker& worker, Index begin, Index end) {
+    const Index first = schedule_.offset(begin), rows = schedule_.offset(end) - first;
+    if (x_rows_) return {x_rows_.row(first), rows, x_rows_.cols, x_rows_.stride};
+    gather(worker, schedule_, a_.x, begin, end, x_chunk_);
+    return {x_chunk_, rows, a_.sizes.input, a_.sizes.input};
+  }
+
+  // The states before each step of the chunk: the tape itself unless sequences drop out.
+  Matrix<const T> h_prev_of(const Worker& worker, Index begin, Index end) {
+    const Index rows = schedule_.offset(end) - schedule_.offset(begin);
+    const Index step_size = a_.sizes.batch * H_;
+    if (!ragged_) return {a_.h + begin * step_size, rows, H_, H_};
+    for_rows(worker, schedule_, begin, end, [&](Index i, Index step, Index row) {
+      std::copy_n(a_.h + step * step_size + row * H_, H_, h_chunk_ + i * H_);
+    });
+    return {h_chunk_, rows, H_, H_};
+  }
+
+  // Adds the sums of dz over the rows of the chunk; workers split the units.
+  void bias_gradient(const Worker& worker, Index begin, Index end, char part, T* dbias) {
+    if (dbias == nullptr) return;
+    const Range units = worker.share(panel_count<T>(H_));
+    for (const Run& run : W::runs(part)) {
+      for (int g = 0; g < run.count; ++g) {
+        const Matrix<const T> rows = dz_of(begin, end, {run.slot + g, 0, 1});
+        const Index last = std::min(H_, units.end * width);
+        for (Index unit = units.begin * width; unit < last; unit += width) {
+          add_packet(column_sum(rows, unit), dbias + (run.gate + g) * H_ + unit, H_ - unit);
+        }
+      }
+    }
+  }
+
+  // Sums of a packet of columns: 16 rows at a time, these added with compensation (Kahan), since a
+  // bias gradient is a plain sum of T*B terms.
+  V column_sum(Matrix<const T> rows, Index unit) const {
+    const Partial<T> lanes{std::min<Index>(width, H_ - unit)};
+    V total = V::zero(), lost = V::zero();
+    for (Index begin = 0; begin < rows.rows; begin += 16) {
+      V sum = V::zero();
+      for (Index r = begin; r < std::min(rows.rows, begin + 16); ++r) {
+        sum = sum + lanes.load(rows.row(r) + unit);
+      }
+      sum = sum - lost;
+      const V next = total + sum;
+      lost = (next - total) - sum;
+      total = next;
+    }
+    return total;
+  }
+
+  // dx = dz W, straight into dx where its layout allows that.
+  void input_gradient(const Worker& worker, Index begin, Index end) {
+    const Index first = schedule_.offset(begin), rows = schedule_.offset(end) - first;
+    const Index I = a_.sizes.input;
+    const Matrix<T> to = dx_rows_ ? Matrix<T>{dx_rows_.row(first), rows, I, dx_rows_.stride}
+                                  : Matrix<T>{dx_chunk_, rows, I, I};
+    Into into = Into::assign;
+    for (const Run& run : W::runs('x')) {
+      if (run.count == 0) continue;
+      product<T>(worker, into, Op::none, dz_of(begin, end, run), Op::none,
+                 gate_rows(a_.weight_ih, run), to, scratch_);
+      into = Into::accumulate;
+    }
+    if (dx_rows_) return;
+    worker.barrier();
+    scatter(worker, schedule_, dx_chunk_, begin, end, a_.dx);
+    worker.barrier();
+  }
+
+  const BackwardArgs<T>& a_;
+  const Schedule& schedule_;
+  const Index H_;
+  const Matrix<const T> x_rows_;  // x as one matrix, or empty: gathered by chunks
+  const Matrix<T> dx_rows_;
+  const bool ragged_;
+  const int threads_;
+  Index chunk_ = 0;
+  T *x_chunk_ = nullptr, *h_chunk_ = nullptr, *dx_chunk_ = nullptr;
+  Scratch<T> scratch_;
+};
+
+}  // namespace rnncore
