@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from any folder
 
 from bench import peers, report, timing
+from bench.jobs import PRECISIONS, UnsupportedError, own_tolerance
 from bench.problems import BLOCKS, GATES, MODES, AnyProblem, select
 
 
@@ -22,6 +23,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cells", nargs="+", choices=list(GATES), help="cells (default: all)")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
+    parser.add_argument(
+        "--isa", type=str.lower, help="rnncore's variant: base, avx2, avx512 or amx (default: best)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="rnncore's float32 products (default: highest)"
+    )
     parser.add_argument("--rounds", type=int, default=15, help="paired rounds per problem")
     parser.add_argument("--quick", action="store_true", help="small problems, few short rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all times here")
@@ -32,13 +39,32 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def set_up(isa: str | None, precision: str | None) -> None:
+    """Import rnncore's variant `isa` and set its precision; None leaves what there is.
+
+    Raises
+    ------
+    UnsupportedError
+        If the variant is unknown, not built, or needs instructions this machine lacks, or if
+        another one was imported before.
+    """
+    if isa:
+        os.environ["RNNCORE_ISA"] = isa  # read once, when rnncore is imported
+        loaded = peers.load("rnncore").variant()
+        if loaded != isa:
+            raise UnsupportedError(f"variant {loaded} is loaded already, {isa} cannot be")
+    if precision:
+        peers.load("rnncore").set_precision(precision)
+
+
 def measure(
     problem: AnyProblem, mode: str, threads: int, options: argparse.Namespace
 ) -> report.Row:
     """Build, check the answers, time. Whatever a library does wrong becomes a note."""
     row = report.Row(problem.id, problem.block, mode, threads, problem.flops(mode))
     jobs, reasons = peers.build_all(problem, mode, threads)
-    wrong = peers.check(jobs, problem.dtype)
+    own = own_tolerance(problem, mode, options.precision or "highest")
+    wrong = peers.check(jobs, problem.dtype, own)
     runs = {name: job.run for name, job in jobs.items() if name not in wrong}
     rounds, seconds = (min(options.rounds, 3), 0.001) if options.quick else (options.rounds, 0.004)
     row.times, failed = timing.paired(runs, rounds, seconds, threads)
@@ -52,6 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
     pairs = select(options.blocks, options.cells, options.modes, default_only=options.quick)
     if not pairs:
         print("compare.py: no problem fits these blocks, cells and modes", file=sys.stderr)
+        return 2
+    try:
+        set_up(options.isa, options.precision)
+    except UnsupportedError as error:
+        print(f"compare.py: --isa, --precision: {error}", file=sys.stderr)
         return 2
     rows: list[report.Row] = []
     peaks: dict[int, float | None] = {}
@@ -68,15 +99,17 @@ def main(arguments: list[str] | None = None) -> int:
         row.peak = peaks[row.threads]
 
     command = " ".join(["python bench/compare.py", *(arguments or sys.argv[1:])])
-    if os.environ.get("RNNCORE_ISA"):
+    if os.environ.get("RNNCORE_ISA") and not options.isa:
         command = f"RNNCORE_ISA={os.environ['RNNCORE_ISA']} {command}"
-    top = report.header(command, options.threads, peaks)
+    precision = options.precision or "highest"
+    top = report.header(command, options.threads, peaks, precision)
     text = "\n".join([*top, "", *report.table(rows), "", report.LEGEND, ""])
     print(text, end="")
     if options.markdown:
         options.markdown.write_text(text)
     if options.json:
-        record = {"header": top, "rows": [row.as_json() for row in rows]}
+        settings = {"isa": peers.own_variant(), "precision": precision}
+        record = {"header": top, **settings, "rows": [row.as_json() for row in rows]}
         options.json.write_text(json.dumps(record, indent=1))
     return int(any("differs" in row.notes.get("rnncore", "") for row in rows))
 

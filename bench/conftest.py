@@ -9,7 +9,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import peers
-from bench.jobs import Answer, UnsupportedError, disagreement
+from bench.jobs import Answer, UnsupportedError, disagreement, own_tolerance
 from bench.problems import BLOCKS, AnyProblem, select
 from bench.timing import calls_for
 from bench.workload import make
@@ -17,6 +17,8 @@ from bench.workload import make
 THREADS = 1
 ROUNDS = 5
 SAMPLE_SECONDS = 0.002
+Measure = Callable[..., None]
+"""The fixture `measure`: (problem, mode, peer, precision=None) -> None."""
 REFERENCES = ("torch", "ONNX Runtime", "rnncore")
 
 
@@ -46,7 +48,9 @@ def _answer(peer: str, problem: AnyProblem, mode: str) -> Answer:
     return job.answer(job.run())
 
 
-def _assert_answer(peer: str, problem: AnyProblem, mode: str, answer: Answer) -> None:
+def _assert_answer(
+    peer: str, problem: AnyProblem, mode: str, answer: Answer, tolerance: float
+) -> None:
     """Compare with the first other library that runs the problem; skip where there is none."""
     for reference in REFERENCES:
         if reference == peer:
@@ -55,24 +59,28 @@ def _assert_answer(peer: str, problem: AnyProblem, mode: str, answer: Answer) ->
             expected = _answer(reference, problem, mode)
         except UnsupportedError:
             continue
-        assert not disagreement(answer, expected, problem.dtype)
+        assert not disagreement(answer, expected, tolerance)
         return
     pytest.skip("no second library is installed to compare the answer with")
 
 
 @pytest.fixture
-def measure(benchmark: BenchmarkFixture) -> Callable[[AnyProblem, str, str], None]:
+def measure(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Measure:
     """Run one library on one problem: assert its answer, then time it in the problem's group."""
 
-    def run(problem: AnyProblem, mode: str, peer: str) -> None:
+    def run(problem: AnyProblem, mode: str, peer: str, precision: str | None = None) -> None:
         peers.set_threads(THREADS)
+        if precision:
+            peers.load("rnncore").set_precision(precision)
+            request.addfinalizer(lambda: peers.load("rnncore").set_precision("highest"))
         try:
             job = peers.build(peer, problem, mode, make(problem), THREADS)
         except UnsupportedError as reason:
             pytest.skip(str(reason))
-        _assert_answer(peer, problem, mode, job.answer(job.run()))
+        tolerance = own_tolerance(problem, mode, precision or "highest")
+        _assert_answer(peer, problem, mode, job.answer(job.run()), tolerance)
         benchmark.group = f"{problem.id} {mode}"
-        benchmark.name = peer
+        benchmark.name = f"{peer} {precision}" if precision else peer
         calls = calls_for(job.run, SAMPLE_SECONDS)
         benchmark.pedantic(job.run, rounds=ROUNDS, iterations=calls, warmup_rounds=1)
 

@@ -17,6 +17,16 @@ def versions() -> str:
     return f"rnncore {rnncore.__version__} (variant {rnncore.isa()})"
 
 
+def variant() -> str:
+    """Name of the instruction set in use."""
+    return rnncore.isa()
+
+
+def set_precision(name: str) -> None:
+    """How float32 products are formed: "highest", "high" or "medium"."""
+    rnncore.set_float32_matmul_precision(name)
+
+
 def set_threads(threads: int) -> None:
     """Threads of the kernels."""
     rnncore.set_num_threads(threads)

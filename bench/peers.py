@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from bench.jobs import Job, UnsupportedError, disagreement
+from bench.jobs import TOLERANCE, Job, UnsupportedError, disagreement
 from bench.problems import AnyProblem, Product
 from bench.workload import Workload, make
 
@@ -58,6 +58,14 @@ def versions() -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def own_variant() -> str | None:
+    """Name of rnncore's variant in use; None without rnncore."""
+    try:
+        return str(load("rnncore").variant())
+    except UnsupportedError:
+        return None
+
+
 def set_threads(threads: int) -> None:
     """Give every installed library the same number of threads.
 
@@ -107,10 +115,19 @@ def build_all(
     return jobs, reasons
 
 
-def check(jobs: Mapping[str, Job], dtype: str) -> dict[str, str]:
+def check(jobs: Mapping[str, Job], dtype: str, own: float | None = None) -> dict[str, str]:
     """Run every job once and compare the answers; return what is wrong, by library.
 
     The first of torch, ONNX Runtime and rnncore that runs is the reference.
+
+    Parameters
+    ----------
+    jobs : mapping of str to Job
+        By library.
+    dtype : str
+        The problem's; it sets the tolerance.
+    own : float, optional
+        Tolerance wherever rnncore is one of the two, in place of the dtype's.
     """
     answers, wrong = {}, {}
     for name, job in jobs.items():
@@ -122,7 +139,10 @@ def check(jobs: Mapping[str, Job], dtype: str) -> dict[str, str]:
     for name, answer in answers.items():
         if name == reference or reference is None:
             continue
-        difference = disagreement(answer, answers[reference], dtype)
+        tolerance = TOLERANCE[dtype]
+        if own is not None and "rnncore" in (name, reference):
+            tolerance = own
+        difference = disagreement(answer, answers[reference], tolerance)
         if difference:
             wrong[name] = f"{difference} from {reference}"
     return wrong

@@ -86,13 +86,20 @@ def cpu_model() -> tuple[str, list[str]]:
     return values.get("model name", platform.machine()), [f for f in _FEATURES if f in flags]
 
 
-def header(command: str, threads: Iterable[int], peaks: Mapping[int, float | None]) -> list[str]:
+def header(
+    command: str,
+    threads: Iterable[int],
+    peaks: Mapping[int, float | None],
+    precision: str = "highest",
+) -> list[str]:
     """Lines that say on what, with what and how the table was made."""
     model, features = cpu_model()
     rates = [f"{peak / 1e9:.0f} GFLOP/s at {n}" for n, peak in peaks.items() if peak]
     return [
         f"- CPU: {model} ({', '.join(features) or 'features unknown'})",
         f"- Versions: {', '.join(peers.versions())}, Python {platform.python_version()}",
+        f"- rnncore: variant {peers.own_variant()}, float32 precision {precision}; "
+        "the others at their defaults",
         f"- Threads: {', '.join(map(str, threads))}"
         + (f"; peak: {', '.join(rates)}" if rates else ""),
         f"- Date: {datetime.date.today().isoformat()}",

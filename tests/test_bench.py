@@ -9,12 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rnncore
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # bench/ is not part of the package
 
+from bench import compare as compare_module  # noqa: E402
 from bench import peers, report, timing, workload  # noqa: E402
-from bench.jobs import Job, disagreement, relative_error  # noqa: E402
+from bench.jobs import (  # noqa: E402
+    TOLERANCE,
+    Job,
+    disagreement,
+    own_tolerance,
+    relative_error,
+)
 from bench.problems import (  # noqa: E402
     BLOCKS,
     GATES,
@@ -109,11 +117,11 @@ def test_every_library_gives_torchs_answer(peer: str, problem: Problem, mode: st
     job, reference = build(peer, problem, mode), build("torch", problem, mode)
     expected = reference.answer(reference.run())
     answer = job.answer(job.run())
-    assert disagreement(answer, expected, problem.dtype) == ""
+    assert disagreement(answer, expected, TOLERANCE[problem.dtype]) == ""
     if peer == "rnncore":
         assert set(answer) == set(expected)
         assert (
-            disagreement(job.answer(job.run()), expected, problem.dtype) == ""
+            disagreement(job.answer(job.run()), expected, TOLERANCE[problem.dtype]) == ""
         )  # a second call too
 
 
@@ -129,7 +137,7 @@ def test_every_library_gives_the_product(
     work = workload.make(problem)
     job = peers.build(peer, problem, "product", work, 1)
     expected = {"y": work.x @ work.weights["weight"].T}
-    assert disagreement(job.answer(job.run()), expected, dtype) == ""
+    assert disagreement(job.answer(job.run()), expected, TOLERANCE[dtype]) == ""
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -150,10 +158,10 @@ def test_relative_error_and_disagreement() -> None:
     assert relative_error(np.array([3.0, 4.5]), a) == pytest.approx(0.1)
     assert relative_error(np.array([np.nan, 4.0]), a) == float("inf")
     assert relative_error(a[:1], a) == float("inf")
-    assert disagreement({"y": a + 1e-6}, {"y": a}, "float32") == ""
-    assert "y differs" in disagreement({"y": a + 1e-6}, {"y": a}, "float64")
+    assert disagreement({"y": a + 1e-6}, {"y": a}, TOLERANCE["float32"]) == ""
+    assert "y differs" in disagreement({"y": a + 1e-6}, {"y": a}, TOLERANCE["float64"])
     with pytest.raises(ValueError, match="nothing to compare"):
-        disagreement({"y": a}, {"h": a}, "float32")
+        disagreement({"y": a}, {"h": a}, TOLERANCE["float32"])
 
 
 def test_a_failing_library_is_reported_and_the_others_are_timed() -> None:
@@ -199,15 +207,19 @@ def test_table_shows_ratios_losses_and_reasons() -> None:
     assert len({len(row) for row in cells}) == 1
 
 
+def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "bench" / "compare.py"), "--quick", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
 def test_compare_prints_a_table(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     target = tmp_path / "table.md"
-    command = [sys.executable, str(ROOT / "bench" / "compare.py"), "--quick", "--cells", "lstm"]
-    command += ["--blocks", "streaming", "--modes", "step"]
-    command += ["--json", str(tmp_path / "times.json"), "--markdown", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    arguments = ["--cells", "lstm", "--blocks", "streaming", "--modes", "step"]
+    arguments += ["--json", str(tmp_path / "times.json"), "--markdown", str(target)]
+    done = compare(*arguments)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     row = next(line for line in lines if line.startswith("| lstm-H32-B1-T1 | step | 1 |"))
@@ -219,3 +231,57 @@ def test_compare_prints_a_table(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "times.json").read_text())["rows"]
     assert [r["problem"] for r in rows] == ["lstm-H32-B1-T1", "lstm-H128-B1-T1"]
     assert len(rows[0]["times"]["torch"]) == 3
+
+
+def test_compare_refuses_a_variant_that_cannot_run() -> None:
+    done = compare("--isa", "z80")
+    assert done.returncode == 2
+    assert "--isa, --precision: rnncore cannot be imported" in done.stderr
+    assert "expected one of base, avx2, avx512, amx, got 'z80'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_compare_refuses_to_change_a_loaded_variant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = rnncore.isa()
+    other = next(isa for isa in ("base", "avx2") if isa != loaded)
+    monkeypatch.setenv("RNNCORE_ISA", loaded)
+    assert compare_module.main(["--quick", "--isa", other]) == 2
+    assert f"variant {loaded} is loaded already, {other} cannot be" in capsys.readouterr().err
+
+
+def test_compare_sets_variant_and_precision_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    isa, chosen = rnncore.isa(), []
+    monkeypatch.setenv("RNNCORE_ISA", isa)
+    monkeypatch.setattr(rnncore, "set_float32_matmul_precision", chosen.append, raising=False)
+    target = tmp_path / "times.json"
+    arguments = ["--quick", "--isa", isa, "--precision", "medium", "--json", str(target)]
+    arguments += ["--cells", "lstm", "--blocks", "streaming", "--modes", "step"]
+    assert compare_module.main(arguments) == 0
+    assert chosen == ["medium"]
+    printed = capsys.readouterr().out
+    assert f"- rnncore: variant {isa}, float32 precision medium; the others" in printed
+    assert f"- Command: `python bench/compare.py {' '.join(arguments)}`" in printed
+    record = json.loads(target.read_text())
+    assert (record["isa"], record["precision"]) == (isa, "medium")
+
+
+def test_only_rnncores_answer_is_allowed_its_precision() -> None:
+    def job(value: float) -> Job:
+        return Job(lambda: None, lambda _: {"y": np.full(3, value)})
+
+    jobs = {"rnncore": job(1.01), "torch": job(1.0), "ONNX Runtime": job(1.01)}
+    lstm, relu = Problem("test", "lstm", 5, 2, 4), Problem("test", "rnn_relu", 5, 2, 4)
+    medium = own_tolerance(lstm, "training", "medium")
+    assert set(peers.check(jobs, "float32", medium)) == {"ONNX Runtime"}
+    assert set(peers.check(jobs, "float32")) == {"rnncore", "ONNX Runtime"}
+    high = own_tolerance(lstm, "training", "high")
+    assert TOLERANCE["float32"] <= high < medium < own_tolerance(relu, "training", "medium") < 0.2
+    assert own_tolerance(relu, "inference", "medium") == medium
+    assert own_tolerance(relu, "training", "highest") == TOLERANCE["float32"]
+    double = Problem("test", "rnn_relu", 5, 2, 4, dtype="float64")
+    assert own_tolerance(double, "training", "medium") == TOLERANCE["float64"]
