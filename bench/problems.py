@@ -189,6 +189,16 @@ def _streaming() -> Iterator[AnyProblem]:
             )
 
 
+def _few_rows() -> Iterator[AnyProblem]:
+    """More than one sequence, too few to fill a register tile many times."""
+    for cell in _CELLS:
+        for H in (128, 512):
+            default = (cell, H) == ("lstm", 128)
+            for B in (2, 4, 8):
+                yield Problem("few-rows", cell, H, B, 50, default=default and B == 4)
+            yield Problem("few-rows", cell, H, 4, 1, modes=("step",), default=H == 128)
+
+
 def _products() -> Iterator[AnyProblem]:
     for dtype in ("float32", "float64"):
         for shape in _PRODUCTS:
@@ -196,7 +206,8 @@ def _products() -> Iterator[AnyProblem]:
 
 
 PROBLEMS: tuple[AnyProblem, ...] = (
-    *_everyday(), *_deepbench(), *_ragged(), *_float64(), *_stacked(), *_streaming(), *_products(),
+    *_everyday(), *_deepbench(), *_ragged(), *_float64(), *_stacked(), *_few_rows(),
+    *_streaming(), *_products(),
 )  # fmt: skip
 BLOCKS = tuple(dict.fromkeys(problem.block for problem in PROBLEMS))
 MODES = tuple(dict.fromkeys(mode for problem in PROBLEMS for mode in problem.modes))

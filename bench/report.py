@@ -24,7 +24,9 @@ LEGEND = (
     "`best` is the fastest other library of the row. GFLOP/s counts a training step as 3 forward "
     "passes, by convention; no library is asked for dx, so at I = H one layer really does 2.5. "
     f"`noisy` names libraries whose median is over {NOISY} times their least: a busy machine. "
-    "`of peak` is the rate over that of torch.mm, 2048^3 float32, at the same threads in this run."
+    "`of peak` is the rate over that of torch.mm, 2048^3 float32, at the same threads in this run. "
+    "Products are whole calls: rnncore's public API packs no operand beforehand, ONNX Runtime "
+    "packs its constant weight when the session is built."
 )
 
 

@@ -37,6 +37,7 @@ TINY = [Problem("test", cell, 17, 3, 5) for cell in GATES]
 TINY += [Problem("test", c, 5, 2, 4, num_layers=2, bidirectional=True) for c in GATES]
 TINY += [Problem("test", "lstm", 6, 5, 20, ragged=True), Problem("test", "gru", 6, 3, 9)]
 TINY += [Problem("test", cell, 7, 1, 1, modes=("step",)) for cell in GATES]
+TINY += [Problem("test", cell, 7, 4, 1, modes=("step",)) for cell in GATES]
 TINY += [Problem("test", cell, 7, 1, 6, modes=("generation",)) for cell in GATES]
 CASES = [
     pytest.param(peer, problem, mode, id=f"{problem.id}-{mode}-{peer.replace(' ', '_')}")
@@ -64,6 +65,9 @@ def test_every_block_has_well_formed_rows_and_a_pair_to_run(block: str) -> None:
 
 def test_table_holds_the_published_blocks() -> None:
     assert set(BLOCKS) >= {"everyday", "deepbench", "ragged", "float64", "streaming", "products"}
+    few = {p.B for p in PROBLEMS if p.block == "deepbench" and p.modes == ("inference",)}
+    assert few == {1, 2, 4}
+    assert {p.B for p in PROBLEMS if p.block == "few-rows"} == {2, 4, 8}
     everyday = {(p.cell, p.H, p.B, p.T) for p in PROBLEMS if p.block == "everyday"}
     assert len(everyday) == 45
     assert {("lstm", 32, 1, 100), ("gru", 2048, 32, 25), ("rnn_tanh", 256, 64, 150)} <= everyday
