@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from any folder
@@ -13,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, f
 from bench import peers, report, timing
 from bench.jobs import PRECISIONS, UnsupportedError, own_tolerance
 from bench.problems import BLOCKS, GATES, MODES, AnyProblem, select
+from bench.workload import make
+
+FIRST_CALLS = ("rnncore", "torch", "ONNX Runtime")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -30,6 +34,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--precision", choices=PRECISIONS, help="rnncore's float32 products (default: highest)"
     )
     parser.add_argument("--rounds", type=int, default=15, help="paired rounds per problem")
+    parser.add_argument(
+        "--first-call", action="store_true", help="inference: also first calls, on fresh layers"
+    )
     parser.add_argument("--quick", action="store_true", help="small problems, few short rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all times here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table here")
@@ -69,7 +76,18 @@ def measure(
     rounds, seconds = (min(options.rounds, 3), 0.001) if options.quick else (options.rounds, 0.004)
     row.times, failed = timing.paired(runs, rounds, seconds, threads)
     row.notes = reasons | wrong | failed
+    if options.first_call and mode == "inference":
+        names = [name for name in FIRST_CALLS if row.times.get(name)]
+        builders = {name: _builder(name, problem, threads) for name in names}
+        row.first_calls, failed = timing.first_calls(builders, rounds, threads)
+        row.notes |= failed
     return row
+
+
+def _builder(name: str, problem: AnyProblem, threads: int) -> Callable[[], timing.Run]:
+    """Return what builds a layer with weight arrays of its own and gives its inference."""
+    work = make(problem)
+    return lambda: peers.build(name, problem, "inference", work, threads).run
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,7 +26,9 @@ LEGEND = (
     f"`noisy` names libraries whose median is over {NOISY} times their least: a busy machine. "
     "`of peak` is the rate over that of torch.mm, 2048^3 float32, at the same threads in this run. "
     "Products are whole calls: rnncore's public API packs no operand beforehand, ONNX Runtime "
-    "packs its constant weight when the session is built."
+    "packs its constant weight when the session is built. "
+    "`first call`, with --first-call, is the median first inference on layers built for it in "
+    "a warm process, rnncore (others); building and loading weights is not timed."
 )
 
 
@@ -42,6 +44,8 @@ class Row:
         Why a library has no time, by library.
     peak : float or None
         flop/s of the float32 square product at these threads.
+    first_calls : dict of str to list of float
+        Seconds of the first call on a freshly built layer, one entry per layer.
     """
 
     problem: str
@@ -52,6 +56,7 @@ class Row:
     peak: float | None = None
     times: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    first_calls: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:
@@ -117,6 +122,16 @@ def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1e3:.4g}"
 
 
+def _first_calls(row: Row) -> str:
+    """Median first calls: "rnncore (torch a, ONNX Runtime b)"."""
+    medians = {
+        name: _milliseconds(float(np.median(values))) for name, values in row.first_calls.items()
+    }
+    own = medians.pop("rnncore", "-")
+    others = ", ".join(f"{name} {value}" for name, value in medians.items())
+    return f"{own} ({others})" if others else own
+
+
 def _line(row: Row) -> list[str]:
     ratios, seconds = row.ratios(), row.seconds
     rate = row.flops / seconds if seconds else None
@@ -136,6 +151,7 @@ def _line(row: Row) -> list[str]:
         _number(share),
         *(_number(ratios.get(name)) for name in COLUMNS),
         _number(min(ratios.values(), default=None)),
+        _first_calls(row),
         "; ".join(notes).replace("|", "/").replace("\n", " "),
     ]
 
@@ -149,17 +165,22 @@ def _mean_line(mode: str, threads: int, rows: list[Row]) -> list[str]:
     means = [_geometric_mean([r[name] for r in ratios if name in r]) for name in COLUMNS]
     best = _geometric_mean([min(r.values()) for r in ratios if r])
     compared = sum(1 for r in ratios if r)
-    cells = [*map(_number, means), _number(best), f"{compared} of {len(rows)} problems compared"]
-    return ["**geometric mean**", mode, str(threads), "", "", "", *cells]
+    ending = ["", f"{compared} of {len(rows)} problems compared"]
+    numbers = [*map(_number, means), _number(best)]
+    return ["**geometric mean**", mode, str(threads), "", "", "", *numbers, *ending]
 
 
 def table(rows: list[Row]) -> list[str]:
     """Lines of the Markdown table, a geometric mean for each mode and thread count at its end."""
     titles = ["problem", "mode", "threads", "rnncore ms", "GFLOP/s", "of peak"]
-    titles += [f"{name} / rnncore" for name in COLUMNS] + ["best / rnncore", "notes"]
+    titles += [f"{name} / rnncore" for name in COLUMNS] + ["best / rnncore"]
+    titles += ["first call ms", "notes"]
     lines = [_line(row) for row in rows]
     for mode, threads in dict.fromkeys((row.mode, row.threads) for row in rows):
         group = [row for row in rows if (row.mode, row.threads) == (mode, threads)]
         lines.append(_mean_line(mode, threads, group))
     aligned = ["---", "---"] + ["---:"] * (len(titles) - 3) + ["---"]
-    return [f"| {' | '.join(cells)} |" for cells in [titles, aligned, *lines]]
+    lines = [titles, aligned, *lines]
+    if not any(row.first_calls for row in rows):
+        lines = [line[:-2] + line[-1:] for line in lines]
+    return [f"| {' | '.join(cells)} |" for cells in lines]

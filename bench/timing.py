@@ -91,6 +91,48 @@ def paired(
     return times, failed
 
 
+def first_calls(
+    builders: Mapping[str, Callable[[], Run]], builds: int, threads: int
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Time the first call on something freshly built, every library in turn.
+
+    Parameters
+    ----------
+    builders : mapping of str to callable
+        Builds what to time, untimed, by library.
+    builds : int
+        How many are built of each; fewer where `PROBLEM_SECONDS` would not suffice, 3 at least.
+    threads : int
+        Threads the libraries use.
+
+    Returns
+    -------
+    times : dict of str to list of float
+        Seconds of each first call.
+    failed : dict of str to str
+        Libraries that raised, and what; they have no times.
+    """
+    times: dict[str, list[float]] = {name: [] for name in builders}
+    failed: dict[str, str] = {}
+    names = list(builders)
+    start = time.perf_counter()
+    for turn in range(builds):
+        if turn >= 3 and time.perf_counter() - start > PROBLEM_SECONDS:
+            break
+        first = turn % max(len(names), 1)
+        for name in names[first:] + names[:first]:
+            if name in failed:
+                continue
+            try:
+                run = builders[name]()
+                if threads > 1:
+                    time.sleep(SETTLE_SECONDS)
+                times[name].append(sample(run, 1))
+            except Exception as error:
+                failed[name] = f"first call failed: {type(error).__name__}: {error}"
+    return {name: values for name, values in times.items() if name not in failed}, failed
+
+
 def ratio(times: Mapping[str, list[float]], peer: str, base: str = "rnncore") -> float | None:
     """Median over the rounds of peer time / base time; None where either was not timed."""
     if not times.get(peer) or not times.get(base):

@@ -274,6 +274,44 @@ def test_compare_sets_variant_and_precision_and_says_so(
     assert (record["isa"], record["precision"]) == (isa, "medium")
 
 
+def test_first_calls_are_on_layers_built_for_them() -> None:
+    log: list[str] = []
+
+    def builder(name: str) -> timing.Run:
+        def build() -> timing.Run:
+            log.append(f"build {name}")
+            return lambda: log.append(f"run {name}")
+
+        return build
+
+    def broken() -> timing.Run:
+        raise RuntimeError("boom")
+
+    builders = {"rnncore": builder("rnncore"), "torch": builder("torch"), "ONNX Runtime": broken}
+    times, failed = timing.first_calls(builders, 3, 1)
+    assert {name: len(values) for name, values in times.items()} == {"rnncore": 3, "torch": 3}
+    assert failed == {"ONNX Runtime": "first call failed: RuntimeError: boom"}
+    assert len(log) == 12
+    for built, ran in zip(log[::2], log[1::2], strict=True):
+        assert built.split() == ["build", ran.removeprefix("run ")]
+
+
+def test_first_calls_have_a_column_of_their_own() -> None:
+    pytest.importorskip("torch")
+    options = compare_module.parse(["--quick", "--first-call"])
+    rows = [
+        compare_module.measure(Problem("test", "lstm", 17, 3, 5), mode, 1, options)
+        for mode in ("inference", "training")
+    ]
+    assert {"rnncore", "torch"} <= set(rows[0].first_calls)
+    assert all(len(values) == 3 for values in rows[0].first_calls.values())
+    rows[0].first_calls = {"rnncore": [1e-3, 2e-3, 9e-3], "torch": [4e-3]}
+    cells = [[cell.strip() for cell in line.split("|")] for line in report.table(rows)]
+    column = cells[0].index("first call ms")
+    assert [line[column] for line in cells[2:]] == ["2 (torch 4)", "-", "", ""]
+    assert len({len(line) for line in cells}) == 1
+
+
 def test_only_rnncores_answer_is_allowed_its_precision() -> None:
     def job(value: float) -> Job:
         return Job(lambda: None, lambda _: {"y": np.full(3, value)})
