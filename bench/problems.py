@@ -213,6 +213,15 @@ BLOCKS = tuple(dict.fromkeys(problem.block for problem in PROBLEMS))
 MODES = tuple(dict.fromkeys(mode for problem in PROBLEMS for mode in problem.modes))
 
 
+SCALING_BASE = {"H": 128, "B": 32, "T": 100}
+SCALING = {
+    "T": (25, 50, 100, 200, 400, 800, 1600),
+    "B": (1, 2, 4, 8, 16, 32, 64, 128, 256),
+    "H": (32, 64, 128, 256, 512, 1024),
+}
+"""bench/scaling.py varies one of these and holds the others at `SCALING_BASE`."""
+
+
 def select(
     blocks: Iterable[str] = BLOCKS,
     cells: Iterable[str] | None = None,

@@ -58,6 +58,10 @@ class Row:
     notes: dict[str, str] = field(default_factory=dict)
     first_calls: dict[str, list[float]] = field(default_factory=dict)
 
+    def median(self, name: str) -> float:
+        """Median seconds of a library that was timed."""
+        return float(np.median(self.times[name]))
+
     @property
     def seconds(self) -> float | None:
         """Median seconds of rnncore."""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # bench/ is not part of the package
 
 from bench import compare as compare_module  # noqa: E402
-from bench import peers, report, timing, workload  # noqa: E402
+from bench import peers, report, scaling, timing, workload  # noqa: E402
 from bench.jobs import (  # noqa: E402
     TOLERANCE,
     Job,
@@ -327,3 +327,49 @@ def test_only_rnncores_answer_is_allowed_its_precision() -> None:
     assert own_tolerance(relu, "training", "highest") == TOLERANCE["float32"]
     double = Problem("test", "rnn_relu", 5, 2, 4, dtype="float64")
     assert own_tolerance(double, "training", "medium") == TOLERANCE["float64"]
+
+
+def test_scaling_varies_one_factor_at_a_time() -> None:
+    found = scaling.sweeps("gru", threads=1, limit=6, quick=False)
+    assert list(found) == ["T", "B", "H", "threads"]
+    assert [threads for _, _, threads in found.pop("threads")] == [1, 2, 4, 6]
+    for factor, places in found.items():
+        for value, problem, threads in places:
+            sizes = {"H": 128, "B": 32, "T": 100} | {factor: value}
+            assert {name: getattr(problem, name) for name in sizes} == sizes
+            assert (problem.cell, threads) == ("gru", 1)
+
+
+def test_scaling_writes_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    page, picture, times = (tmp_path / f"scaling.{end}" for end in ("md", "png", "json"))
+    arguments = ["--quick", "--max-threads", "1", "--markdown", str(page)]
+    arguments += ["--png", str(picture), "--json", str(times)]
+    assert scaling.main(arguments) == 0
+    lines = page.read_text().splitlines()
+    assert capsys.readouterr().out == page.read_text()
+    assert f"- Command: `python bench/scaling.py {' '.join(arguments)}`" in lines
+    assert any(line.startswith("![") and line.endswith("(scaling.png)") for line in lines)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+    points = json.loads(times.read_text())["points"]
+    measured = {(p["factor"], p["value"], p["mode"]): p for p in points}
+    values = {"T": [5, 10], "B": [3, 6], "H": [17, 34], "threads": [1]}
+    assert {(f, v) for f, v, _ in measured} == {(f, v) for f in values for v in values[f]}
+    assert len(measured) == 2 * 7
+    row = next(line for line in lines if line.startswith("| 34 |"))
+    training = measured["H", 34, "training"]
+    expected = [float(np.median(training["times"][name])) * 1e3 for name in ("rnncore", "torch")]
+    shown = [float(cell) for cell in row.split("|")[5:8]]
+    np.testing.assert_allclose(shown, [*expected, training["ratios"]["torch"]], rtol=6e-3)
+
+
+def test_scaling_stops_at_a_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = {
+        name: Job(lambda: None, lambda _, v=v: {"y": np.ones(2) * v})
+        for name, v in (("rnncore", 1.0), ("torch", 2.0))
+    }
+    monkeypatch.setattr(peers, "build", lambda name, *_: jobs[name])
+    with pytest.raises(RuntimeError, match=r"rnncore.*y differs by 5\.0e-01"):
+        scaling.measure(Problem("test", "lstm", 5, 2, 4), "inference", 1, 3, 1e-5)
