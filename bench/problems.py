@@ -221,6 +221,9 @@ SCALING = {
 }
 """bench/scaling.py varies one of these and holds the others at `SCALING_BASE`."""
 
+MEMORY_SIZES = (256, 64, 150)
+"""H, B, T of bench/memory.py."""
+
 
 def select(
     blocks: Iterable[str] = BLOCKS,
