@@ -2,8 +2,7 @@
 // dz R of the step after with the cell's pointwise step on its sums; then the merged gradients.
 #include "cells/table.hpp"
 #include "core/arena.hpp"
-#include "gemm/pack.hpp"
-#include "gemm/tile.hpp"
+#include "gemm/packed_weights.hpp"
 #include "sequence/gradients.hpp"
 #include "sequence/rows.hpp"
 #include "sequence/sequence.hpp"
@@ -18,14 +17,14 @@ class Backward {
       : a_(args),
         H_(args.sizes.hidden),
         BH_(checked_mul(args.sizes.batch, H_)),
-        columns_(recurrent_columns<Cell>(H_)),
+        weights_(args.weight_hh, recurrent_columns<Cell>(H_)),
         schedule_(args.sizes, args.lengths, args.reverse),
         threads_(threads_for(
             schedule_.rows() * gates * H_ * (H_ + args.sizes.input) / multiply_adds_per_unit,
             schedule_.rows())),
         gradients_(args, schedule_, threads_) {
     const auto plan = [&](auto&& array) {
-      array(packed_, packed_size<T>(H_, 1, gates * H_));
+      weights_.plan(array);
       array(dh_, BH_);
       if (Cell::has_c) array(dc_, BH_);
       gradients_.plan(array);
@@ -38,7 +37,7 @@ class Backward {
   void run() {
     parallel(threads_, [&](const Worker& worker) {
       const Range mine = schedule_.share(worker);
-      pack(worker);
+      weights_.pack(worker.share(weights_.panels()));
       load_state(mine);
       if (a_.dx) zero_padding(schedule_, mine, a_.dx);
       worker.barrier();
@@ -53,13 +52,6 @@ class Backward {
   using W = Wiring<Cell>;
   using V = Simd<T>;
   static constexpr int gates = W::gates, slots = W::slots, width = V::width;
-
-  void pack(const Worker& worker) {
-    const Range panels = worker.share(panel_count<T>(H_));
-    for (Index b = panels.begin; b < panels.end; ++b) {
-      pack_columns<T>(a_.weight_hh, b, packed_ + b * gates * H_ * width);
-    }
-  }
 
   void load_state(Range rows) {
     for (Index r = rows.begin; r < rows.end; ++r) {
@@ -98,15 +90,15 @@ class Backward {
   template <class F>
   void recurrent_product(Index begin, Index end, Index step, F&& f) {
     if (begin >= end) return;
-    for_tiles<T, 1>(dz(step) + begin * slots * H_, slots * H_, columns_, packed_, end - begin,
-                    panel_count<T>(H_),
-                    [&](Index first, Index rows, Index panel, int panels, const T* sums) {
-                      for (Index r = 0; r < rows; ++r) {
-                        for (int p = 0; p < panels; ++p, sums += width) {
-                          f(begin + first + r, panel + p, sums);
+    weights_.multiply(dz(step) + begin * slots * H_, slots * H_, end - begin,
+                      {0, weights_.panels()},
+                      [&](Index first, Index rows, Index panel, int panels, const T* sums) {
+                        for (Index r = 0; r < rows; ++r) {
+                          for (int p = 0; p < panels; ++p, sums += width) {
+                            f(begin + first + r, panel + p, sums);
+                          }
                         }
-                      }
-                    });
+                      });
   }
 
   // Where one sequence's arrays of one time step start.
@@ -166,12 +158,12 @@ class Backward {
 
   const BackwardArgs<T>& a_;
   const Index H_, BH_;
-  const Columns columns_;  // of dz that meet R
+  PackedWeights<T, 1, true> weights_;
   const Schedule schedule_;
   const int threads_;
   MergedGradients<Cell, T> gradients_;
   Arena arena_;
-  T *packed_ = nullptr, *dh_ = nullptr, *dc_ = nullptr;
+  T *dh_ = nullptr, *dc_ = nullptr;
 };
 
 }  // namespace

@@ -2,9 +2,8 @@
 // cell's pointwise step on each register tile's sums.
 #include "cells/table.hpp"
 #include "core/arena.hpp"
-#include "gemm/pack.hpp"
+#include "gemm/packed_weights.hpp"
 #include "gemm/product.hpp"
-#include "gemm/tile.hpp"
 #include "sequence/rows.hpp"
 #include "sequence/sequence.hpp"
 
@@ -19,7 +18,8 @@ class Forward {
         H_(args.sizes.hidden),
         BH_(checked_mul(args.sizes.batch, H_)),
         schedule_(args.sizes, args.lengths, args.reverse),
-        x_rows_(as_rows(schedule_, args.x)) {
+        x_rows_(as_rows(schedule_, args.x)),
+        weights_(args.weight_hh, {{0, 0}, {H_, 0}}) {
     const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
     // W x is merged over all rows; the time loop is split over the batch.
@@ -28,8 +28,8 @@ class Forward {
                            schedule_.rows());
     scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
     const auto plan = [&](auto&& array) {
-      array(packed_, packed_size<T>(H_, gates, H_));
-      array(bias_, panel_count<T>(H_) * slots * width);
+      weights_.plan(array);
+      array(bias_, weights_.panels() * slots * width);
       array(scratch_.data, threads_ * scratch_.each);
       if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
       if (!training()) {
@@ -72,9 +72,9 @@ class Forward {
   }
 
   void pack(const Worker& worker) {
-    const Range panels = worker.share(panel_count<T>(H_));
+    const Range panels = worker.share(weights_.panels());
+    weights_.pack(panels);
     for (Index b = panels.begin; b < panels.end; ++b) {
-      pack_gates<T, gates>(a_.weight_hh, b, packed_ + b * H_ * gates * width);
       for (int slot = 0; slot < slots; ++slot) {
         for (Index lane = 0; lane < width; ++lane) {
           bias_[(b * slots + slot) * width + lane] = bias(slot, b * width + lane);
@@ -138,22 +138,21 @@ class Forward {
 
   void time_step(Range mine, Index begin, Index step) {
     const Index active = std::min(mine.end, schedule_.active(step));
-    const Columns all{{0, 0}, {H_, 0}};
     T* const z_step = z(begin, step);
-    for_tiles<T, gates>(state(h_, step) + mine.begin * H_, H_, all, packed_, active - mine.begin,
-                        panel_count<T>(H_),
-                        [&](Index first, Index rows, Index panel, int panels, const T* sums) {
-                          for (Index r = mine.begin + first; r < mine.begin + first + rows; ++r) {
-                            const Row row = row_at(r, step, z_step);
-                            for (int p = 0; p < panels; ++p, sums += gates * width) {
-                              if ((panel + p + 1) * width <= H_) {
-                                pointwise(Whole<T>{}, row, panel + p, sums);
-                              } else {
-                                pointwise(Partial<T>{H_ % width}, row, panel + p, sums);
-                              }
+    weights_.multiply(state(h_, step) + mine.begin * H_, H_, active - mine.begin,
+                      {0, weights_.panels()},
+                      [&](Index first, Index rows, Index panel, int panels, const T* sums) {
+                        for (Index r = mine.begin + first; r < mine.begin + first + rows; ++r) {
+                          const Row row = row_at(r, step, z_step);
+                          for (int p = 0; p < panels; ++p, sums += gates * width) {
+                            if ((panel + p + 1) * width <= H_) {
+                              pointwise(Whole<T>{}, row, panel + p, sums);
+                            } else {
+                              pointwise(Partial<T>{H_ % width}, row, panel + p, sums);
                             }
                           }
-                        });
+                        }
+                      });
     carry(h_, step, std::max(active, mine.begin), mine.end);
     if (Cell::has_c) carry(c_, step, std::max(active, mine.begin), mine.end);
   }
@@ -210,10 +209,11 @@ class Forward {
   const Index H_, BH_;
   const Schedule schedule_;
   const Matrix<const T> x_rows_;  // x as one matrix, or empty: gathered by chunks
+  PackedWeights<T, gates, false> weights_;
   Index chunk_ = 0;
   int threads_ = 1;
   Arena arena_;
-  T *packed_ = nullptr, *bias_ = nullptr, *x_chunk_ = nullptr;
+  T *bias_ = nullptr, *x_chunk_ = nullptr;
   Scratch<T> scratch_;
   T *z_ = nullptr, *h_ = nullptr, *c_ = nullptr;
 };
