@@ -4,6 +4,7 @@
 #include "core/arena.hpp"
 #include "gemm/packed_weights.hpp"
 #include "gemm/product.hpp"
+#include "sequence/partition.hpp"
 #include "sequence/rows.hpp"
 #include "sequence/sequence.hpp"
 
@@ -22,15 +23,12 @@ class Forward {
         weights_(args.weight_hh, {{0, 0}, {H_, 0}}) {
     const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
-    // W x is merged over all rows; the time loop is split over the batch.
-    const Index depth = a_.sizes.input + (a_.sizes.batch > 1 ? H_ : 0);
-    threads_ = threads_for(schedule_.rows() * gates * H_ * depth / multiply_adds_per_unit,
-                           schedule_.rows());
+    partition_ = Partition(pass_work());
     scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
     const auto plan = [&](auto&& array) {
       weights_.plan(array);
       array(bias_, weights_.panels() * slots * width);
-      array(scratch_.data, threads_ * scratch_.each);
+      array(scratch_.data, partition_.threads() * scratch_.each);
       if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
       if (!training()) {
         array(z_, checked_mul(chunk_, slots * H_));
@@ -45,7 +43,7 @@ class Forward {
   }
 
   void run() {
-    parallel(threads_, [&](const Worker& worker) { work(worker); });
+    parallel(partition_.threads(), [&](const Worker& worker) { work(worker); });
   }
 
  private:
@@ -55,17 +53,27 @@ class Forward {
 
   bool training() const { return a_.tape.gates != nullptr; }
 
+  PassWork pass_work() const {
+    const Index rows = schedule_.rows(), steps = std::max<Index>(1, schedule_.steps());
+    const Index panels = weights_.panels();
+    return {schedule_.steps(), ceil_div(rows, steps),    panels,
+            gates * H_,        width * Index{sizeof(T)}, rows * gates * panels * a_.sizes.input};
+  }
+
   void work(const Worker& worker) {
-    const Range mine = schedule_.share(worker);
+    const Share mine = partition_.share(worker, schedule_, H_, width);
     pack(worker);
     load_state(mine);
-    zero_padding(schedule_, mine, a_.y);
+    zero_padding(worker);
     for (Index begin = 0; begin < schedule_.steps();) {
       const Index end = schedule_.chunk_end(begin, chunk_);
       worker.barrier();  // the last chunk's x and z are used up; before the first: all is packed
       input_product(worker, begin, end);
       worker.barrier();
-      for (Index step = begin; step < end; ++step) time_step(mine, begin, step);
+      for (Index step = begin; step < end; ++step) {
+        time_step(mine, begin, step);
+        if (partition_.splits_units()) worker.barrier();
+      }
       begin = end;
     }
     store_state(mine);
@@ -101,20 +109,25 @@ class Forward {
     return (training() ? a_.tape.gates : z_) + row * slots * H_;
   }
 
-  void load_state(Range rows) {
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      std::copy_n(a_.h_0.row(schedule_.sequence(r)), H_, h_ + r * H_);
-      if (Cell::has_c) std::copy_n(a_.c_0.row(schedule_.sequence(r)), H_, c_ + r * H_);
-    }
+  void load_state(const Share& mine) {
+    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+      const Index b = schedule_.sequence(r), at = r * H_ + unit;
+      std::copy_n(a_.h_0.row(b) + unit, count, h_ + at);
+      if (Cell::has_c) std::copy_n(a_.c_0.row(b) + unit, count, c_ + at);
+    });
   }
 
-  void store_state(Range rows) {
-    const T *h = state(h_, schedule_.steps()),
-            *c = Cell::has_c ? state(c_, schedule_.steps()) : nullptr;
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      std::copy_n(h + r * H_, H_, a_.h_n.row(schedule_.sequence(r)));
-      if (Cell::has_c) std::copy_n(c + r * H_, H_, a_.c_n.row(schedule_.sequence(r)));
-    }
+  void store_state(const Share& mine) {
+    const Index last = schedule_.steps();
+    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+      const Index b = schedule_.sequence(r), at = r * H_ + unit;
+      std::copy_n(state(h_, last) + at, count, a_.h_n.row(b) + unit);
+      if (Cell::has_c) std::copy_n(state(c_, last) + at, count, a_.c_n.row(b) + unit);
+    });
+  }
+
+  void zero_padding(const Worker& worker) {
+    rnncore::zero_padding(schedule_, worker.share(a_.sizes.batch), a_.y);
   }
 
   // z = W x for the slots that take it, all rows of the steps [begin, end) at once.
@@ -136,13 +149,13 @@ class Forward {
     }
   }
 
-  void time_step(Range mine, Index begin, Index step) {
-    const Index active = std::min(mine.end, schedule_.active(step));
+  void time_step(const Share& mine, Index begin, Index step) {
+    const auto [first_row, last_row] = mine.rows;
+    const Index active = std::max(first_row, std::min(last_row, schedule_.active(step)));
     T* const z_step = z(begin, step);
-    weights_.multiply(state(h_, step) + mine.begin * H_, H_, active - mine.begin,
-                      {0, weights_.panels()},
+    weights_.multiply(state(h_, step) + first_row * H_, H_, active - first_row, mine.panels,
                       [&](Index first, Index rows, Index panel, int panels, const T* sums) {
-                        for (Index r = mine.begin + first; r < mine.begin + first + rows; ++r) {
+                        for (Index r = first_row + first; r < first_row + first + rows; ++r) {
                           const Row row = row_at(r, step, z_step);
                           for (int p = 0; p < panels; ++p, sums += gates * width) {
                             if ((panel + p + 1) * width <= H_) {
@@ -153,16 +166,11 @@ class Forward {
                           }
                         }
                       });
-    carry(h_, step, std::max(active, mine.begin), mine.end);
-    if (Cell::has_c) carry(c_, step, std::max(active, mine.begin), mine.end);
-  }
-
-  // Finished rows keep their state.
-  void carry(T* slots_of, Index step, Index begin, Index end) {
-    if (begin < end) {
-      std::copy(state(slots_of, step) + begin * H_, state(slots_of, step) + end * H_,
-                state(slots_of, step + 1) + begin * H_);
-    }
+    mine.for_units({active, last_row}, [&](Index r, Index unit, Index count) {  // finished rows
+      const Index at = r * H_ + unit;
+      std::copy_n(state(h_, step) + at, count, state(h_, step + 1) + at);
+      if (Cell::has_c) std::copy_n(state(c_, step) + at, count, state(c_, step + 1) + at);
+    });
   }
 
   // Where one sequence's arrays of one time step start.
@@ -211,7 +219,7 @@ class Forward {
   const Matrix<const T> x_rows_;  // x as one matrix, or empty: gathered by chunks
   PackedWeights<T, gates, false> weights_;
   Index chunk_ = 0;
-  int threads_ = 1;
+  Partition partition_;
   Arena arena_;
   T *bias_ = nullptr, *x_chunk_ = nullptr;
   Scratch<T> scratch_;
