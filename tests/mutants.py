@@ -85,8 +85,8 @@ MUTANTS = {
         "cpp/sequence/forward.cpp",
         (
             (
-                "for (Index step = begin; step < end; ++step) time_step",
-                "for (Index step = begin; step + 1 < end; ++step) time_step",
+                "for (Index step = begin; step < end; ++step) {",
+                "for (Index step = begin; step + 1 < end; ++step) {",
             ),
         ),
         REFERENCE,

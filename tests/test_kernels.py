@@ -243,9 +243,11 @@ def test_strided_views(core, cell, dtype):
 @every_cell
 @every_dtype
 @pytest.mark.parametrize("ragged", [False, True])
-def test_same_bits_at_any_thread_count(core, cell, dtype, ragged, threads):
-    problem = problems.make(cell, 24, 37, 100, 130, dtype=dtype, ragged=ragged, reverse=ragged)
-    assert problem.steps.sum() * 130 * (100 + 130) > 8e6  # multiply-adds: enough to wake 5 threads
+@pytest.mark.parametrize(
+    "sizes", [(24, 37, 100, 130), (40, 3, 70, 260)], ids=["rows-split", "units-split"]
+)
+def test_same_bits_at_any_thread_count(core, cell, dtype, ragged, sizes, threads):
+    problem = problems.make(cell, *sizes, dtype=dtype, ragged=ragged, reverse=ragged)
     threads(core, 1)
     expected = raw.solve(core, problem)
     for count in (1, 2, 3, 5):

@@ -32,10 +32,13 @@ void set_num_threads(int n) {
   threads.store(n, std::memory_order_relaxed);
 }
 
+int team_limit() {
+  return pool_lost.load(std::memory_order_relaxed) ? 1 : num_threads();
+}
+
 int threads_for(Index work, Index items) {
-  if (pool_lost.load(std::memory_order_relaxed)) return 1;
   const Index worth = std::max<Index>(1, std::min(work / work_per_thread, items));
-  return static_cast<int>(std::min<Index>(worth, num_threads()));
+  return static_cast<int>(std::min<Index>(worth, team_limit()));
 }
 
 void note_team() {

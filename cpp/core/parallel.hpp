@@ -2,6 +2,9 @@
 #pragma once
 
 #include <omp.h>
+
+#include <atomic>
+#include <thread>
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 #endif
@@ -16,6 +19,9 @@ void set_num_threads(int threads);  // in [1, max_threads]
 
 // More than any machine gains from; a team that the system cannot start would end the process.
 inline constexpr int max_threads = 256;
+
+// The threads that a call may use now: 1 in a child forked from a process that ran a team.
+int team_limit();
 
 // Threads worth waking for `work` units of about a nanosecond each (an element of a pointwise pass,
 // or `multiply_adds_per_unit` of a product), at most `items` of them.
@@ -40,14 +46,42 @@ constexpr Range even_part(Index count, Index part, Index parts, Index grain = 1)
   return {cut(part), cut(part + 1)};
 }
 
+// Where a team meets, every time step if need be: a waiting thread spins for microseconds, then
+// yields its core at every look, so that more threads than cores still get on.
+class Barrier {
+ public:
+  void wait(int size) {
+    const unsigned now = phase_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+      arrived_.store(0, std::memory_order_relaxed);
+      phase_.store(now + 1, std::memory_order_release);
+      return;
+    }
+    for (int look = 0; phase_.load(std::memory_order_acquire) == now; ++look) {
+      look < spins ? pause() : std::this_thread::yield();
+    }
+  }
+
+ private:
+  static constexpr int spins = 1000;
+
+  static void pause() {
+#if defined(__SSE2__)
+    _mm_pause();
+#endif
+  }
+
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<unsigned> phase_{0};
+};
+
 // One worker's view of the team inside `parallel`.
 struct Worker {
   int rank = 0, size = 1;
+  Barrier* meeting = nullptr;
 
   void barrier() const {
-    if (size > 1) {
-#pragma omp barrier
-    }
+    if (size > 1) meeting->wait(size);
   }
 
   Range share(Index count, Index grain = 1) const { return even_part(count, rank, size, grain); }
@@ -75,10 +109,11 @@ void parallel(int threads, Work&& work) {
     return;
   }
   note_team();
+  Barrier meeting;
 #pragma omp parallel num_threads(threads)
   {
     const FlushDenormals flush;
-    work(Worker{omp_get_thread_num(), omp_get_num_threads()});
+    work(Worker{omp_get_thread_num(), omp_get_num_threads(), &meeting});
   }
 }
 

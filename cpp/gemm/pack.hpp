@@ -14,12 +14,6 @@ constexpr Index panel_count(Index units) {
   return ceil_div(units, Simd<T>::width);
 }
 
-// Elements of all panels of `gates` packets per k.
-template <class T>
-Index packed_size(Index units, Index gates, Index depth) {
-  return checked_mul(checked_mul(panel_count<T>(units), gates * Simd<T>::width), depth);
-}
-
 // to[c * to_stride + r] = from[r * from_stride + c], by squares of packets where they fit.
 template <class T>
 void transpose(const T* from, Index from_stride, Index rows, Index cols, T* to, Index to_stride) {

@@ -2,9 +2,9 @@
 // dz R of the step after with the cell's pointwise step on its sums; then the merged gradients.
 #include "cells/table.hpp"
 #include "core/arena.hpp"
-#include "gemm/pack.hpp"
-#include "gemm/tile.hpp"
+#include "gemm/packed_weights.hpp"
 #include "sequence/gradients.hpp"
+#include "sequence/partition.hpp"
 #include "sequence/rows.hpp"
 #include "sequence/sequence.hpp"
 
@@ -18,14 +18,12 @@ class Backward {
       : a_(args),
         H_(args.sizes.hidden),
         BH_(checked_mul(args.sizes.batch, H_)),
-        columns_(recurrent_columns<Cell>(H_)),
+        weights_(args.weight_hh, recurrent_columns<Cell>(H_)),
         schedule_(args.sizes, args.lengths, args.reverse),
-        threads_(threads_for(
-            schedule_.rows() * gates * H_ * (H_ + args.sizes.input) / multiply_adds_per_unit,
-            schedule_.rows())),
-        gradients_(args, schedule_, threads_) {
+        partition_(pass_work()),
+        gradients_(args, schedule_, partition_.threads()) {
     const auto plan = [&](auto&& array) {
-      array(packed_, packed_size<T>(H_, 1, gates * H_));
+      weights_.plan(array);
       array(dh_, BH_);
       if (Cell::has_c) array(dc_, BH_);
       gradients_.plan(array);
@@ -36,17 +34,7 @@ class Backward {
   }
 
   void run() {
-    parallel(threads_, [&](const Worker& worker) {
-      const Range mine = schedule_.share(worker);
-      pack(worker);
-      load_state(mine);
-      if (a_.dx) zero_padding(schedule_, mine, a_.dx);
-      worker.barrier();
-      for (Index step = schedule_.steps(); step-- > 0;) time_step(mine, step);
-      initial_state(mine);
-      worker.barrier();
-      gradients_.run(worker);
-    });
+    parallel(partition_.threads(), [&](const Worker& worker) { work(worker); });
   }
 
  private:
@@ -54,59 +42,101 @@ class Backward {
   using V = Simd<T>;
   static constexpr int gates = W::gates, slots = W::slots, width = V::width;
 
-  void pack(const Worker& worker) {
-    const Range panels = worker.share(panel_count<T>(H_));
-    for (Index b = panels.begin; b < panels.end; ++b) {
-      pack_columns<T>(a_.weight_hh, b, packed_ + b * gates * H_ * width);
-    }
+  PassWork pass_work() const {
+    const Index rows = schedule_.rows(), steps = std::max<Index>(1, schedule_.steps());
+    const Index panels = weights_.panels(), I = a_.sizes.input;
+    return {schedule_.steps(),
+            ceil_div(rows, steps),
+            panels,
+            gates * H_,
+            width * Index{sizeof(T)},
+            rows * gates * panels * (H_ + I + (a_.dx ? I : 0))};
   }
 
-  void load_state(Range rows) {
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      load_row(a_.dh_n, r, dh_);
-      if (Cell::has_c) load_row(a_.dc_n, r, dc_);
+  void work(const Worker& worker) {
+    const Share mine = partition_.share(worker, schedule_, H_, width);
+    weights_.pack(worker.share(weights_.panels()));
+    load_state(mine);
+    if (a_.dx) zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dx);
+    worker.barrier();  // all is packed
+    for (Index end = schedule_.steps(); end > 0;) {
+      const Index begin = gradients_.chunk_begin(end);
+      for (Index step = end; step-- > begin;) {
+        time_step(mine, step, end);
+        if (partition_.splits_units()) worker.barrier();
+      }
+      state_before(mine, begin);
+      worker.barrier();
+      gradients_.run(worker, begin, end);
+      end = begin;
     }
+    store_state(mine);
   }
 
-  void load_row(Matrix<const T> from, Index r, T* to) {
+  void load_state(const Share& mine) {
+    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+      const Index b = schedule_.sequence(r), at = r * H_ + unit;
+      load(a_.dh_n, b, unit, count, dh_ + at);
+      if (Cell::has_c) load(a_.dc_n, b, unit, count, dc_ + at);
+    });
+  }
+
+  static void load(Matrix<const T> from, Index b, Index unit, Index count, T* to) {
     if (from) {
-      std::copy_n(from.row(schedule_.sequence(r)), H_, to + r * H_);
+      std::copy_n(from.row(b) + unit, count, to);
     } else {
-      std::fill_n(to + r * H_, H_, T(0));
+      std::fill_n(to, count, T(0));
     }
+  }
+
+  void store_state(const Share& mine) {
+    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+      const Index b = schedule_.sequence(r), at = r * H_ + unit;
+      std::copy_n(dh_ + at, count, a_.dh_0.row(b) + unit);
+      if (Cell::has_c) std::copy_n(dc_ + at, count, a_.dc_0.row(b) + unit);
+    });
   }
 
   T* dz(Index step) const { return a_.gates + schedule_.offset(step) * slots * H_; }
 
-  // dh_ and dc_ arrive with what reaches step's output from later steps but through R.
-  void time_step(Range mine, Index step) {
-    const Index active = std::min(mine.end, schedule_.active(step));
-    const Index later = step + 1 < schedule_.steps() ? schedule_.active(step + 1) : 0;
-    const Index fed = std::max(mine.begin, std::min(mine.end, later));
-    recurrent_product(mine.begin, fed, step + 1, [&](Index r, Index panel, const T* sums) {
+  // dh_ and dc_ arrive with what reaches step's output from later steps but through R; at the last
+  // step of a chunk, `end` - 1, with all of it.
+  void time_step(const Share& mine, Index step, Index end) {
+    const auto [first, last] = mine.rows;
+    const Index active = std::min(last, schedule_.active(step));
+    const Index later = step + 1 < end ? schedule_.active(step + 1) : 0;
+    const Index fed = std::max(first, std::min(last, later));
+    recurrent_product(mine, {first, fed}, step + 1, [&](Index r, Index panel, const T* sums) {
       pointwise_panel(row_at(r, step), panel, V::load(sums));
     });
-    for (Index r = fed; r < active; ++r) {  // sequences that end here
+    for (Index r = fed; r < active; ++r) {  // nothing comes through R
       const Row row = row_at(r, step);
-      for (Index panel = 0; panel < panel_count<T>(H_); ++panel) {
+      for (Index panel = mine.panels.begin; panel < mine.panels.end; ++panel) {
         pointwise_panel(row, panel, V::zero());
       }
     }
   }
 
-  // Calls f(row, panel, sums) with the sums of dz R at `step` for rows [begin, end).
+  // Calls f(row, panel, sums) with the sums of dz R at `step` for the rows and the worker's panels.
   template <class F>
-  void recurrent_product(Index begin, Index end, Index step, F&& f) {
-    if (begin >= end) return;
-    for_tiles<T, 1>(dz(step) + begin * slots * H_, slots * H_, columns_, packed_, end - begin,
-                    panel_count<T>(H_),
-                    [&](Index first, Index rows, Index panel, int panels, const T* sums) {
-                      for (Index r = 0; r < rows; ++r) {
-                        for (int p = 0; p < panels; ++p, sums += width) {
-                          f(begin + first + r, panel + p, sums);
+  void recurrent_product(const Share& mine, Range rows, Index step, F&& f) {
+    weights_.multiply(dz(step) + rows.begin * slots * H_, slots * H_, rows.size(), mine.panels,
+                      [&](Index first, Index count, Index panel, int panels, const T* sums) {
+                        for (Index r = 0; r < count; ++r) {
+                          for (int p = 0; p < panels; ++p, sums += width) {
+                            f(rows.begin + first + r, panel + p, sums);
+                          }
                         }
-                      }
-                    });
+                      });
+  }
+
+  // Completes dh_ with what reaches the state before `step` through R.
+  void state_before(const Share& mine, Index step) {
+    const Range rows{mine.rows.begin,
+                     std::max(mine.rows.begin, std::min(mine.rows.end, schedule_.active(step)))};
+    recurrent_product(mine, rows, step, [&](Index r, Index panel, const T* sums) {
+      add_packet(V::load(sums), dh_ + r * H_ + panel * width, H_ - panel * width);
+    });
   }
 
   // Where one sequence's arrays of one time step start.
@@ -151,27 +181,14 @@ class Backward {
     if constexpr (Cell::has_c) lanes.store(dc, row.dc + unit);
   }
 
-  void initial_state(Range mine) {
-    const Index active = schedule_.steps() > 0 ? schedule_.active(0) : 0;
-    recurrent_product(mine.begin, std::min(mine.end, active), 0,
-                      [&](Index r, Index panel, const T* sums) {
-                        const Index at = r * H_ + panel * width;
-                        add_packet(V::load(sums), dh_ + at, H_ - panel * width);
-                      });
-    for (Index r = mine.begin; r < mine.end; ++r) {
-      std::copy_n(dh_ + r * H_, H_, a_.dh_0.row(schedule_.sequence(r)));
-      if (Cell::has_c) std::copy_n(dc_ + r * H_, H_, a_.dc_0.row(schedule_.sequence(r)));
-    }
-  }
-
   const BackwardArgs<T>& a_;
   const Index H_, BH_;
-  const Columns columns_;  // of dz that meet R
+  PackedWeights<T, 1, true> weights_;
   const Schedule schedule_;
-  const int threads_;
+  const Partition partition_;
   MergedGradients<Cell, T> gradients_;
   Arena arena_;
-  T *packed_ = nullptr, *dh_ = nullptr, *dc_ = nullptr;
+  T *dh_ = nullptr, *dc_ = nullptr;
 };
 
 }  // namespace

@@ -2,9 +2,9 @@
 // cell's pointwise step on each register tile's sums.
 #include "cells/table.hpp"
 #include "core/arena.hpp"
-#include "gemm/pack.hpp"
+#include "gemm/packed_weights.hpp"
 #include "gemm/product.hpp"
-#include "gemm/tile.hpp"
+#include "sequence/partition.hpp"
 #include "sequence/rows.hpp"
 #include "sequence/sequence.hpp"
 
@@ -19,18 +19,16 @@ class Forward {
         H_(args.sizes.hidden),
         BH_(checked_mul(args.sizes.batch, H_)),
         schedule_(args.sizes, args.lengths, args.reverse),
-        x_rows_(as_rows(schedule_, args.x)) {
+        x_rows_(as_rows(schedule_, args.x)),
+        weights_(args.weight_hh, {{0, 0}, {H_, 0}}) {
     const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
-    // W x is merged over all rows; the time loop is split over the batch.
-    const Index depth = a_.sizes.input + (a_.sizes.batch > 1 ? H_ : 0);
-    threads_ = threads_for(schedule_.rows() * gates * H_ * depth / multiply_adds_per_unit,
-                           schedule_.rows());
+    partition_ = Partition(pass_work());
     scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
     const auto plan = [&](auto&& array) {
-      array(packed_, packed_size<T>(H_, gates, H_));
-      array(bias_, panel_count<T>(H_) * slots * width);
-      array(scratch_.data, threads_ * scratch_.each);
+      weights_.plan(array);
+      array(bias_, weights_.panels() * slots * width);
+      array(scratch_.data, partition_.threads() * scratch_.each);
       if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
       if (!training()) {
         array(z_, checked_mul(chunk_, slots * H_));
@@ -45,7 +43,7 @@ class Forward {
   }
 
   void run() {
-    parallel(threads_, [&](const Worker& worker) { work(worker); });
+    parallel(partition_.threads(), [&](const Worker& worker) { work(worker); });
   }
 
  private:
@@ -55,26 +53,36 @@ class Forward {
 
   bool training() const { return a_.tape.gates != nullptr; }
 
+  PassWork pass_work() const {
+    const Index rows = schedule_.rows(), steps = std::max<Index>(1, schedule_.steps());
+    const Index panels = weights_.panels();
+    return {schedule_.steps(), ceil_div(rows, steps),    panels,
+            gates * H_,        width * Index{sizeof(T)}, rows * gates * panels * a_.sizes.input};
+  }
+
   void work(const Worker& worker) {
-    const Range mine = schedule_.share(worker);
+    const Share mine = partition_.share(worker, schedule_, H_, width);
     pack(worker);
     load_state(mine);
-    zero_padding(schedule_, mine, a_.y);
+    zero_padding(worker);
     for (Index begin = 0; begin < schedule_.steps();) {
       const Index end = schedule_.chunk_end(begin, chunk_);
       worker.barrier();  // the last chunk's x and z are used up; before the first: all is packed
       input_product(worker, begin, end);
       worker.barrier();
-      for (Index step = begin; step < end; ++step) time_step(mine, begin, step);
+      for (Index step = begin; step < end; ++step) {
+        time_step(mine, begin, step);
+        if (partition_.splits_units()) worker.barrier();
+      }
       begin = end;
     }
     store_state(mine);
   }
 
   void pack(const Worker& worker) {
-    const Range panels = worker.share(panel_count<T>(H_));
+    const Range panels = worker.share(weights_.panels());
+    weights_.pack(panels);
     for (Index b = panels.begin; b < panels.end; ++b) {
-      pack_gates<T, gates>(a_.weight_hh, b, packed_ + b * H_ * gates * width);
       for (int slot = 0; slot < slots; ++slot) {
         for (Index lane = 0; lane < width; ++lane) {
           bias_[(b * slots + slot) * width + lane] = bias(slot, b * width + lane);
@@ -101,20 +109,25 @@ class Forward {
     return (training() ? a_.tape.gates : z_) + row * slots * H_;
   }
 
-  void load_state(Range rows) {
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      std::copy_n(a_.h_0.row(schedule_.sequence(r)), H_, h_ + r * H_);
-      if (Cell::has_c) std::copy_n(a_.c_0.row(schedule_.sequence(r)), H_, c_ + r * H_);
-    }
+  void load_state(const Share& mine) {
+    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+      const Index b = schedule_.sequence(r), at = r * H_ + unit;
+      std::copy_n(a_.h_0.row(b) + unit, count, h_ + at);
+      if (Cell::has_c) std::copy_n(a_.c_0.row(b) + unit, count, c_ + at);
+    });
   }
 
-  void store_state(Range rows) {
-    const T *h = state(h_, schedule_.steps()),
-            *c = Cell::has_c ? state(c_, schedule_.steps()) : nullptr;
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      std::copy_n(h + r * H_, H_, a_.h_n.row(schedule_.sequence(r)));
-      if (Cell::has_c) std::copy_n(c + r * H_, H_, a_.c_n.row(schedule_.sequence(r)));
-    }
+  void store_state(const Share& mine) {
+    const Index last = schedule_.steps();
+    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+      const Index b = schedule_.sequence(r), at = r * H_ + unit;
+      std::copy_n(state(h_, last) + at, count, a_.h_n.row(b) + unit);
+      if (Cell::has_c) std::copy_n(state(c_, last) + at, count, a_.c_n.row(b) + unit);
+    });
+  }
+
+  void zero_padding(const Worker& worker) {
+    rnncore::zero_padding(schedule_, worker.share(a_.sizes.batch), a_.y);
   }
 
   // z = W x for the slots that take it, all rows of the steps [begin, end) at once.
@@ -136,34 +149,28 @@ class Forward {
     }
   }
 
-  void time_step(Range mine, Index begin, Index step) {
-    const Index active = std::min(mine.end, schedule_.active(step));
-    const Columns all{{0, 0}, {H_, 0}};
+  void time_step(const Share& mine, Index begin, Index step) {
+    const auto [first_row, last_row] = mine.rows;
+    const Index active = std::max(first_row, std::min(last_row, schedule_.active(step)));
     T* const z_step = z(begin, step);
-    for_tiles<T, gates>(state(h_, step) + mine.begin * H_, H_, all, packed_, active - mine.begin,
-                        panel_count<T>(H_),
-                        [&](Index first, Index rows, Index panel, int panels, const T* sums) {
-                          for (Index r = mine.begin + first; r < mine.begin + first + rows; ++r) {
-                            const Row row = row_at(r, step, z_step);
-                            for (int p = 0; p < panels; ++p, sums += gates * width) {
-                              if ((panel + p + 1) * width <= H_) {
-                                pointwise(Whole<T>{}, row, panel + p, sums);
-                              } else {
-                                pointwise(Partial<T>{H_ % width}, row, panel + p, sums);
-                              }
+    weights_.multiply(state(h_, step) + first_row * H_, H_, active - first_row, mine.panels,
+                      [&](Index first, Index rows, Index panel, int panels, const T* sums) {
+                        for (Index r = first_row + first; r < first_row + first + rows; ++r) {
+                          const Row row = row_at(r, step, z_step);
+                          for (int p = 0; p < panels; ++p, sums += gates * width) {
+                            if ((panel + p + 1) * width <= H_) {
+                              pointwise(Whole<T>{}, row, panel + p, sums);
+                            } else {
+                              pointwise(Partial<T>{H_ % width}, row, panel + p, sums);
                             }
                           }
-                        });
-    carry(h_, step, std::max(active, mine.begin), mine.end);
-    if (Cell::has_c) carry(c_, step, std::max(active, mine.begin), mine.end);
-  }
-
-  // Finished rows keep their state.
-  void carry(T* slots_of, Index step, Index begin, Index end) {
-    if (begin < end) {
-      std::copy(state(slots_of, step) + begin * H_, state(slots_of, step) + end * H_,
-                state(slots_of, step + 1) + begin * H_);
-    }
+                        }
+                      });
+    mine.for_units({active, last_row}, [&](Index r, Index unit, Index count) {  // finished rows
+      const Index at = r * H_ + unit;
+      std::copy_n(state(h_, step) + at, count, state(h_, step + 1) + at);
+      if (Cell::has_c) std::copy_n(state(c_, step) + at, count, state(c_, step + 1) + at);
+    });
   }
 
   // Where one sequence's arrays of one time step start.
@@ -210,10 +217,11 @@ class Forward {
   const Index H_, BH_;
   const Schedule schedule_;
   const Matrix<const T> x_rows_;  // x as one matrix, or empty: gathered by chunks
+  PackedWeights<T, gates, false> weights_;
   Index chunk_ = 0;
-  int threads_ = 1;
+  Partition partition_;
   Arena arena_;
-  T *packed_ = nullptr, *bias_ = nullptr, *x_chunk_ = nullptr;
+  T *bias_ = nullptr, *x_chunk_ = nullptr;
   Scratch<T> scratch_;
   T *z_ = nullptr, *h_ = nullptr, *c_ = nullptr;
 };

@@ -37,26 +37,24 @@ class MergedGradients {
     if (a_.dx && !dx_rows_) array(dx_chunk_, checked_mul(chunk_, I));
   }
 
-  // Called by every worker of the team after the time loop and a barrier.
-  void run(const Worker& worker) {
-    for (Index begin = 0; begin < schedule_.steps();) {
-      const Index end = schedule_.chunk_end(begin, chunk_);
-      const Matrix<const T> x = x_of(worker, begin, end), h = h_prev_of(worker, begin, end);
-      if (!x_rows_ || ragged_) worker.barrier();
-      for (const Run& run : W::runs('x')) {
-        product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, x,
-                   gate_rows(a_.dweight_ih, run), scratch_);
-      }
-      for (const Run& run : W::runs('h')) {
-        product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, h,
-                   gate_rows(a_.dweight_hh, run), scratch_);
-      }
-      bias_gradient(worker, begin, end, 'x', a_.dbias_ih);
-      bias_gradient(worker, begin, end, 'h', a_.dbias_hh);
-      if (a_.dx) input_gradient(worker, begin, end);
-      if (!x_rows_ || ragged_) worker.barrier();
-      begin = end;
+  // The first step of the chunk that ends before step `end`.
+  Index chunk_begin(Index end) const { return schedule_.chunk_begin(end, chunk_); }
+
+  // Called by every worker of the team for a chunk of steps, after their time loop and a barrier.
+  void run(const Worker& worker, Index begin, Index end) {
+    const Matrix<const T> x = x_of(worker, begin, end), h = h_prev_of(worker, begin, end);
+    if (!x_rows_ || ragged_) worker.barrier();
+    for (const Run& run : W::runs('x')) {
+      product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, x,
+                 gate_rows(a_.dweight_ih, run), scratch_);
     }
+    for (const Run& run : W::runs('h')) {
+      product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, h,
+                 gate_rows(a_.dweight_hh, run), scratch_);
+    }
+    bias_gradient(worker, begin, end, 'x', a_.dbias_ih);
+    bias_gradient(worker, begin, end, 'h', a_.dbias_hh);
+    if (a_.dx) input_gradient(worker, begin, end);
   }
 
  private:
@@ -142,7 +140,6 @@ class MergedGradients {
     if (dx_rows_) return;
     worker.barrier();
     scatter(worker, schedule_, dx_chunk_, begin, end, a_.dx);
-    worker.barrier();
   }
 
   const BackwardArgs<T>& a_;

@@ -57,16 +57,23 @@ class Schedule {
     return end;
   }
 
-  // A worker's share of the batch rows, even in the sum of their lengths.
-  Range share(const Worker& worker) const {
-    const auto cut = [&](int rank) {
-      if (!ragged_) return batch_ * rank / worker.size;
-      const Index before = rows() * rank / worker.size;
+  // The same backwards from `end`.
+  Index chunk_begin(Index end, Index rows) const {
+    Index begin = end - 1;
+    while (begin > 0 && offset(end) - offset(begin - 1) <= rows) --begin;
+    return begin;
+  }
+
+  // Part `part` of `parts` of the batch rows, even in the sum of their lengths.
+  Range share(int part, int parts) const {
+    const auto cut = [&](int i) {
+      if (!ragged_) return batch_ * i / parts;
+      const Index before = rows() * i / parts;
       Index row = 0;
       for (Index sum = 0; row < batch_ && sum + length(row) / 2 < before; ++row) sum += length(row);
-      return rank == worker.size ? batch_ : row;
+      return i == parts ? batch_ : row;
     };
-    return {cut(worker.rank), cut(worker.rank + 1)};
+    return {cut(part), cut(part + 1)};
   }
 
  private:

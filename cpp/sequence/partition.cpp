@@ -1,0 +1,69 @@
+// The cost rule: which partition a pass runs on.
+#include "sequence/partition.hpp"
+
+#if defined(__unix__)
+#include <unistd.h>
+#endif
+
+namespace rnncore {
+namespace {
+
+// Cycles, measured on a Zen 4 and rounded; a rule needs no more.
+constexpr double wake = 20'000;              // to start a team and to gather it
+constexpr double meet = 700;                 // a barrier
+constexpr double pointwise = 60;             // the cell, per row and packet of units
+constexpr double l1_bytes = 16 * 1024;       // of weights that stay in the first-level cache
+constexpr double l1 = 64, l2 = 27, l3 = 10;  // bytes a cycle from each level of cache
+constexpr double worth_it = 0.9;             // more threads must save at least a tenth
+
+double l2_bytes() {
+  static const double size = [] {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (bytes > 0) return static_cast<double>(bytes);
+#endif
+    return 1024.0 * 1024.0;
+  }();
+  return 0.75 * size;  // the rest holds states and gates
+}
+
+// One time step of a worker: its weights pass once, each packet meets all of its rows.
+double step_cycles(const PassWork& work, Index rows, Index panels) {
+  const double packets = static_cast<double>(panels * work.depth);
+  const double bytes = packets * static_cast<double>(work.packet_bytes);
+  const double rate = bytes <= l1_bytes ? l1 : bytes <= l2_bytes() ? l2 : l3;
+  const double load = static_cast<double>(work.packet_bytes) / rate;
+  return packets * std::max(static_cast<double>(rows), load) +
+         static_cast<double>(rows * panels) * pointwise;
+}
+
+double pass_cycles(const PassWork& work, int row_parts, int unit_parts) {
+  const int threads = row_parts * unit_parts;
+  const double step =
+      step_cycles(work, ceil_div(work.batch, row_parts), ceil_div(work.panels, unit_parts));
+  return static_cast<double>(work.merged) / threads + (threads > 1 ? wake : 0) +
+         static_cast<double>(work.steps) * (step + (unit_parts > 1 ? meet : 0));
+}
+
+}  // namespace
+
+Partition::Partition(const PassWork& work) {
+  const int most = team_limit();
+  if (most == 1) return;
+  double best = pass_cycles(work, 1, 1);
+  for (int threads = std::min(2, most);; threads = std::min(2 * threads, most)) {
+    for (int units = 1; units <= std::min<Index>(threads, work.panels); ++units) {
+      if (threads % units != 0) continue;
+      const double cycles = pass_cycles(work, threads / units, units);
+      const bool same_team = threads == this->threads();
+      if (cycles < best * (same_team ? 1 : worth_it)) {
+        best = cycles;
+        row_parts_ = threads / units;
+        unit_parts_ = units;
+      }
+    }
+    if (threads == most) return;
+  }
+}
+
+}  // namespace rnncore

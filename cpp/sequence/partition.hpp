@@ -1,0 +1,57 @@
+// How a team shares a time step: batch rows, hidden units, or both; and how many threads to wake.
+#pragma once
+
+#include <algorithm>
+
+#include "core/parallel.hpp"
+#include "sequence/schedule.hpp"
+
+namespace rnncore {
+
+// What a pass costs, counted in packets: one multiply-add of a packet is about a cycle.
+struct PassWork {
+  Index steps = 0, batch = 0;  // time steps, and the mean number of rows that are active in one
+  Index panels = 0;            // packets of hidden units
+  Index depth = 0;             // packets of weights per panel: gates * K
+  Index packet_bytes = 0;
+  Index merged = 0;  // multiply-adds, in packets, of the products merged over time
+};
+
+// A worker's part of every time step, and the units in its panels.
+struct Share {
+  Range rows, panels, units;
+
+  // Calls f(row, first unit, units) for its units of `some` rows.
+  template <class F>
+  void for_units(Range some, F&& f) const {
+    for (Index r = some.begin; r < some.end && units.size() > 0; ++r) {
+      f(r, units.begin, units.size());
+    }
+  }
+};
+
+class Partition {
+ public:
+  Partition() = default;
+  // The cheapest by the cost rule below among teams of 1, 2, 4, ... and all threads.
+  explicit Partition(const PassWork& work);
+
+  int threads() const { return row_parts_ * unit_parts_; }
+  // Whether workers need each other's units, so that they meet after each time step.
+  bool splits_units() const { return unit_parts_ > 1; }
+
+  // `width`: hidden units per panel, of H in all.
+  Share share(const Worker& worker, const Schedule& schedule, Index hidden, Index width) const {
+    // A smaller team than asked for: rows alone.
+    const int parts = worker.size == threads() ? unit_parts_ : 1;
+    const Range panels = even_part(ceil_div(hidden, width), worker.rank % parts, parts);
+    return {schedule.share(worker.rank / parts, worker.size / parts),
+            panels,
+            {std::min(hidden, panels.begin * width), std::min(hidden, panels.end * width)}};
+  }
+
+ private:
+  int row_parts_ = 1, unit_parts_ = 1;
+};
+
+}  // namespace rnncore
