@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ CASES = [
     for peer in peers.candidates(problem, mode)
     if peer != "torch"
 ]
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_afterwards() -> Iterator[None]:
+    threads = rnncore.get_num_threads()
+    yield
+    rnncore.set_num_threads(threads)
 
 
 def build(peer: str, problem: Problem | Product, mode: str) -> Job:
