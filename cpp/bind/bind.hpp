@@ -6,6 +6,7 @@
 namespace rnncore {
 
 void bind_sequence(pybind11::module_& m);  // cells, forward, backward
+void bind_step(pybind11::module_& m);      // make_stepper
 void bind_nn(pybind11::module_& m);        // linear, embedding, losses
 void bind_optim(pybind11::module_& m);     // optimizer steps, gradient norm
 

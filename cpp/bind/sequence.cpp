@@ -3,34 +3,11 @@
 
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
-#include "cells/table.hpp"
+#include "bind/cells.hpp"
 #include "sequence/sequence.hpp"
 
 namespace rnncore {
 namespace {
-
-struct CellInfo {
-  std::string_view name, gates, wiring;
-  bool has_c;
-};
-
-std::vector<CellInfo> cell_table() {
-  std::vector<CellInfo> table;
-  for_each_cell([&](auto policy) {
-    using Cell = decltype(policy);
-    table.push_back({Cell::name, Cell::gates, Cell::wiring, Cell::has_c});
-  });
-  return table;
-}
-
-CellInfo find_cell(const std::string& name) {
-  std::string known;
-  for (const CellInfo& cell : cell_table()) {
-    if (cell.name == name) return cell;
-    known += (known.empty() ? "" : ", ") + std::string(cell.name);
-  }
-  throw py::value_error("cell: expected one of " + known + ", got '" + name + "'");
-}
 
 py::tuple cells() {
   py::list table;

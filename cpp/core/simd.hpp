@@ -3,6 +3,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <utility>
 
 #include "core/types.hpp"
@@ -91,6 +92,31 @@ Simd<T> relu(Simd<T> x) {
 template <class T>
 Simd<T> where_positive(Simd<T> y, Simd<T> value) {
   return {Eigen::internal::pandnot(value.v, Eigen::internal::pcmp_le(y.v, Simd<T>::zero().v))};
+}
+
+// A whole packet, or the first `count` elements of the last one where a row is no multiple of it.
+template <class T>
+struct Whole {
+  static Simd<T> load(const T* from) { return Simd<T>::load(from); }
+  static void store(Simd<T> value, T* to) { value.store(to); }
+};
+
+template <class T>
+struct Partial {
+  Index count;
+  Simd<T> load(const T* from) const {
+    return count == Simd<T>::width ? Simd<T>::load(from) : Simd<T>::load_partial(from, count);
+  }
+  void store(Simd<T> value, T* to) const {
+    count == Simd<T>::width ? value.store(to) : value.store_partial(to, count);
+  }
+};
+
+// to += value, the first `count` of a packet at most.
+template <class T>
+void add_packet(Simd<T> value, T* to, Index count) {
+  const Partial<T> lanes{std::min<Index>(Simd<T>::width, count)};
+  lanes.store(lanes.load(to) + value, to);
 }
 
 }  // namespace rnncore

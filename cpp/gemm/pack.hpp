@@ -53,14 +53,20 @@ void pack_gates(Matrix<const T> weights, Index block, T* to) {
   }
 }
 
-// Panel b of the columns of R: to[k][lane] = R[k][b*width + lane], for dz R; absent units zero.
+// Panels [begin, end) of the columns of R, `size` elements each: to[b][k][lane] = R[k][b*width +
+// lane], for dz R; absent units zero. A few panels at a time: a row is then read by whole lines.
 template <class T>
-void pack_columns(Matrix<const T> weights, Index block, T* to) {
+void pack_columns(Matrix<const T> weights, Index begin, Index end, T* to, Index size) {
   constexpr int width = Simd<T>::width;
-  const Index first = block * width, count = std::min<Index>(width, weights.cols - first);
-  for (Index k = 0; k < weights.rows; ++k, to += width) {
-    const T* from = weights.row(k) + first;
-    (count == width ? Simd<T>::load(from) : Simd<T>::load_partial(from, count)).store(to);
+  constexpr Index together = 8;
+  for (Index group = begin; group < end; group += together) {
+    const Index last = std::min(end, group + together);
+    for (Index k = 0; k < weights.rows; ++k) {
+      for (Index b = group; b < last; ++b) {
+        const Partial<T> lanes{std::min<Index>(width, weights.cols - b * width)};
+        lanes.load(weights.row(k) + b * width).store(to + b * size + k * width);
+      }
+    }
   }
 }
 

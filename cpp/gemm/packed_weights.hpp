@@ -3,36 +3,42 @@
 #pragma once
 
 #include "core/parallel.hpp"
+#include "gemm/dot.hpp"
 #include "gemm/pack.hpp"
 #include "gemm/tile.hpp"
 
 namespace rnncore {
+
+inline constexpr Index max_in_place_rows = 4;
 
 // Forward (Gates = G): R (G*H, H) by its rows, h R^T, the gates of a block of units side by side.
 // Backward (Gates = 1): R by its columns, dz R. A panel is one packet's width of hidden units.
 template <class T, int Gates, bool by_columns>
 class PackedWeights {
  public:
-  // `columns`: those of the left operand that meet the weights.
-  PackedWeights(Matrix<const T> weights, const Columns& columns)
+  // `columns`: those of the left operand that meet the weights. `in_place`: at most 4 rows, for so
+  // few steps that the weights are read as they are.
+  PackedWeights(Matrix<const T> weights, const Columns& columns, bool in_place = false)
       : weights_(weights),
         columns_(columns),
+        in_place_(in_place),
         panels_(panel_count<T>(by_columns ? weights.cols : weights.rows / Gates)),
         panel_size_(checked_mul(columns.total(), Gates * Simd<T>::width)) {}
 
   // Calls array(pointer, elements) for each array that this needs of the arena.
   template <class F>
   void plan(F&& array) {
-    array(packed_, checked_mul(panels_, panel_size_));
+    if (!in_place_) array(packed_, checked_mul(panels_, panel_size_));
   }
 
   Index panels() const { return panels_; }
 
   void pack(Range panels) {
-    for (Index b = panels.begin; b < panels.end; ++b) {
-      if constexpr (by_columns) {
-        pack_columns(weights_, b, packed_ + b * panel_size_);
-      } else {
+    if (in_place_) return;
+    if constexpr (by_columns) {
+      pack_columns(weights_, panels.begin, panels.end, packed_, panel_size_);
+    } else {
+      for (Index b = panels.begin; b < panels.end; ++b) {
         pack_gates<T, Gates>(weights_, b, packed_ + b * panel_size_);
       }
     }
@@ -42,6 +48,9 @@ class PackedWeights {
   // row's elements start `stride` apart.
   template <class F>
   void multiply(const T* a, Index stride, Index rows, Range panels, F&& f) const {
+    if constexpr (!by_columns) {
+      if (in_place_) return multiply_in_place(a, stride, rows, panels, f);
+    }
     for_tiles<T, Gates>(a, stride, columns_, packed_ + panels.begin * panel_size_, rows,
                         panels.size(),
                         [&](Index first, Index count, Index panel, int wide, const T* sums) {
@@ -50,8 +59,26 @@ class PackedWeights {
   }
 
  private:
+  template <class F>
+  void multiply_in_place(const T* a, Index stride, Index rows, Range panels, F&& f) const {
+    constexpr int width = Simd<T>::width;
+    const Index units = weights_.rows / Gates;
+    alignas(64) T sums[max_in_place_rows * Gates * width];
+    for (Index panel = panels.begin; rows > 0 && panel < panels.end; ++panel) {
+      const Index first = panel * width;
+      for (int g = 0; g < Gates; ++g) {
+        const DotOperands<T> operands{a, stride, weights_.row(g * units + first), weights_.stride,
+                                      weights_.cols};
+        dot_rows(&operands, 1, rows, std::min<Index>(width, units - first), sums + g * width,
+                 Index{Gates * width});
+      }
+      f(Index{0}, rows, panel, 1, sums);
+    }
+  }
+
   const Matrix<const T> weights_;
   const Columns columns_;
+  const bool in_place_;
   const Index panels_, panel_size_;
   T* packed_ = nullptr;
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "gemm/dot.hpp"
 #include "gemm/pack.hpp"
 #include "gemm/tile.hpp"
 
@@ -64,10 +65,9 @@ class Product {
         op_b_ == Op::none
             ? Matrix<const T>{b_.row(sum.begin) + cols.begin, sum.size(), cols.size(), b_.stride}
             : Matrix<const T>{b_.row(cols.begin) + sum.begin, cols.size(), sum.size(), b_.stride};
-    for (Index p = 0; p < panel_count<T>(cols.size()); ++p) {
-      T* const to = panels_ + p * sum.size() * width;
-      op_b_ == Op::none ? pack_columns(part, p, to) : pack_gates<T, 1>(part, p, to);
-    }
+    const Index panels = panel_count<T>(cols.size()), size = sum.size() * width;
+    if (op_b_ == Op::none) return pack_columns(part, 0, panels, panels_, size);
+    for (Index p = 0; p < panels; ++p) pack_gates<T, 1>(part, p, panels_ + p * size);
   }
 
   void block(Range rows, Range cols, Range sum) {
@@ -95,11 +95,8 @@ class Product {
   }
 
   static void put(V sum, T* to, Index count, bool assign) {
-    if (count == width) {
-      (assign ? sum : V::load(to) + sum).store(to);
-    } else {
-      (assign ? sum : V::load_partial(to, count) + sum).store_partial(to, count);
-    }
+    const Partial<T> lanes{count};
+    lanes.store(assign ? sum : lanes.load(to) + sum, to);
   }
 
   const Into into_;
@@ -132,11 +129,33 @@ void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_
   Product<T>(into, op_a, a, op_b, b, c, scratch.data + worker.rank * scratch.each).run(rows, cols);
 }
 
+template <class T>
+void product_in_place(const Worker& worker, Matrix<const T> a, Matrix<const T> b, Matrix<T> c) {
+  constexpr Index width = Simd<T>::width, rows = 4;
+  alignas(64) T sums[rows * width];
+  const Range cols = worker.share(c.cols, width);
+  for (Index n = cols.begin; n < cols.end; n += width) {
+    const Partial<T> lanes{std::min(width, cols.end - n)};
+    for (Index m = 0; m < c.rows; m += rows) {
+      const Index count = std::min(rows, c.rows - m);
+      const DotOperands<T> operands{a.row(m), a.stride, b.row(n), b.stride, a.cols};
+      dot_rows(&operands, 1, count, lanes.count, sums, width);
+      for (Index r = 0; r < count; ++r) {
+        lanes.store(Simd<T>::load(sums + r * width), c.row(m + r) + n);
+      }
+    }
+  }
+}
+
 template Index product_scratch<float>(Index, Index, Index);
 template Index product_scratch<double>(Index, Index, Index);
 template void product(const Worker&, Into, Op, Matrix<const float>, Op, Matrix<const float>,
                       Matrix<float>, Scratch<float>);
 template void product(const Worker&, Into, Op, Matrix<const double>, Op, Matrix<const double>,
                       Matrix<double>, Scratch<double>);
+template void product_in_place(const Worker&, Matrix<const float>, Matrix<const float>,
+                               Matrix<float>);
+template void product_in_place(const Worker&, Matrix<const double>, Matrix<const double>,
+                               Matrix<double>);
 
 }  // namespace rnncore

@@ -27,4 +27,8 @@ template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
              Matrix<const T> b, Matrix<T> c, Scratch<T> scratch);
 
+// C = A B^T for few rows of A: B is read as it is, no scratch memory.
+template <class T>
+void product_in_place(const Worker& worker, Matrix<const T> a, Matrix<const T> b, Matrix<T> c);
+
 }  // namespace rnncore

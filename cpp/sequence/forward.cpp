@@ -20,7 +20,8 @@ class Forward {
         BH_(checked_mul(args.sizes.batch, H_)),
         schedule_(args.sizes, args.lengths, args.reverse),
         x_rows_(as_rows(schedule_, args.x)),
-        weights_(args.weight_hh, {{0, 0}, {H_, 0}}) {
+        weights_(args.weight_hh, {{0, 0}, {H_, 0}},
+                 args.sizes.batch <= max_in_place_rows && few_rows(schedule_.rows(), H_)) {
     const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
     partition_ = Partition(pass_work());
@@ -144,8 +145,12 @@ class Forward {
     for (const Run& run : W::runs('x')) {
       const Matrix<const T> weights{a_.weight_ih.row(run.gate * H_), run.count * H_, I,
                                     a_.weight_ih.stride};
-      product<T>(worker, Into::assign, Op::none, x, Op::transpose, weights,
-                 {z(begin, begin) + run.slot * H_, rows, run.count * H_, slots * H_}, scratch_);
+      const Matrix<T> to{z(begin, begin) + run.slot * H_, rows, run.count * H_, slots * H_};
+      if (few_rows(schedule_.rows(), I)) {
+        product_in_place<T>(worker, x, weights, to);
+      } else {
+        product<T>(worker, Into::assign, Op::none, x, Op::transpose, weights, to, scratch_);
+      }
     }
   }
 

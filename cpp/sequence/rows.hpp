@@ -81,29 +81,4 @@ Columns recurrent_columns(Index hidden) {
   return columns;
 }
 
-// A whole packet of units, or the first `count` of the last one where H is no multiple of it.
-template <class T>
-struct Whole {
-  static Simd<T> load(const T* from) { return Simd<T>::load(from); }
-  static void store(Simd<T> value, T* to) { value.store(to); }
-};
-
-template <class T>
-struct Partial {
-  Index count;
-  Simd<T> load(const T* from) const {
-    return count == Simd<T>::width ? Simd<T>::load(from) : Simd<T>::load_partial(from, count);
-  }
-  void store(Simd<T> value, T* to) const {
-    count == Simd<T>::width ? value.store(to) : value.store_partial(to, count);
-  }
-};
-
-// to += value, the first `units` of a packet at most.
-template <class T>
-void add_packet(Simd<T> value, T* to, Index units) {
-  const Partial<T> lanes{std::min<Index>(Simd<T>::width, units)};
-  lanes.store(lanes.load(to) + value, to);
-}
-
 }  // namespace rnncore

@@ -1,6 +1,7 @@
 # Functions of the compiled kernels, the same in every variant _core_<isa>. Arrays are float32 or
 # float64, all of one dtype within a call; each function checks what it touches and raises
 # TypeError or ValueError that starts with the argument's name.
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 from numpy import bool_, int64
@@ -59,6 +60,9 @@ def backward(
 ) -> None: ...
 
 # for linear, embedding and the losses: N rows
+def make_stepper(
+    cell: str, layers: list[tuple[_Array | None, ...]], state_type: type | None
+) -> Callable[[Any, Any], Any]: ...
 def linear_forward(
     x: _Array,  # (N, I)
     weight: _Array,  # (O, I)

@@ -6,7 +6,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore import _kernels
@@ -14,7 +13,6 @@ from rnncore._arrays import (
     Array,
     Lengths,
     Seed,
-    as_array,
     boolean,
     check_lengths,
     empty,
@@ -24,6 +22,7 @@ from rnncore._arrays import (
 )
 from rnncore._batch import Form, as_state, as_user, new_sequences, read_dy, read_state, read_x
 from rnncore._kernels import Weights, cell_named
+from rnncore._step import checked_step, make_stepper
 from rnncore.init import check_scheme, fill_cell
 from rnncore.module import Module, check_tape, constructor_text
 
@@ -55,7 +54,7 @@ class LayerTape:
 class Recurrent(Module, Generic[State]):
     """A stack of `num_layers` recurrent layers in one or two directions."""
 
-    _views = (*Module._views, "_weights", "_slopes")
+    _views = (*Module._views, "_weights", "_slopes", "_stepper")
 
     def __init__(
         self,
@@ -108,6 +107,7 @@ class Recurrent(Module, Generic[State]):
             [Weights(*(views[name] for name in names.values())) for names in self._names]
             for views in (self.parameters, self.grads)
         )
+        self._stepper = make_stepper(self._cell, [] if self.bidirectional else self._weights)
 
     def __call__(
         self, x: Any, state: State | Any = None, *, lengths: Any = None
@@ -245,26 +245,8 @@ class Recurrent(Module, Generic[State]):
         TypeError, ValueError
             If a shape does not fit, or the layer is bidirectional.
         """
-        if self.bidirectional:
-            raise ValueError("step: expected one direction, got a bidirectional layer")
-        x = as_array("x_t", x_t, self.dtype)
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
-            raise ValueError(
-                f"x_t: expected (B, I) or (I,) with I = {self.input_size}, got {x.shape}"
-            )
-        single = x.ndim == 1
-        y = x[None, None] if single else x[None]
-        B = y.shape[1]
-        h_0, c_0 = self._read_state("state", state, B, single)
-        h_n = np.empty_like(h_0)
-        c_n = None if c_0 is None else np.empty_like(h_0)
-        for k, weights in enumerate(self._weights):
-            x, y = y, np.empty((1, B, self.hidden_size), self.dtype)
-            c_0k, c_nk = (None, None) if c_0 is None or c_n is None else (c_0[k], c_n[k])
-            _kernels.infer(self._cell, x, h_0[k], c_0k, weights, None, False, y, h_n[k], c_nk)
-        if single:
-            h_n, c_n = h_n[:, 0], None if c_n is None else c_n[:, 0]
-        return (y[0, 0] if single else y[0]), as_state(h_n, c_n)
+        result = self._stepper(x_t, state)
+        return checked_step(self, x_t, state) if result is NotImplemented else result
 
     @property
     def _drops(self) -> bool:
