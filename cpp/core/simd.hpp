@@ -61,19 +61,23 @@ Simd<T> abs(Simd<T> x) {
   return {Eigen::internal::pabs(x.v)};
 }
 
-// The smaller of both; NaN where x is NaN (the order of the operands that x86's min needs for
-// that).
+// The smaller and the larger of both; NaN where x is NaN (the order of the operands that x86 needs
+// for that).
 template <class T>
 Simd<T> min_or_nan(Simd<T> x, Simd<T> bound) {
   return {Eigen::internal::pmin(x.v, bound.v)};
 }
 
-// |magnitude| with the sign bit of `sign`.
+template <class T>
+Simd<T> max_or_nan(Simd<T> x, Simd<T> bound) {
+  return {Eigen::internal::pmax(x.v, bound.v)};
+}
+
+// `magnitude`, whose sign bit is 0, with the sign bit of `sign`.
 template <class T>
 Simd<T> copy_sign(Simd<T> magnitude, Simd<T> sign) {
   const auto bit = Simd<T>::broadcast(T(-0.0)).v;
-  return {Eigen::internal::por(Eigen::internal::pandnot(magnitude.v, bit),
-                               Eigen::internal::pand(sign.v, bit))};
+  return {Eigen::internal::por(magnitude.v, Eigen::internal::pand(sign.v, bit))};
 }
 
 // `yes` where a < b, else `no`.
