@@ -45,14 +45,14 @@ class PackedWeights {
   }
 
   // Calls f(first_row, rows, first_panel, panels, sums) for every tile of `rows` x `panels`; a
-  // row's elements start `stride` apart.
+  // row's elements start `stride` apart. Turn `backwards` from pass to pass: see for_tiles.
   template <class F>
-  void multiply(const T* a, Index stride, Index rows, Range panels, F&& f) const {
+  void multiply(const T* a, Index stride, Index rows, Range panels, bool backwards, F&& f) const {
     if constexpr (!by_columns) {
       if (in_place_) return multiply_in_place(a, stride, rows, panels, f);
     }
     for_tiles<T, Gates>(a, stride, columns_, packed_ + panels.begin * panel_size_, rows,
-                        panels.size(),
+                        panels.size(), backwards,
                         [&](Index first, Index count, Index panel, int wide, const T* sums) {
                           f(first, count, panels.begin + panel, wide, sums);
                         });

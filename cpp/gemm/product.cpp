@@ -82,7 +82,7 @@ class Product {
       columns.piece = long_sum_piece;
     }
     const bool assign = into_ == Into::assign && sum.begin == 0;
-    for_tiles<T, 1>(a, stride, columns, panels_, rows.size(), panel_count<T>(cols.size()),
+    for_tiles<T, 1>(a, stride, columns, panels_, rows.size(), panel_count<T>(cols.size()), false,
                     [&](Index first, Index count, Index panel, int panels, const T* sums) {
                       for (Index r = 0; r < count; ++r) {
                         T* const row = c_.row(rows.begin + first + r) + cols.begin;

@@ -121,6 +121,7 @@ class Backward {
   template <class F>
   void recurrent_product(const Share& mine, Range rows, Index step, F&& f) {
     weights_.multiply(dz(step) + rows.begin * slots * H_, slots * H_, rows.size(), mine.panels,
+                      step % 2 != 0,
                       [&](Index first, Index count, Index panel, int panels, const T* sums) {
                         for (Index r = 0; r < count; ++r) {
                           for (int p = 0; p < panels; ++p, sums += width) {

@@ -159,6 +159,7 @@ class Forward {
     const Index active = std::max(first_row, std::min(last_row, schedule_.active(step)));
     T* const z_step = z(begin, step);
     weights_.multiply(state(h_, step) + first_row * H_, H_, active - first_row, mine.panels,
+                      step % 2 != 0,
                       [&](Index first, Index rows, Index panel, int panels, const T* sums) {
                         for (Index r = first_row + first; r < first_row + first + rows; ++r) {
                           const Row row = row_at(r, step, z_step);
