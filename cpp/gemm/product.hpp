@@ -3,17 +3,20 @@
 
 #include "core/parallel.hpp"
 #include "core/types.hpp"
+#include "gemm/precision.hpp"
 
 namespace rnncore {
 
 enum class Op { none, transpose };
 enum class Into { assign, accumulate };
 
-// Scratch memory of a team: `each` elements for every worker.
+// Scratch memory of a team, `each` elements for every worker; and the precision of the call that
+// planned it, the same for all of them.
 template <class T>
 struct Scratch {
   T* data = nullptr;
   Index each = 0;
+  Precision precision = float32_matmul_precision();
 };
 
 // Elements that each worker needs for an M x N product of depth K.

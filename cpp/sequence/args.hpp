@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/types.hpp"
+#include "gemm/precision.hpp"
 
 namespace rnncore {
 
@@ -23,16 +24,17 @@ struct Tape {
 template <class T>
 struct ForwardArgs {
   Sizes sizes;
-  Sequence<const T> x;                             // (T, B, I)
-  Matrix<const T> h_0, c_0;                        // (B, H); c_0 empty where the cell has no c
-  Matrix<const T> weight_ih;                       // W (G*H, I)
-  Matrix<const T> weight_hh;                       // R (G*H, H)
-  const T *bias_ih = nullptr, *bias_hh = nullptr;  // (G*H,) or null
-  const Index* lengths = nullptr;                  // (B,) or null: all T
-  bool reverse = false;                            // each sequence from its own end
-  Sequence<T> y;                                   // (T, B, H), zero beyond a sequence's end
-  Matrix<T> h_n, c_n;                              // (B, H)
-  Tape<T> tape;                                    // all empty for inference
+  Sequence<const T> x;                               // (T, B, I)
+  Matrix<const T> h_0, c_0;                          // (B, H); c_0 empty where the cell has no c
+  Matrix<const T> weight_ih;                         // W (G*H, I)
+  Matrix<const T> weight_hh;                         // R (G*H, H)
+  const T *bias_ih = nullptr, *bias_hh = nullptr;    // (G*H,) or null
+  const Index* lengths = nullptr;                    // (B,) or null: all T
+  bool reverse = false;                              // each sequence from its own end
+  Sequence<T> y;                                     // (T, B, H), zero beyond a sequence's end
+  Matrix<T> h_n, c_n;                                // (B, H)
+  Tape<T> tape;                                      // all empty for inference
+  Precision precision = float32_matmul_precision();  // of the whole call
 };
 
 template <class T>
@@ -50,6 +52,7 @@ struct BackwardArgs {
   Matrix<T> dh_0, dc_0;                        // (B, H) =
   Matrix<T> dweight_ih, dweight_hh;            // +=
   T *dbias_ih = nullptr, *dbias_hh = nullptr;  // +=, or null
+  Precision precision = float32_matmul_precision();
 };
 
 }  // namespace rnncore

@@ -18,12 +18,12 @@ class Backward {
       : a_(args),
         H_(args.sizes.hidden),
         BH_(checked_mul(args.sizes.batch, H_)),
-        weights_(args.weight_hh, recurrent_columns<Cell>(H_)),
+        weights_(args.weight_hh, recurrent_columns<Cell>(H_), args.sizes.batch, args.precision),
         schedule_(args.sizes, args.lengths, args.reverse),
         partition_(pass_work()),
         gradients_(args, schedule_, partition_.threads()) {
     const auto plan = [&](auto&& array) {
-      weights_.plan(array);
+      weights_.plan(array, partition_.threads());
       array(dh_, BH_);
       if (Cell::has_c) array(dc_, BH_);
       gradients_.plan(array);
@@ -55,6 +55,7 @@ class Backward {
 
   void work(const Worker& worker) {
     const Share mine = partition_.share(worker, schedule_, H_, width);
+    const TileScope tiles(weights_.on_tiles());
     weights_.pack(worker.share(weights_.panels()));
     load_state(mine);
     if (a_.dx) zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dx);
@@ -120,8 +121,8 @@ class Backward {
   // Calls f(row, panel, sums) with the sums of dz R at `step` for the rows and the worker's panels.
   template <class F>
   void recurrent_product(const Share& mine, Range rows, Index step, F&& f) {
-    weights_.multiply(dz(step) + rows.begin * slots * H_, slots * H_, rows.size(), mine.panels,
-                      step % 2 != 0,
+    weights_.multiply(mine.rank, dz(step) + rows.begin * slots * H_, slots * H_, rows.size(),
+                      mine.panels, step % 2 != 0,
                       [&](Index first, Index count, Index panel, int panels, const T* sums) {
                         for (Index r = 0; r < count; ++r) {
                           for (int p = 0; p < panels; ++p, sums += width) {

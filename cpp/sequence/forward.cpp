@@ -20,14 +20,15 @@ class Forward {
         BH_(checked_mul(args.sizes.batch, H_)),
         schedule_(args.sizes, args.lengths, args.reverse),
         x_rows_(as_rows(schedule_, args.x)),
-        weights_(args.weight_hh, {{0, 0}, {H_, 0}},
+        weights_(args.weight_hh, {{0, 0}, {H_, 0}}, args.sizes.batch, args.precision,
                  args.sizes.batch <= max_in_place_rows && few_rows(schedule_.rows(), H_)) {
     const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
     partition_ = Partition(pass_work());
+    scratch_.precision = a_.precision;
     scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
     const auto plan = [&](auto&& array) {
-      weights_.plan(array);
+      weights_.plan(array, partition_.threads());
       array(bias_, weights_.panels() * slots * width);
       array(scratch_.data, partition_.threads() * scratch_.each);
       if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
@@ -63,6 +64,7 @@ class Forward {
 
   void work(const Worker& worker) {
     const Share mine = partition_.share(worker, schedule_, H_, width);
+    const TileScope tiles(weights_.on_tiles());
     pack(worker);
     load_state(mine);
     zero_padding(worker);
@@ -158,8 +160,8 @@ class Forward {
     const auto [first_row, last_row] = mine.rows;
     const Index active = std::max(first_row, std::min(last_row, schedule_.active(step)));
     T* const z_step = z(begin, step);
-    weights_.multiply(state(h_, step) + first_row * H_, H_, active - first_row, mine.panels,
-                      step % 2 != 0,
+    weights_.multiply(mine.rank, state(h_, step) + first_row * H_, H_, active - first_row,
+                      mine.panels, step % 2 != 0,
                       [&](Index first, Index rows, Index panel, int panels, const T* sums) {
                         for (Index r = first_row + first; r < first_row + first + rows; ++r) {
                           const Row row = row_at(r, step, z_step);

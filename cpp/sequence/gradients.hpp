@@ -22,6 +22,7 @@ class MergedGradients {
     const Index I = a_.sizes.input;
     const Index row = checked_add(checked_mul(I, 2), checked_mul(slots + 1, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
+    scratch_.precision = a_.precision;
     scratch_.each = std::max({product_scratch<T>(gates * H_, I, chunk_),
                               product_scratch<T>(gates * H_, H_, chunk_),
                               product_scratch<T>(chunk_, I, gates * H_)});
