@@ -9,12 +9,13 @@ from problems import Array, Problem, Result
 
 FORWARD_ARGUMENTS = (
     *("cell", "x", "h_0", "c_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
-    *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c"),
+    *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c", "recompute"),
 )
 BACKWARD_ARGUMENTS = (
     *("cell", "x", "weight_ih", "weight_hh", "lengths", "reverse", "gates", "h", "c"),
     *("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0"),
     *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
+    *("bias_ih", "bias_hh", "recompute"),
 )
 
 
@@ -38,37 +39,48 @@ def slots(core: Any, cell: str) -> int:
     return len({row["name"]: row["wiring"] for row in core.cells()}[cell])
 
 
-def tape(core: Any, problem: Problem) -> dict[str, Array | None]:
-    """Tape arrays of NaN: gates (N, S*H), h and c (L+1, B, H)."""
+def tape(core: Any, problem: Problem, recompute: int = 0) -> dict[str, Array | None]:
+    """Tape arrays of NaN: gates (N, S*H), h and c (L+1, B, H), or what `recompute` leaves."""
     B, H = problem.h_0.shape
     T = len(problem.x)
-    longest = T if problem.lengths is None else max(problem.steps, default=0)
-    nan = np.full((longest + 1, B, H), np.nan, problem.x.dtype)
-    rows = int(problem.steps.sum())
-    return {
-        "gates": np.full((rows, slots(core, problem.cell) * H), np.nan, problem.x.dtype),
-        "h": nan,
-        "c": None if problem.c_0 is None else nan.copy(),
-    }
+    gates = None
+    if recompute:
+        states = core.segments(
+            problem.cell, problem.x, problem.weight_hh, int64_lengths(problem), recompute
+        )
+    else:
+        states = 1 + (T if problem.lengths is None else max(problem.steps, default=0))
+        rows = int(problem.steps.sum())
+        gates = np.full((rows, slots(core, problem.cell) * H), np.nan, problem.x.dtype)
+    h = np.full((states, B, H), np.nan, problem.x.dtype)
+    return {"gates": gates, "h": h, "c": None if problem.c_0 is None else h.copy()}
 
 
-def forward_arguments(core: Any, problem: Problem, training: bool = True) -> dict[str, Any]:
+def int64_lengths(problem: Problem) -> Array | None:
+    """A copy of the lengths as the binding takes them."""
+    return None if problem.lengths is None else problem.lengths.astype(np.int64)
+
+
+def forward_arguments(
+    core: Any, problem: Problem, training: bool = True, recompute: int = 0
+) -> dict[str, Any]:
     """Arguments of core.forward by name, in its order."""
     arguments = problem._asdict()
-    lengths = None if problem.lengths is None else problem.lengths.astype(np.int64)
     arguments.update(
-        lengths=lengths,
+        lengths=int64_lengths(problem),
+        recompute=recompute,
         y=nan_like(problem.dy),
         h_n=nan_like(problem.h_0),
         c_n=nan_like(problem.c_0),
-        **(tape(core, problem) if training else dict.fromkeys(("gates", "h", "c"))),
+        **(tape(core, problem, recompute) if training else dict.fromkeys(("gates", "h", "c"))),
     )
     return {name: arguments[name] for name in FORWARD_ARGUMENTS}
 
 
 def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, Any]:
     """Arguments of core.backward by name, in its order, with the tape of a forward call."""
-    arguments = {**problem._asdict(), **{k: forward[k] for k in ("lengths", "gates", "h", "c")}}
+    shared = {k: forward[k] for k in ("lengths", "gates", "h", "c", "recompute")}
+    arguments = {**problem._asdict(), **shared}
     for name in ("x", "h_0", "c_0"):
         arguments["d" + name] = nan_like(getattr(problem, name))
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
@@ -84,9 +96,9 @@ def infer(core: Any, problem: Problem) -> tuple[Array, Array, Array | None]:
     return arguments["y"], arguments["h_n"], arguments["c_n"]
 
 
-def solve(core: Any, problem: Problem) -> Result:
+def solve(core: Any, problem: Problem, recompute: int = 0) -> Result:
     """Forward with a tape, then backward."""
-    forward = forward_arguments(core, problem)
+    forward = forward_arguments(core, problem, recompute=recompute)
     core.forward(*forward.values())
     backward = backward_arguments(problem, forward)
     core.backward(*backward.values())

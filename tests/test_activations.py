@@ -20,7 +20,7 @@ def run(core, cell, gates, column, h_0, z):
     core.forward(
         cell, z.reshape(1, n, 1), np.full((n, 1), h_0, dtype), None, weight_ih,
         np.zeros((gates, 1), dtype), None, None, None, False, y, np.empty((n, 1), dtype), None,
-        None, None, None,
+        None, None, None, 0,
     )  # fmt: skip
     return y.ravel()
 
@@ -89,7 +89,7 @@ def test_tanh_keeps_the_sign_of_zero(core, dtype):
     y, h_n, c_n = np.full((1, 2, 1), np.nan, dtype), np.empty((2, 1), dtype), np.empty_like(c_0)
     core.forward(
         "lstm", z.reshape(1, 2, 1), np.zeros((2, 1), dtype), c_0, weight_ih,
-        np.zeros((4, 1), dtype), None, None, None, False, y, h_n, c_n, None, None, None,
+        np.zeros((4, 1), dtype), None, None, None, False, y, h_n, c_n, None, None, None, 0,
     )  # fmt: skip
     np.testing.assert_array_equal(c_n, 0)
     np.testing.assert_array_equal(np.signbit(y.ravel()), [True, False])

@@ -33,7 +33,7 @@ SIZES_FOLLOW = {"x": (0, 1, 2), "weight_hh": (1,)}  # other arguments are measur
 def arrays_of(cell, function):
     """Names of the arguments that are arrays."""
     optional = () if cell == "lstm" else ("c_0", "c_n", "c", "dc_n", "dc_0")
-    no_array = ("cell", "reverse", *optional)
+    no_array = ("cell", "reverse", "recompute", *optional)
     return [name for name in FUNCTIONS[function] if name not in no_array]
 
 

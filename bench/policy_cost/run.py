@@ -146,7 +146,7 @@ def library_forward(core: Any, a: dict[str, Array]) -> Callable[[], Any]:
     """Return the library's forward pass with tape on these arrays, at its raw binding."""
     inputs = [a[name] for name in ("x", "h_0", "c_0", "W", "R", "b_ih", "b_hh")]
     outputs = [a[name] for name in ("y", "h_n", "c_n", "gates", "h", "c")]
-    return lambda: core.forward("lstm", *inputs, None, False, *outputs)
+    return lambda: core.forward("lstm", *inputs, None, False, *outputs, 0)
 
 
 def measure(

@@ -1,4 +1,4 @@
-// Bindings of the recurrent passes: cells, forward, backward.
+// Bindings of the recurrent passes: cells, forward, backward, segments.
 #include <string>
 
 #include "bind/arrays.hpp"
@@ -33,7 +33,6 @@ struct Problem {
 
   Shape states() const { return {sizes.batch, sizes.hidden}; }
   Shape outputs() const { return {sizes.steps, sizes.batch, sizes.hidden}; }
-  Shape history() const { return {longest + 1, sizes.batch, sizes.hidden}; }
 };
 
 void read_lengths(Problem& p, ArrayCheck& check, const py::object& object) {
@@ -85,38 +84,71 @@ void expect_both_biases(const char* second, const py::object& ih, const py::obje
   }
 }
 
+// What both passes and `segments` follow from.
+template <class T>
+void read_problem(LayerArgs<T>& a, const Problem& p, bool reverse, Index recompute) {
+  if (recompute < 0) {
+    throw py::value_error("recompute: expected 0 or more steps, got " + std::to_string(recompute));
+  }
+  a.sizes = p.sizes;
+  a.lengths = p.lengths_or_null;
+  a.reverse = reverse;
+  a.recompute = recompute;
+}
+
+template <class T>
+void read_layer(LayerArgs<T>& a, const Problem& p, ArrayCheck& check, const py::object& x,
+                const py::object& weight_ih, const py::object& weight_hh, const py::object& bias_ih,
+                const py::object& bias_hh) {
+  const auto [steps, batch, input, hidden] = p.sizes;
+  expect_both_biases("bias_hh", bias_ih, bias_hh);
+  a.x = check.sequence<T>("x", x, {steps, batch, input});
+  a.weight_ih = check.matrix<T>("weight_ih", weight_ih, {p.gates, input});
+  a.weight_hh = check.matrix<T>("weight_hh", weight_hh, {p.gates, hidden});
+  a.bias_ih = check.optional_contiguous<T>("bias_ih", bias_ih, {p.gates});
+  a.bias_hh = check.optional_contiguous<T>("bias_hh", bias_hh, {p.gates});
+}
+
+// h and c of the tape: every step's, or one before each segment.
+template <class T>
+Shape history(const Problem& p, const LayerArgs<T>& a) {
+  const Index states = a.recompute > 0 ? segments(p.cell.name, a) : p.longest + 1;
+  return {states, p.sizes.batch, p.sizes.hidden};
+}
+
+// The tape's gates, which `recompute` does without.
+template <class T>
+T* read_gates(const Problem& p, ArrayCheck& check, const py::object& gates, Index recompute) {
+  if (recompute == 0) return check.out_contiguous<T>("gates", gates, {p.rows, p.slots});
+  if (!gates.is_none()) throw py::value_error("gates: expected None with recompute, got an array");
+  return nullptr;
+}
+
 void bind_forward(const std::string& cell, const py::object& x, const py::object& h_0,
                   const py::object& c_0, const py::object& weight_ih, const py::object& weight_hh,
                   const py::object& bias_ih, const py::object& bias_hh, const py::object& lengths,
                   bool reverse, const py::object& y, const py::object& h_n, const py::object& c_n,
-                  const py::object& gates, const py::object& h, const py::object& c) {
+                  const py::object& gates, const py::object& h, const py::object& c,
+                  Index recompute) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
     const Problem p = make_problem(cell, check, x, weight_hh, lengths);
-    const auto [steps, batch, input, hidden] = p.sizes;
     ForwardArgs<T> a;
-    a.sizes = p.sizes;
-    a.lengths = p.lengths_or_null;
-    a.reverse = reverse;
-    a.x = check.sequence<T>("x", x, {steps, batch, input});
+    read_problem(a, p, reverse, recompute);
     expect_c(p.cell, "c_0", c_0);
     expect_c(p.cell, "c_n", c_n);
-    expect_both_biases("bias_hh", bias_ih, bias_hh);
+    read_layer(a, p, check, x, weight_ih, weight_hh, bias_ih, bias_hh);
     a.h_0 = check.matrix<T>("h_0", h_0, p.states());
     a.c_0 = check.optional_matrix<T>("c_0", c_0, p.states());
-    a.weight_ih = check.matrix<T>("weight_ih", weight_ih, {p.gates, input});
-    a.weight_hh = check.matrix<T>("weight_hh", weight_hh, {p.gates, hidden});
-    a.bias_ih = check.optional_contiguous<T>("bias_ih", bias_ih, {p.gates});
-    a.bias_hh = check.optional_contiguous<T>("bias_hh", bias_hh, {p.gates});
     a.y = check.out_sequence<T>("y", y, p.outputs());
     a.h_n = check.out_matrix<T>("h_n", h_n, p.states());
     a.c_n = check.optional_out_matrix<T>("c_n", c_n, p.states());
-    if (!gates.is_none() || !h.is_none() || !c.is_none()) {
+    if (recompute > 0 || !gates.is_none() || !h.is_none() || !c.is_none()) {
       expect_c(p.cell, "c", c);
-      a.tape = {check.out_contiguous<T>("gates", gates, {p.rows, p.slots}),
-                check.out_contiguous<T>("h", h, p.history()),
-                check.optional_out_contiguous<T>("c", c, p.history())};
+      const Shape states = history(p, a);
+      a.tape = {read_gates<T>(p, check, gates, recompute), check.out_contiguous<T>("h", h, states),
+                check.optional_out_contiguous<T>("c", c, states)};
     }
     check.no_overlap();
     const py::gil_scoped_release release;
@@ -130,26 +162,24 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
                    const py::object& dy, const py::object& dh_n, const py::object& dc_n,
                    const py::object& dx, const py::object& dh_0, const py::object& dc_0,
                    const py::object& dweight_ih, const py::object& dweight_hh,
-                   const py::object& dbias_ih, const py::object& dbias_hh) {
+                   const py::object& dbias_ih, const py::object& dbias_hh,
+                   const py::object& bias_ih, const py::object& bias_hh, Index recompute) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
     const Problem p = make_problem(cell, check, x, weight_hh, lengths);
     const auto [steps, batch, input, hidden] = p.sizes;
     BackwardArgs<T> a;
-    a.sizes = p.sizes;
-    a.lengths = p.lengths_or_null;
-    a.reverse = reverse;
-    a.x = check.sequence<T>("x", x, {steps, batch, input});
+    read_problem(a, p, reverse, recompute);
     expect_c(p.cell, "dc_0", dc_0);
     if (!dc_n.is_none()) expect_c(p.cell, "dc_n", dc_n);
     expect_both_biases("dbias_hh", dbias_ih, dbias_hh);
-    a.weight_ih = check.matrix<T>("weight_ih", weight_ih, {p.gates, input});
-    a.weight_hh = check.matrix<T>("weight_hh", weight_hh, {p.gates, hidden});
+    read_layer(a, p, check, x, weight_ih, weight_hh, bias_ih, bias_hh);
     expect_c(p.cell, "c", c);
-    a.gates = check.out_contiguous<T>("gates", gates, {p.rows, p.slots});
-    a.h = check.contiguous<T>("h", h, p.history());
-    a.c = check.optional_contiguous<T>("c", c, p.history());
+    const Shape states = history(p, a);
+    a.gates = read_gates<T>(p, check, gates, recompute);
+    a.h = check.contiguous<T>("h", h, states);
+    a.c = check.optional_contiguous<T>("c", c, states);
     a.dy = check.optional_sequence<T>("dy", dy, p.outputs());
     a.dh_n = check.optional_matrix<T>("dh_n", dh_n, p.states());
     a.dc_n = check.optional_matrix<T>("dc_n", dc_n, p.states());
@@ -166,6 +196,19 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
   });
 }
 
+Index bind_segments(const std::string& cell, const py::object& x, const py::object& weight_hh,
+                    const py::object& lengths, Index recompute) {
+  return by_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    ArrayCheck check;
+    const Problem p = make_problem(cell, check, x, weight_hh, lengths);
+    LayerArgs<T> a;
+    read_problem(a, p, false, recompute);
+    const py::gil_scoped_release release;
+    return segments(p.cell.name, a);
+  });
+}
+
 }  // namespace
 
 void bind_sequence(py::module_& m) {
@@ -173,11 +216,13 @@ void bind_sequence(py::module_& m) {
   m.def("cells", &cells);
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("h_0"), arg("c_0"), arg("weight_ih"),
         arg("weight_hh"), arg("bias_ih"), arg("bias_hh"), arg("lengths"), arg("reverse"), arg("y"),
-        arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"));
+        arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"), arg("recompute"));
   m.def("backward", &bind_backward, arg("cell"), arg("x"), arg("weight_ih"), arg("weight_hh"),
         arg("lengths"), arg("reverse"), arg("gates"), arg("h"), arg("c"), arg("dy"), arg("dh_n"),
         arg("dc_n"), arg("dx"), arg("dh_0"), arg("dc_0"), arg("dweight_ih"), arg("dweight_hh"),
-        arg("dbias_ih"), arg("dbias_hh"));
+        arg("dbias_ih"), arg("dbias_hh"), arg("bias_ih"), arg("bias_hh"), arg("recompute"));
+  m.def("segments", &bind_segments, arg("cell"), arg("x"), arg("weight_hh"), arg("lengths"),
+        arg("recompute"));
 }
 
 }  // namespace rnncore

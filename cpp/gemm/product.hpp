@@ -10,13 +10,15 @@ namespace rnncore {
 enum class Op { none, transpose };
 enum class Into { assign, accumulate };
 
-// Scratch memory of a team, `each` elements for every worker; and the precision of the call that
-// planned it, the same for all of them.
+// Scratch memory of a team, `each` elements for every worker; and what the call that planned it
+// fixes for all of its products: the precision, and the rows of the problem that C's rows are a
+// chunk of (the kernel is chosen by the problem, so that the bits do not depend on the chunks).
 template <class T>
 struct Scratch {
   T* data = nullptr;
   Index each = 0;
   Precision precision = float32_matmul_precision();
+  Index problem_rows = 0;
 };
 
 // Elements that each worker needs for an M x N product of depth K.

@@ -12,38 +12,40 @@ struct Sizes {
   Index steps = 0, batch = 0, input = 0, hidden = 0;
 };
 
-// What backward needs of forward. N = all valid steps of all sequences, L = the longest length, S =
-// slots of the cell. Rows are sorted by length, longest first.
+// One layer in one direction and its input: what both passes read.
 template <class T>
-struct Tape {
-  T* gates = nullptr;  // (N, S*H): activated gates
-  T* h = nullptr;      // (L+1, B, H): slot 0 is the initial state; finished rows carry theirs
-  T* c = nullptr;      // (L+1, B, H), or empty
-};
-
-template <class T>
-struct ForwardArgs {
+struct LayerArgs {
   Sizes sizes;
   Sequence<const T> x;                               // (T, B, I)
-  Matrix<const T> h_0, c_0;                          // (B, H); c_0 empty where the cell has no c
   Matrix<const T> weight_ih;                         // W (G*H, I)
   Matrix<const T> weight_hh;                         // R (G*H, H)
   const T *bias_ih = nullptr, *bias_hh = nullptr;    // (G*H,) or null
   const Index* lengths = nullptr;                    // (B,) or null: all T
   bool reverse = false;                              // each sequence from its own end
-  Sequence<T> y;                                     // (T, B, H), zero beyond a sequence's end
-  Matrix<T> h_n, c_n;                                // (B, H)
-  Tape<T> tape;                                      // all empty for inference
   Precision precision = float32_matmul_precision();  // of the whole call
+  Index recompute = 0;  // 0: the tape holds every step; k: states k steps apart (Segments)
+};
+
+// What backward needs of forward. N = all valid steps of all sequences, L = the longest length, S =
+// slots of the cell. Rows are sorted by length, longest first.
+template <class T>
+struct Tape {
+  T* gates = nullptr;  // (N, S*H): activated gates; empty with `recompute`
+  T* h = nullptr;      // (L+1, B, H): slot 0 is the initial state; finished rows carry theirs.
+                       // With `recompute` (segments, B, H): the states before each segment
+  T* c = nullptr;      // as h, or empty
 };
 
 template <class T>
-struct BackwardArgs {
-  Sizes sizes;
-  Sequence<const T> x;
-  Matrix<const T> weight_ih, weight_hh;
-  const Index* lengths = nullptr;
-  bool reverse = false;
+struct ForwardArgs : LayerArgs<T> {
+  Matrix<const T> h_0, c_0;  // (B, H); c_0 empty where the cell has no c
+  Sequence<T> y;             // (T, B, H), zero beyond a sequence's end
+  Matrix<T> h_n, c_n;        // (B, H)
+  Tape<T> tape;              // all empty for inference
+};
+
+template <class T>
+struct BackwardArgs : LayerArgs<T> {
   T* gates = nullptr;                          // the tape's; left as the gradients dz
   const T *h = nullptr, *c = nullptr;          // the tape's
   Sequence<const T> dy;                        // (T, B, H), or empty: zeros
@@ -52,7 +54,6 @@ struct BackwardArgs {
   Matrix<T> dh_0, dc_0;                        // (B, H) =
   Matrix<T> dweight_ih, dweight_hh;            // +=
   T *dbias_ih = nullptr, *dbias_hh = nullptr;  // +=, or null
-  Precision precision = float32_matmul_precision();
 };
 
 }  // namespace rnncore

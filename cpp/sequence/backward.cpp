@@ -1,10 +1,12 @@
-// Backward pass (BPTT): the time loop turns the tape's gates into their gradients dz, the product
-// dz R of the step after with the cell's pointwise step on its sums; then the merged gradients.
+// Backward pass (BPTT): the time loop turns the gates into their gradients dz, the product dz R of
+// the step after with the cell's pointwise step on its sums; then the merged gradients. Gates that
+// forward did not keep are computed again, a segment at a time.
 #include "cells/table.hpp"
 #include "core/arena.hpp"
 #include "gemm/packed_weights.hpp"
 #include "sequence/gradients.hpp"
 #include "sequence/partition.hpp"
+#include "sequence/recompute.hpp"
 #include "sequence/rows.hpp"
 #include "sequence/sequence.hpp"
 
@@ -20,13 +22,16 @@ class Backward {
         BH_(checked_mul(args.sizes.batch, H_)),
         weights_(args.weight_hh, recurrent_columns<Cell>(H_), args.sizes.batch, args.precision),
         schedule_(args.sizes, args.lengths, args.reverse),
+        segments_(schedule_, gradient_chunk<Cell, T>(args.sizes, schedule_), args.recompute),
         partition_(pass_work()),
+        recomputation_(args, schedule_, segments_, partition_),
         gradients_(args, schedule_, partition_.threads()) {
     const auto plan = [&](auto&& array) {
       weights_.plan(array, partition_.threads());
       array(dh_, BH_);
       if (Cell::has_c) array(dc_, BH_);
       gradients_.plan(array);
+      if (a_.recompute > 0) recomputation_.plan(array);
     };
     plan([&](T*, Index count) { arena_.reserve<T>(count); });
     arena_.allocate();
@@ -55,23 +60,32 @@ class Backward {
 
   void work(const Worker& worker) {
     const Share mine = partition_.share(worker, schedule_, H_, width);
-    const TileScope tiles(weights_.on_tiles());
+    const TileScope tiles(weights_.on_tiles() || recomputation_.on_tiles());
     weights_.pack(worker.share(weights_.panels()));
+    if (a_.recompute > 0) recomputation_.pack(worker);
     load_state(mine);
     if (a_.dx) zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dx);
     worker.barrier();  // all is packed
-    for (Index end = schedule_.steps(); end > 0;) {
-      const Index begin = gradients_.chunk_begin(end);
-      for (Index step = end; step-- > begin;) {
-        time_step(mine, step, end);
-        if (partition_.splits_units()) worker.barrier();
-      }
-      state_before(mine, begin);
-      worker.barrier();
-      gradients_.run(worker, begin, end);
-      end = begin;
+    for (Index segment = segments_.count(); segment-- > 0;) {
+      run_back(worker, mine, segments_.steps(segment),
+               a_.recompute > 0 ? recomputation_.run(worker, mine, segment)
+                                : Stretch<T>{0, a_.gates, a_.h, a_.c});
     }
     store_state(mine);
+  }
+
+  void run_back(const Worker& worker, const Share& mine, Range steps, const Stretch<T>& kept) {
+    for (Index end = steps.end; end > steps.begin;) {
+      const Index begin = gradients_.chunk_begin(end);
+      for (Index step = end; step-- > begin;) {
+        time_step(mine, step, end, kept);
+        if (partition_.splits_units()) worker.barrier();
+      }
+      state_before(mine, begin, kept);
+      worker.barrier();
+      gradients_.run(worker, {{begin, end}, dz(begin, kept), kept.h + (begin - kept.begin) * BH_});
+      end = begin;
+    }
   }
 
   void load_state(const Share& mine) {
@@ -98,31 +112,34 @@ class Backward {
     });
   }
 
-  T* dz(Index step) const { return a_.gates + schedule_.offset(step) * slots * H_; }
+  T* dz(Index step, const Stretch<T>& kept) const {
+    return kept.gates + (schedule_.offset(step) - schedule_.offset(kept.begin)) * slots * H_;
+  }
 
   // dh_ and dc_ arrive with what reaches step's output from later steps but through R; at the last
   // step of a chunk, `end` - 1, with all of it.
-  void time_step(const Share& mine, Index step, Index end) {
+  void time_step(const Share& mine, Index step, Index end, const Stretch<T>& kept) {
     const auto [first, last] = mine.rows;
     const Index active = std::min(last, schedule_.active(step));
     const Index later = step + 1 < end ? schedule_.active(step + 1) : 0;
     const Index fed = std::max(first, std::min(last, later));
-    recurrent_product(mine, {first, fed}, step + 1, [&](Index r, Index panel, const T* sums) {
-      pointwise_panel(row_at(r, step), panel, V::load(sums));
-    });
+    recurrent_product(mine, {first, fed}, step, dz(step + 1, kept),
+                      [&](Index r, Index panel, auto sums) {
+                        pointwise_panel(row_at(r, step, kept), panel, V::load(sums));
+                      });
     for (Index r = fed; r < active; ++r) {  // nothing comes through R
-      const Row row = row_at(r, step);
+      const Row row = row_at(r, step, kept);
       for (Index panel = mine.panels.begin; panel < mine.panels.end; ++panel) {
         pointwise_panel(row, panel, V::zero());
       }
     }
   }
 
-  // Calls f(row, panel, sums) with the sums of dz R at `step` for the rows and the worker's panels.
+  // Calls f(row, panel, sums) with the sums of dz R of a step for the rows and the worker's panels.
   template <class F>
-  void recurrent_product(const Share& mine, Range rows, Index step, F&& f) {
-    weights_.multiply(mine.rank, dz(step) + rows.begin * slots * H_, slots * H_, rows.size(),
-                      mine.panels, step % 2 != 0,
+  void recurrent_product(const Share& mine, Range rows, Index step, const T* dz, F&& f) {
+    weights_.multiply(mine.rank, dz + rows.begin * slots * H_, slots * H_, rows.size(), mine.panels,
+                      step % 2 != 0,
                       [&](Index first, Index count, Index panel, int panels, const T* sums) {
                         for (Index r = 0; r < count; ++r) {
                           for (int p = 0; p < panels; ++p, sums += width) {
@@ -133,10 +150,10 @@ class Backward {
   }
 
   // Completes dh_ with what reaches the state before `step` through R.
-  void state_before(const Share& mine, Index step) {
+  void state_before(const Share& mine, Index step, const Stretch<T>& kept) {
     const Range rows{mine.rows.begin,
                      std::max(mine.rows.begin, std::min(mine.rows.end, schedule_.active(step)))};
-    recurrent_product(mine, rows, step, [&](Index r, Index panel, const T* sums) {
+    recurrent_product(mine, rows, step, dz(step, kept), [&](Index r, Index panel, const T* sums) {
       add_packet(V::load(sums), dh_ + r * H_ + panel * width, H_ - panel * width);
     });
   }
@@ -148,10 +165,16 @@ class Backward {
     T *dh, *dc;
   };
 
-  Row row_at(Index r, Index step) const {
-    const Index at = r * H_, prev = step * BH_ + at;
-    Row row{dz(step) + r * slots * H_, a_.h + prev, nullptr, nullptr, nullptr, dh_ + at, nullptr};
-    if (Cell::has_c) row.c_prev = a_.c + prev, row.c = row.c_prev + BH_, row.dc = dc_ + at;
+  Row row_at(Index r, Index step, const Stretch<T>& kept) const {
+    const Index at = r * H_, prev = (step - kept.begin) * BH_ + at;
+    Row row{dz(step, kept) + r * slots * H_,
+            kept.h + prev,
+            nullptr,
+            nullptr,
+            nullptr,
+            dh_ + at,
+            nullptr};
+    if (Cell::has_c) row.c_prev = kept.c + prev, row.c = row.c_prev + BH_, row.dc = dc_ + at;
     if (a_.dy) row.dy = a_.dy.row(schedule_.time(step, r), schedule_.sequence(r));
     return row;
   }
@@ -187,7 +210,9 @@ class Backward {
   const Index H_, BH_;
   PackedWeights<T, 1, true> weights_;
   const Schedule schedule_;
+  const Segments segments_;
   const Partition partition_;
+  Recomputation<Cell, T> recomputation_;
   MergedGradients<Cell, T> gradients_;
   Arena arena_;
   T *dh_ = nullptr, *dc_ = nullptr;

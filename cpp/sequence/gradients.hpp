@@ -5,8 +5,17 @@
 
 #include "gemm/product.hpp"
 #include "sequence/rows.hpp"
+#include "sequence/segments.hpp"
 
 namespace rnncore {
+
+// A run of steps that the time loop is through with.
+template <class T>
+struct FinishedSteps {
+  Range steps;
+  const T* dz = nullptr;      // (rows, S*H): of all their rows
+  const T* h_prev = nullptr;  // (steps, B, H): the states before each
+};
 
 template <class Cell, class T>
 class MergedGradients {
@@ -18,10 +27,9 @@ class MergedGradients {
         x_rows_(as_rows(schedule, args.x)),
         dx_rows_(as_rows(schedule, args.dx)),
         ragged_(args.lengths != nullptr),
-        threads_(threads) {
+        threads_(threads),
+        chunk_(gradient_chunk<Cell, T>(args.sizes, schedule)) {
     const Index I = a_.sizes.input;
-    const Index row = checked_add(checked_mul(I, 2), checked_mul(slots + 1, H_));
-    chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
     scratch_.precision = a_.precision;
     scratch_.each = std::max({product_scratch<T>(gates * H_, I, chunk_),
                               product_scratch<T>(gates * H_, H_, chunk_),
@@ -42,20 +50,20 @@ class MergedGradients {
   Index chunk_begin(Index end) const { return schedule_.chunk_begin(end, chunk_); }
 
   // Called by every worker of the team for a chunk of steps, after their time loop and a barrier.
-  void run(const Worker& worker, Index begin, Index end) {
-    const Matrix<const T> x = x_of(worker, begin, end), h = h_prev_of(worker, begin, end);
+  void run(const Worker& worker, const FinishedSteps<T>& done) {
+    const Matrix<const T> x = x_of(worker, done.steps), h = h_prev_of(worker, done);
     if (!x_rows_ || ragged_) worker.barrier();
     for (const Run& run : W::runs('x')) {
-      product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, x,
+      product<T>(worker, Into::accumulate, Op::transpose, dz_of(done, run), Op::none, x,
                  gate_rows(a_.dweight_ih, run), scratch_);
     }
     for (const Run& run : W::runs('h')) {
-      product<T>(worker, Into::accumulate, Op::transpose, dz_of(begin, end, run), Op::none, h,
+      product<T>(worker, Into::accumulate, Op::transpose, dz_of(done, run), Op::none, h,
                  gate_rows(a_.dweight_hh, run), scratch_);
     }
-    bias_gradient(worker, begin, end, 'x', a_.dbias_ih);
-    bias_gradient(worker, begin, end, 'h', a_.dbias_hh);
-    if (a_.dx) input_gradient(worker, begin, end);
+    bias_gradient(worker, done, 'x', a_.dbias_ih);
+    bias_gradient(worker, done, 'h', a_.dbias_hh);
+    if (a_.dx) input_gradient(worker, done);
   }
 
  private:
@@ -63,10 +71,12 @@ class MergedGradients {
   using V = Simd<T>;
   static constexpr int gates = W::gates, slots = W::slots, width = V::width;
 
-  Matrix<const T> dz_of(Index begin, Index end, const Run& run) const {
-    const Index rows = schedule_.offset(end) - schedule_.offset(begin);
-    return {a_.gates + schedule_.offset(begin) * slots * H_ + run.slot * H_, rows, run.count * H_,
-            slots * H_};
+  Index rows_of(Range steps) const {
+    return schedule_.offset(steps.end) - schedule_.offset(steps.begin);
+  }
+
+  Matrix<const T> dz_of(const FinishedSteps<T>& done, const Run& run) const {
+    return {done.dz + run.slot * H_, rows_of(done.steps), run.count * H_, slots * H_};
   }
 
   template <class U>
@@ -74,31 +84,31 @@ class MergedGradients {
     return {weights.row(run.gate * H_), run.count * H_, weights.cols, weights.stride};
   }
 
-  Matrix<const T> x_of(const Worker& worker, Index begin, Index end) {
-    const Index first = schedule_.offset(begin), rows = schedule_.offset(end) - first;
+  Matrix<const T> x_of(const Worker& worker, Range steps) {
+    const Index first = schedule_.offset(steps.begin), rows = rows_of(steps);
     if (x_rows_) return {x_rows_.row(first), rows, x_rows_.cols, x_rows_.stride};
-    gather(worker, schedule_, a_.x, begin, end, x_chunk_);
+    gather(worker, schedule_, a_.x, steps.begin, steps.end, x_chunk_);
     return {x_chunk_, rows, a_.sizes.input, a_.sizes.input};
   }
 
   // The states before each step of the chunk: the tape itself unless sequences drop out.
-  Matrix<const T> h_prev_of(const Worker& worker, Index begin, Index end) {
-    const Index rows = schedule_.offset(end) - schedule_.offset(begin);
-    const Index step_size = a_.sizes.batch * H_;
-    if (!ragged_) return {a_.h + begin * step_size, rows, H_, H_};
+  Matrix<const T> h_prev_of(const Worker& worker, const FinishedSteps<T>& done) {
+    const auto [begin, end] = done.steps;
+    const Index rows = rows_of(done.steps), batch = a_.sizes.batch;
+    if (!ragged_) return {done.h_prev, rows, H_, H_};
     for_rows(worker, schedule_, begin, end, [&](Index i, Index step, Index row) {
-      std::copy_n(a_.h + step * step_size + row * H_, H_, h_chunk_ + i * H_);
+      std::copy_n(done.h_prev + ((step - begin) * batch + row) * H_, H_, h_chunk_ + i * H_);
     });
     return {h_chunk_, rows, H_, H_};
   }
 
   // Adds the sums of dz over the rows of the chunk; workers split the units.
-  void bias_gradient(const Worker& worker, Index begin, Index end, char part, T* dbias) {
+  void bias_gradient(const Worker& worker, const FinishedSteps<T>& done, char part, T* dbias) {
     if (dbias == nullptr) return;
     const Range units = worker.share(panel_count<T>(H_));
     for (const Run& run : W::runs(part)) {
       for (int g = 0; g < run.count; ++g) {
-        const Matrix<const T> rows = dz_of(begin, end, {run.slot + g, 0, 1});
+        const Matrix<const T> rows = dz_of(done, {run.slot + g, 0, 1});
         const Index last = std::min(H_, units.end * width);
         for (Index unit = units.begin * width; unit < last; unit += width) {
           add_packet(column_sum(rows, unit), dbias + (run.gate + g) * H_ + unit, H_ - unit);
@@ -126,16 +136,17 @@ class MergedGradients {
   }
 
   // dx = dz W, straight into dx where its layout allows that.
-  void input_gradient(const Worker& worker, Index begin, Index end) {
-    const Index first = schedule_.offset(begin), rows = schedule_.offset(end) - first;
+  void input_gradient(const Worker& worker, const FinishedSteps<T>& done) {
+    const auto [begin, end] = done.steps;
+    const Index first = schedule_.offset(begin), rows = rows_of(done.steps);
     const Index I = a_.sizes.input;
     const Matrix<T> to = dx_rows_ ? Matrix<T>{dx_rows_.row(first), rows, I, dx_rows_.stride}
                                   : Matrix<T>{dx_chunk_, rows, I, I};
     Into into = Into::assign;
     for (const Run& run : W::runs('x')) {
       if (run.count == 0) continue;
-      product<T>(worker, into, Op::none, dz_of(begin, end, run), Op::none,
-                 gate_rows(a_.weight_ih, run), to, scratch_);
+      product<T>(worker, into, Op::none, dz_of(done, run), Op::none, gate_rows(a_.weight_ih, run),
+                 to, scratch_);
       into = Into::accumulate;
     }
     if (dx_rows_) return;
@@ -150,7 +161,7 @@ class MergedGradients {
   const Matrix<T> dx_rows_;
   const bool ragged_;
   const int threads_;
-  Index chunk_ = 0;
+  const Index chunk_;
   T *x_chunk_ = nullptr, *h_chunk_ = nullptr, *dx_chunk_ = nullptr;
   Scratch<T> scratch_;
 };

@@ -42,6 +42,7 @@ def forward(
     gates: _Array | None,  # out (sum(lengths), S*H): the tape; None without one
     h: _Array | None,  # out (max(lengths) + 1, B, H)
     c: _Array | None,  # out (max(lengths) + 1, B, H)
+    recompute: int,  # 0: all of the tape; else gates is None, and h and c are (segments, B, H)
 ) -> None: ...
 def backward(
     cell: str,
@@ -50,7 +51,7 @@ def backward(
     weight_hh: _Array,  # (G*H, H)
     lengths: _Lengths,  # (B,)
     reverse: bool,
-    gates: _Array,  # in and out: overwritten, so that a tape serves once
+    gates: _Array | None,  # in and out: overwritten, so that a tape serves once
     h: _Array,
     c: _Array | None,
     dy: _Array | None,  # (T, B, H); None = zeros
@@ -63,7 +64,17 @@ def backward(
     dweight_hh: _Array,  # += (G*H, H)
     dbias_ih: _Array | None,  # += (G*H,)
     dbias_hh: _Array | None,  # += (G*H,)
+    bias_ih: _Array | None,  # (G*H,); read with recompute alone
+    bias_hh: _Array | None,  # (G*H,)
+    recompute: int,  # as in forward
 ) -> None: ...
+def segments(
+    cell: str,
+    x: _Array,  # (T, B, I)
+    weight_hh: _Array,  # (G*H, H)
+    lengths: _Lengths,  # (B,)
+    recompute: int,
+) -> int: ...  # states that a tape with recompute keeps
 
 # for linear, embedding and the losses: N rows
 def make_stepper(

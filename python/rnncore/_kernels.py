@@ -78,6 +78,7 @@ class Tape:
     """What backward needs of one forward call. Opaque, and good for one backward call.
 
     It refers to x and the weights, and does not copy them: neither may change in between.
+    With `recompute` it holds no gates, and of the states those before each segment.
     """
 
     cell: Cell
@@ -85,9 +86,10 @@ class Tape:
     weights: Weights
     lengths: Lengths | None
     reverse: bool
-    gates: Array
+    gates: Array | None
     h: Array
     c: Array | None
+    recompute: int  # 0: the tape holds every step
     used: bool = False
 
 
@@ -102,19 +104,24 @@ def forward(
     y: Array,
     h_n: Array,
     c_n: Array | None,
+    recompute: int = 0,
 ) -> Tape:
     """Run the kernel into y, h_n and c_n, and return its tape."""
     T, B, _ = x.shape
     H = h_0.shape[1]
-    rows = T * B if lengths is None else int(lengths.sum())
-    steps = T if lengths is None else int(lengths.max(initial=0))
-    gates = aligned_empty((rows, cell.slots * H), x.dtype)
-    h = aligned_empty((steps + 1, B, H), x.dtype)
-    c = aligned_empty((steps + 1, B, H), x.dtype) if cell.has_c else None
+    gates = None
+    if recompute:
+        states = core.segments(cell.name, x, weights.weight_hh, lengths, recompute)
+    else:
+        states = 1 + (T if lengths is None else int(lengths.max(initial=0)))
+        rows = T * B if lengths is None else int(lengths.sum())
+        gates = aligned_empty((rows, cell.slots * H), x.dtype)
+    h = aligned_empty((states, B, H), x.dtype)
+    c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute
     )  # fmt: skip
-    return Tape(cell, x, weights, lengths, reverse, gates, h, c)
+    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute)
 
 
 def infer(
@@ -131,7 +138,7 @@ def infer(
 ) -> None:
     """Run the kernel into y, h_n and c_n without a tape."""
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None, 0
     )  # fmt: skip
 
 
@@ -152,6 +159,7 @@ def backward(
             tape.cell.name, tape.x, tape.weights.weight_ih, tape.weights.weight_hh,
             tape.lengths, tape.reverse, tape.gates, tape.h, tape.c,
             dy, dh_n, dc_n, dx, dh_0, dc_0, *grads,
+            tape.weights.bias_ih, tape.weights.bias_hh, tape.recompute,
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False
