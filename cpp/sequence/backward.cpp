@@ -122,9 +122,10 @@ class Backward {
     const Index active = std::min(last, schedule_.active(step));
     const Index later = step + 1 < end ? schedule_.active(step + 1) : 0;
     const Index fed = std::max(first, std::min(last, later));
-    recurrent_product(mine, {first, fed}, dz(step + 1, kept), [&](Index r, Index panel, auto sums) {
-      pointwise_panel(row_at(r, step, kept), panel, V::load(sums));
-    });
+    recurrent_product(mine, {first, fed}, dz(step + 1, kept),
+                      [&](Index r, Index panel, const T* sums) {
+                        pointwise_panel(row_at(r, step, kept), panel, V::load(sums));
+                      });
     for (Index r = fed; r < active; ++r) {  // nothing comes through R
       const Row row = row_at(r, step, kept);
       for (Index panel = mine.panels.begin; panel < mine.panels.end; ++panel) {
