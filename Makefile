@@ -49,7 +49,7 @@ $(WHEELS)/.built: $(VENV)/.venv $(SOURCES)
 $(VENV)/.%-$(VARIANTS): $(WHEELS)/.built
 	$(BIN)/python -m pip install --disable-pip-version-check -q --force-reinstall --no-deps $(WHEELS)/*.whl
 	$(BIN)/python -m pip install --disable-pip-version-check -q "$$(ls $(WHEELS)/*.whl)[$*]"
-	@rm -f $(VENV)/.*-native $(VENV)/.*-all
+	@rm -f $(VENV)/.*-*
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.venv pyproject.toml

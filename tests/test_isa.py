@@ -16,7 +16,7 @@ import pathlib, re, numpy, rnncore, rnncore._isa
 rnncore.GRU(3, 5)(numpy.ones((2, 4, 3), numpy.float32))
 print(rnncore.isa(), rnncore._isa.core.__name__)
 maps = pathlib.Path("/proc/self/maps")  # Linux alone has it
-print(*set(re.findall("/_core_([a-z0-9]+)", maps.read_text())) if maps.exists() else "")
+print(*set(re.findall("/_core_([a-z0-9_]+)", maps.read_text())) if maps.exists() else "")
 """
 
 
@@ -43,6 +43,11 @@ def test_the_best_variant_is_the_default(forced: str | None) -> None:
     assert start(forced).stdout.startswith(f"{best} rnncore._core_{best}\n")
 
 
+def test_software_tiles_are_never_the_default() -> None:
+    """They come first in the order of the variants, of which the last one is taken."""
+    assert list(_cpu.isa_support()) == ["amx_emulated", "base", "avx2", "avx512", "amx"]
+
+
 def test_this_very_run_uses_what_was_asked_for() -> None:
     forced = os.environ.get("RNNCORE_ISA", "").strip().lower()
     assert rnncore.isa() == (forced or rnncore.available_isas()[-1])
@@ -52,7 +57,10 @@ def test_this_very_run_uses_what_was_asked_for() -> None:
 def test_an_unknown_variant_is_refused() -> None:
     done = start("sse9")
     assert done.returncode != 0
-    assert "RNNCORE_ISA: expected one of base, avx2, avx512, amx, got 'sse9'" in done.stderr
+    assert (
+        "RNNCORE_ISA: expected one of amx_emulated, base, avx2, avx512, amx, got 'sse9'"
+        in done.stderr
+    )
 
 
 def test_a_variant_that_cannot_run_here_is_refused(monkeypatch: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -281,9 +282,10 @@ def test_nan_in_a_row_stays_in_that_row(core, cell, dtype):
 @every_cell
 @pytest.mark.parametrize("huge", [1e30, np.inf])
 @pytest.mark.parametrize("name", ["x", "weight_ih", "weight_hh", "bias_ih"])
-def test_huge_values_saturate_as_in_float32(core, cell, huge, name):
+@pytest.mark.parametrize("sizes", [(4, 3, 6, 19), (4, 13, 50, 34)], ids=str)
+def test_huge_values_saturate_as_in_float32(core, cell, huge, name, sizes):
     """Each unit's sum has terms of one sign, so that no order of summation cancels infinities."""
-    problem = problems.make(cell, 4, 3, 6, 19, dtype=np.float32, seed=5)
+    problem = problems.make(cell, *sizes, dtype=np.float32, seed=5)
     sign = np.where(np.arange(len(problem.bias_ih)) % 3, 1, -1).astype(np.float32)
     problem = problem._replace(
         x=np.abs(problem.x) + np.float32(0.1),
@@ -305,8 +307,8 @@ def test_huge_values_saturate_as_in_float32(core, cell, huge, name):
 @pytest.mark.parametrize("recompute", [0, 2])
 def test_nothing_is_written_beyond_the_arrays(core, recompute):
     """Guard values around every output and tape array survive, at sizes that break SIMD blocks."""
-    for cell in TABLE:
-        problem = problems.make(cell, 3, 5, 7, 17, dtype=np.float32, ragged=True)
+    for cell, sizes in itertools.product(TABLE, [(3, 5, 7, 17), (5, 13, 50, 34)]):
+        problem = problems.make(cell, *sizes, dtype=np.float32, ragged=True)
         forward = raw.forward_arguments(core, problem, recompute=recompute)
         guards = []
         for name in ("y", "h_n", "c_n", "gates", "h", "c"):

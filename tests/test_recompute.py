@@ -91,6 +91,14 @@ def test_same_bits_where_threads_split_units(core, cell, dtype, layout, threads)
 
 @every_isa
 @every_cell
+def test_a_short_last_chunk(core, cell):
+    """W x of the last steps: few rows of their own in the plain run, here among many."""
+    problem = problems.make(cell, 159, 16, 70, 34, dtype=np.float32)
+    assert_same_bits(raw.solve(core, problem, 1), raw.solve(core, problem))
+
+
+@every_isa
+@every_cell
 @pytest.mark.parametrize("layout", ["full", "ragged"])
 def test_batch_major_input(core, cell, layout):
     problem = problems.make(cell, 90, 32, 70, 34, dtype=np.float32, **LAYOUTS[layout])

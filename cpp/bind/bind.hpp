@@ -5,6 +5,7 @@
 
 namespace rnncore {
 
+void bind_gemm(pybind11::module_& m);      // precision, the split into bfloat16
 void bind_sequence(pybind11::module_& m);  // cells, forward, backward
 void bind_step(pybind11::module_& m);      // make_stepper
 void bind_nn(pybind11::module_& m);        // linear, embedding, losses

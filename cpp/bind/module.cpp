@@ -19,6 +19,7 @@ PYBIND11_MODULE(RNNCORE_MODULE, m) {
   m.doc() = "rnncore kernels for one instruction-set variant.";
   m.def("num_threads", &rnncore::num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("threads"));
+  rnncore::bind_gemm(m);
   rnncore::bind_sequence(m);
   rnncore::bind_step(m);
   rnncore::bind_nn(m);

@@ -95,8 +95,11 @@ bool runs_amx() {
 }  // namespace
 
 std::vector<IsaSupport> isa_support() {
-  return {
-      {"base", runs_base()}, {"avx2", runs_avx2()}, {"avx512", runs_avx512()}, {"amx", runs_amx()}};
+  return {{"amx_emulated", runs_avx512()},  // software tiles: slow, so never the choice
+          {"base", runs_base()},
+          {"avx2", runs_avx2()},
+          {"avx512", runs_avx512()},
+          {"amx", runs_amx()}};
 }
 
 }  // namespace rnncore

@@ -13,7 +13,8 @@ struct IsaSupport {
   bool runs;
 };
 
-// Every variant from the weakest to the strongest: base, avx2, avx512, amx.
+// Every variant from the slowest to the fastest: amx_emulated (a build for tests), base, avx2,
+// avx512, amx.
 std::vector<IsaSupport> isa_support();
 
 }  // namespace rnncore

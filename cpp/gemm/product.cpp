@@ -3,9 +3,11 @@
 #include "gemm/product.hpp"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "gemm/dot.hpp"
 #include "gemm/pack.hpp"
+#include "gemm/split_product.hpp"
 #include "gemm/tile.hpp"
 
 namespace rnncore {
@@ -15,6 +17,9 @@ namespace {
 constexpr Index packed_b = 128 * 1024, packed_a = 32 * 1024, depth_block = 256;
 // Where A is transposed the sum runs over all steps and sequences: its pieces.
 constexpr Index long_sum_piece = 64;
+
+template <class T>
+constexpr bool on_tiles = tile_unit::present && std::is_same_v<T, float>;
 
 template <class T>
 Index b_size(Index n, Index k) {
@@ -82,7 +87,7 @@ class Product {
       columns.piece = long_sum_piece;
     }
     const bool assign = into_ == Into::assign && sum.begin == 0;
-    for_tiles<T, 1>(a, stride, columns, panels_, rows.size(), panel_count<T>(cols.size()),
+    for_tiles<T, 1>(a, stride, columns, panels_, rows.size(), panel_count<T>(cols.size()), false,
                     [&](Index first, Index count, Index panel, int panels, const T* sums) {
                       for (Index r = 0; r < count; ++r) {
                         T* const row = c_.row(rows.begin + first + r) + cols.begin;
@@ -111,12 +116,20 @@ class Product {
 template <class T>
 Index product_scratch(Index m, Index n, Index k) {
   const Index a_size = std::min(packed_a, checked_mul(m, k));
-  return b_size<T>(n, k) + round_up(a_size, Simd<T>::width);
+  const Index size = b_size<T>(n, k) + round_up(a_size, Simd<T>::width);
+  if constexpr (on_tiles<T>) return std::max(size, split_product_scratch(m, n, k));
+  return size;
 }
 
 template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
              Matrix<const T> b, Matrix<T> c, Scratch<T> scratch) {
+  if constexpr (on_tiles<T>) {
+    const Index rows = scratch.rows > 0 ? scratch.rows : c.rows;
+    if (splits(rows, c.cols, op_a == Op::none ? a.cols : a.rows)) {
+      return split_product(worker, into, op_a, a, op_b, b, c, scratch);
+    }
+  }
   // Workers split the operand whose packing costs more: each packs its own part of it and all of
   // the other one. Cuts fall on whole tiles.
   using Shapes = Tiles<T, 1>;

@@ -3,17 +3,22 @@
 
 #include "core/parallel.hpp"
 #include "core/types.hpp"
+#include "gemm/precision.hpp"
 
 namespace rnncore {
 
 enum class Op { none, transpose };
 enum class Into { assign, accumulate };
 
-// Scratch memory of a team: `each` elements for every worker.
+// Scratch memory of a team, `each` elements for every worker; and what the call that planned it
+// decided for all of its products. `rows`: where C is cut into chunks, the rows that choose its
+// kernel, so that no bit depends on the cuts; 0: those of C.
 template <class T>
 struct Scratch {
   T* data = nullptr;
   Index each = 0;
+  Precision precision = float32_matmul_precision();
+  Index rows = 0;
 };
 
 // Elements that each worker needs for an M x N product of depth K.

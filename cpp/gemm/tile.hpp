@@ -113,10 +113,12 @@ struct Tiles {
 };
 
 // Calls f(first_row, rows, first_panel, panels, sums) for every tile of rows x panels, panels
-// outermost, so that a panel is read from beyond L1 once; `sums` holds the tile's products.
+// outermost, so that a panel is read from beyond L1 once; `sums` holds the tile's products. Panels
+// are taken `backwards` from the last: every other pass over the same ones then starts with those
+// that the cache still holds.
 template <class T, int Gates, class F>
 void for_tiles(const T* a, Index stride, const Columns& columns, const T* packed, Index rows,
-               Index panels, F&& f) {
+               Index panels, bool backwards, F&& f) {
   using Shapes = Tiles<T, Gates>;
   if (rows <= 0) return;
   const Index tiles = ceil_div(rows, Shapes::max_rows);
@@ -125,8 +127,9 @@ void for_tiles(const T* a, Index stride, const Columns& columns, const T* packed
   const Index most = least + (larger > 0 ? 1 : 0);
   const Index panel_stride = columns.total() * Gates * Simd<T>::width;
   alignas(64) T sums[Shapes::max_sums];
-  for (Index panel = 0; panel < panels;) {
-    const int count = Shapes::panels(most, panels - panel);
+  for (Index done = 0; done < panels;) {
+    const int count = Shapes::panels(most, panels - done);
+    const Index panel = backwards ? panels - done - count : done;
     Index row = 0;
     for (Index i = 0; i < tiles; ++i) {
       const Index size = i < larger ? most : least;
@@ -135,7 +138,7 @@ void for_tiles(const T* a, Index stride, const Columns& columns, const T* packed
       f(row, size, panel, count, sums);
       row += size;
     }
-    panel += count;
+    done += count;
   }
 }
 

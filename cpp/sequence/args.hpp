@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/types.hpp"
+#include "gemm/precision.hpp"
 
 namespace rnncore {
 
@@ -15,12 +16,13 @@ struct Sizes {
 template <class T>
 struct LayerArgs {
   Sizes sizes;
-  Sequence<const T> x;                             // (T, B, I)
-  Matrix<const T> weight_ih;                       // W (G*H, I)
-  Matrix<const T> weight_hh;                       // R (G*H, H)
-  const T *bias_ih = nullptr, *bias_hh = nullptr;  // (G*H,) or null
-  const Index* lengths = nullptr;                  // (B,) or null: all T
-  bool reverse = false;                            // each sequence from its own end
+  Sequence<const T> x;                               // (T, B, I)
+  Matrix<const T> weight_ih;                         // W (G*H, I)
+  Matrix<const T> weight_hh;                         // R (G*H, H)
+  const T *bias_ih = nullptr, *bias_hh = nullptr;    // (G*H,) or null
+  const Index* lengths = nullptr;                    // (B,) or null: all T
+  bool reverse = false;                              // each sequence from its own end
+  Precision precision = float32_matmul_precision();  // of the whole call
   Index recompute = 0;  // 0: the tape holds every step; k: states k steps apart (Segments)
 };
 

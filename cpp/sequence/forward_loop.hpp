@@ -37,17 +37,19 @@ class ForwardLoop {
         H_(args.sizes.hidden),
         schedule_(schedule),
         x_rows_(as_rows(schedule, args.x)),
-        weights_(args.weight_hh, {{0, 0}, {H_, 0}},
+        weights_(args.weight_hh, {{0, 0}, {H_, 0}}, args.sizes.batch, args.precision,
                  args.sizes.batch <= max_in_place_rows && few_rows(schedule.rows(), H_)) {
     const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
+    scratch_.precision = a_.precision;
+    scratch_.rows = chunk_;
     scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
   }
 
   // Calls array(pointer, elements) for each array that this needs of the arena.
   template <class F>
   void plan(F&& array, int threads) {
-    weights_.plan(array);
+    weights_.plan(array, threads);
     array(bias_, weights_.panels() * slots * width);
     array(scratch_.data, threads * scratch_.each);
     if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
@@ -80,6 +82,7 @@ class ForwardLoop {
   // need each other's units, so that they meet after each step.
   void run(const Worker& worker, const Share& mine, bool meet, Range steps,
            const ForwardResults<T>& to) {
+    const TileScope tiles(weights_.on_tiles());
     for (Index begin = steps.begin; begin < steps.end;) {
       const Index end = std::min(steps.end, schedule_.chunk_end(begin, chunk_));
       T* const z = to.gates + (to.all ? gates_before(begin) - gates_before(to.begin) : 0);
@@ -136,7 +139,8 @@ class ForwardLoop {
   void time_step(const Share& mine, Index step, T* z, const ForwardResults<T>& to) {
     const auto [first_row, last_row] = mine.rows;
     const Index active = std::max(first_row, std::min(last_row, schedule_.active(step)));
-    weights_.multiply(to.h_before(step) + first_row * H_, H_, active - first_row, mine.panels,
+    weights_.multiply(mine.rank, to.h_before(step) + first_row * H_, H_, active - first_row,
+                      mine.panels, step % 2 != 0,
                       [&](Index first, Index rows, Index panel, int panels, const T* sums) {
                         for (Index r = first_row + first; r < first_row + first + rows; ++r) {
                           const Row row = row_at(r, step, z, to);

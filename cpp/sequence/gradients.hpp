@@ -30,6 +30,7 @@ class MergedGradients {
         threads_(threads),
         chunk_(gradient_chunk<Cell, T>(args.sizes, schedule)) {
     const Index I = a_.sizes.input;
+    scratch_.precision = a_.precision;
     scratch_.each = std::max({product_scratch<T>(gates * H_, I, chunk_),
                               product_scratch<T>(gates * H_, H_, chunk_),
                               product_scratch<T>(chunk_, I, gates * H_)});

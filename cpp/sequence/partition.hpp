@@ -20,6 +20,7 @@ struct PassWork {
 // A worker's part of every time step, and the units in its panels.
 struct Share {
   Range rows, panels, units;
+  int rank = 0;  // the worker's
 
   // Calls f(row, first unit, units) for its units of `some` rows.
   template <class F>
@@ -47,7 +48,8 @@ class Partition {
     const Range panels = even_part(ceil_div(hidden, width), worker.rank % parts, parts);
     return {schedule.share(worker.rank / parts, worker.size / parts),
             panels,
-            {std::min(hidden, panels.begin * width), std::min(hidden, panels.end * width)}};
+            {std::min(hidden, panels.begin * width), std::min(hidden, panels.end * width)},
+            worker.rank};
   }
 
  private:

@@ -3,6 +3,7 @@
 from rnncore import data, datasets, functional, losses, optim
 from rnncore._isa import available_isas, isa
 from rnncore._kernels import LSTMState
+from rnncore._precision import get_float32_matmul_precision, set_float32_matmul_precision
 from rnncore._threads import get_num_threads, set_num_threads
 from rnncore.cells import GRUCell, LSTMCell, RNNCell
 from rnncore.checkpoint import CheckpointError, load, save
@@ -29,11 +30,13 @@ __all__ = [
     "data",
     "datasets",
     "functional",
+    "get_float32_matmul_precision",
     "get_num_threads",
     "isa",
     "load",
     "losses",
     "optim",
     "save",
+    "set_float32_matmul_precision",
     "set_num_threads",
 ]

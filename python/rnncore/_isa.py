@@ -20,7 +20,11 @@ def _built(isa: str) -> bool:
 
 
 def available_isas() -> tuple[str, ...]:
-    """Names of the variants that are built and that this machine can run, weakest first."""
+    """Names of the variants that are built and that this machine can run, slowest first.
+
+    "amx_emulated", AMX's arithmetic in software for tests, is in no wheel and never the choice
+    where another one is built.
+    """
     return tuple(isa for isa, runs in _cpu.isa_support().items() if runs and _built(isa))
 
 

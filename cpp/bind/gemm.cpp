@@ -1,0 +1,80 @@
+// Bindings of gemm/: the precision of float32 products, and the split into bfloat16 for tests.
+#include <array>
+#include <string>
+#include <utility>
+
+#include "bind/arrays.hpp"
+#include "bind/bind.hpp"
+#include "core/parallel.hpp"
+#include "gemm/precision.hpp"
+#include "gemm/split.hpp"
+
+namespace rnncore {
+namespace {
+
+constexpr std::array<std::pair<const char*, Precision>, 3> precisions{
+    {{"highest", Precision::highest}, {"high", Precision::high}, {"medium", Precision::medium}}};
+
+void bind_set_precision(const std::string& precision) {
+  std::string known;
+  for (const auto& [name, value] : precisions) {
+    if (precision == name) return set_float32_matmul_precision(value);
+    known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  throw py::value_error("precision: expected one of " + known + ", got '" + precision + "'");
+}
+
+std::string bind_precision() {
+  for (const auto& [name, value] : precisions) {
+    if (value == float32_matmul_precision()) return name;
+  }
+  return {};
+}
+
+// As the kernels do it: packets where the variant splits by packets, the rest one by one.
+template <int Parts>
+void split_all(const float* x, Index count, Matrix<float> parts) {
+  Index i = 0;
+#if defined(__AVX512F__)
+  for (; i + 16 <= count; i += 16) {
+    __m512i bits[Parts];
+    split(_mm512_loadu_ps(x + i), bits);
+    for (int p = 0; p < Parts; ++p) _mm512_storeu_si512(parts.row(p) + i, bits[p]);
+  }
+#endif
+  for (; i < count; ++i) {
+    PartBits bits[Parts];
+    split(x[i], bits);
+    for (int p = 0; p < Parts; ++p) parts.row(p)[i] = std::bit_cast<float>(bits[p]);
+  }
+}
+
+void bind_split_bfloat16(const py::object& x, const py::object& parts) {
+  const Index count = dimension("x", x, 1, 0), rows = dimension("parts", parts, 2, 0);
+  if (rows < 1 || rows > 3) {
+    throw py::value_error("parts: expected 1 to 3 rows, got " + std::to_string(rows));
+  }
+  ArrayCheck check;
+  const float* from = check.contiguous<float>("x", x, {count});
+  const Matrix<float> to = check.out_matrix<float>("parts", parts, {rows, count});
+  check.no_overlap();
+  const FlushDenormals flush;
+  if (rows == 3) {
+    split_all<3>(from, count, to);
+  } else if (rows == 2) {
+    split_all<2>(from, count, to);
+  } else {
+    split_all<1>(from, count, to);
+  }
+}
+
+}  // namespace
+
+void bind_gemm(py::module_& m) {
+  using py::arg;
+  m.def("float32_matmul_precision", &bind_precision);
+  m.def("set_float32_matmul_precision", &bind_set_precision, arg("precision"));
+  m.def("split_bfloat16", &bind_split_bfloat16, arg("x"), arg("parts"));
+}
+
+}  // namespace rnncore
