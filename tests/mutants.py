@@ -31,6 +31,7 @@ class Mutant(NamedTuple):
 
 REFERENCE = "tests/test_kernels.py::test_matches_reference"
 ADDS = "tests/test_kernels.py::test_parameter_gradients_add_and_the_rest_assign"
+SAME_BITS = "tests/test_recompute.py::test_same_bits_as_the_plain_run"
 
 MUTANTS = {
     "lstm-gates-swapped": Mutant(
@@ -68,8 +69,8 @@ MUTANTS = {
         "cpp/sequence/backward.cpp",
         (
             (
-                "pointwise_panel(row_at(r, step), panel, V::load(sums));",
-                "pointwise_panel(row_at(r, step), panel, sums ? V::zero() : V::load(sums));",
+                "pointwise_panel(row_at(r, step, kept), panel, V::load(sums));",
+                "pointwise_panel(row_at(r, step, kept), panel, sums ? V::zero() : V::load(sums));",
             ),
         ),
         REFERENCE,
@@ -82,7 +83,7 @@ MUTANTS = {
         "full",
     ),
     "last-step-skipped": Mutant(
-        "cpp/sequence/forward.cpp",
+        "cpp/sequence/forward_loop.hpp",
         (
             (
                 "for (Index step = begin; step < end; ++step) {",
@@ -90,6 +91,12 @@ MUTANTS = {
             ),
         ),
         REFERENCE,
+        "full",
+    ),
+    "segment-from-the-initial-state": Mutant(
+        "cpp/sequence/recompute.hpp",
+        (("kept = segment * BH_ + at;", "kept = segment * 0 + at;"),),
+        SAME_BITS,
         "full",
     ),
     "reverse-starts-at-the-longest-end": Mutant(

@@ -47,10 +47,10 @@ def cases(names=lambda function: FUNCTIONS[function]):
     ]
 
 
-def good(cell, function, dtype=np.float32, **options):
+def good(cell, function, dtype=np.float32, recompute=0):
     """Arguments by name that the function accepts."""
-    problem = problems.make(cell, 3, 4, 5, 6, dtype=dtype, ragged=True, **options)
-    forward = raw.forward_arguments(core, problem)
+    problem = problems.make(cell, 3, 4, 5, 6, dtype=dtype, ragged=True)
+    forward = raw.forward_arguments(core, problem, recompute=recompute)
     if function == "forward":
         return forward
     core.forward(*forward.values())
@@ -67,7 +67,7 @@ def refuse(function, arguments, exception, name):
     before = [array.tobytes() for array in arrays]
     with pytest.raises(exception) as caught:
         call(function, arguments)
-    assert type(caught.value) is exception
+    assert type(caught.value) in (exception if isinstance(exception, tuple) else (exception,))
     names = FUNCTIONS[function] if name is None else (name,)
     assert str(caught.value).startswith(tuple(f"{n}: " for n in names)), str(caught.value)
     assert before == [array.tobytes() for array in arrays]
@@ -222,6 +222,55 @@ def test_c_is_given_exactly_where_the_cell_has_it(function, name):
     gru = good("gru", function)
     gru[name] = c
     refuse(function, gru, ValueError, name)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_tape_of_another_recompute(cell, function):
+    """How many states it keeps follows from the problem; it has no gates."""
+    states = ("h", "c") if cell == "lstm" else ("h",)
+    options = {"recompute": 2}
+    call(function, good(cell, function, **options))
+    plain = good(cell, function)
+    for name in states:
+        for make in (bad_arrays.resized(0, -1), bad_arrays.resized(0, 1), bad_arrays.gapped):
+            arguments = good(cell, function, **options)
+            arguments[name] = make(arguments[name])
+            refuse(function, arguments, ValueError, name)
+        arguments = good(cell, function, **options)
+        arguments[name] = plain[name]
+        refuse(function, arguments, ValueError, name)
+        refuse(function, {**arguments, name: None}, (TypeError, ValueError), name)
+    arguments = good(cell, function, **options)
+    refuse(function, {**arguments, "gates": plain["gates"]}, ValueError, "gates")
+    refuse(function, {**arguments, "recompute": 0}, (TypeError, ValueError), "gates")
+    refuse(function, {**plain, "recompute": 2}, ValueError, "gates")
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(-1, ValueError), (-(2**63), ValueError), (None, TypeError)]
+)
+@pytest.mark.parametrize("of", [*FUNCTIONS, "segments"])
+def test_wrong_recompute(of, value, error):
+    arguments = good("gru", "forward" if of == "segments" else of)
+    arguments["recompute"] = value
+    if of == "segments":
+        names = ("cell", "x", "weight_hh", "lengths", "recompute")
+        arguments = {name: arguments[name] for name in names}
+    with pytest.raises(error, match="recompute"):
+        call(of, arguments)
+
+
+def test_segments_checks_its_arrays():
+    forward = good("gru", "forward")
+    names = ("cell", "x", "weight_hh", "lengths")
+    arguments = {**{name: forward[name] for name in names}, "recompute": 2}
+    assert core.segments(**arguments) == 1
+    for name in names:
+        with pytest.raises((TypeError, ValueError), match=name):
+            core.segments(**{**arguments, name: 3.0})
+    with pytest.raises(ValueError, match="lengths"):
+        core.segments(**{**arguments, "lengths": np.array([9, 1, 1, 1])})
 
 
 def test_gradient_of_c_for_a_cell_without_c():

@@ -304,11 +304,12 @@ def test_huge_values_saturate_as_in_float32(core, cell, huge, name, sizes):
 
 
 @every_isa
-def test_nothing_is_written_beyond_the_arrays(core):
+@pytest.mark.parametrize("recompute", [0, 2])
+def test_nothing_is_written_beyond_the_arrays(core, recompute):
     """Guard values around every output and tape array survive, at sizes that break SIMD blocks."""
     for cell, sizes in itertools.product(TABLE, [(3, 5, 7, 17), (5, 13, 50, 34)]):
         problem = problems.make(cell, *sizes, dtype=np.float32, ragged=True)
-        forward = raw.forward_arguments(core, problem)
+        forward = raw.forward_arguments(core, problem, recompute=recompute)
         guards = []
         for name in ("y", "h_n", "c_n", "gates", "h", "c"):
             if forward[name] is not None:

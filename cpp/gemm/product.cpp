@@ -125,7 +125,7 @@ template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
              Matrix<const T> b, Matrix<T> c, Scratch<T> scratch) {
   if constexpr (on_tiles<T>) {
-    const Index rows = std::max(c.rows, scratch.problem_rows);
+    const Index rows = scratch.rows > 0 ? scratch.rows : c.rows;
     if (splits(rows, c.cols, op_a == Op::none ? a.cols : a.rows)) {
       return split_product(worker, into, op_a, a, op_b, b, c, scratch);
     }

@@ -123,10 +123,9 @@ class Backward {
     const Index active = std::min(last, schedule_.active(step));
     const Index later = step + 1 < end ? schedule_.active(step + 1) : 0;
     const Index fed = std::max(first, std::min(last, later));
-    recurrent_product(mine, {first, fed}, step, dz(step + 1, kept),
-                      [&](Index r, Index panel, auto sums) {
-                        pointwise_panel(row_at(r, step, kept), panel, V::load(sums));
-                      });
+    recurrent_product(mine, {first, fed}, step + 1, kept, [&](Index r, Index panel, const T* sums) {
+      pointwise_panel(row_at(r, step, kept), panel, V::load(sums));
+    });
     for (Index r = fed; r < active; ++r) {  // nothing comes through R
       const Row row = row_at(r, step, kept);
       for (Index panel = mine.panels.begin; panel < mine.panels.end; ++panel) {
@@ -135,11 +134,11 @@ class Backward {
     }
   }
 
-  // Calls f(row, panel, sums) with the sums of dz R of a step for the rows and the worker's panels.
+  // Calls f(row, panel, sums) with the sums of dz R at `step` for the rows and the worker's panels.
   template <class F>
-  void recurrent_product(const Share& mine, Range rows, Index step, const T* dz, F&& f) {
-    weights_.multiply(mine.rank, dz + rows.begin * slots * H_, slots * H_, rows.size(), mine.panels,
-                      step % 2 != 0,
+  void recurrent_product(const Share& mine, Range rows, Index step, const Stretch<T>& kept, F&& f) {
+    weights_.multiply(mine.rank, dz(step, kept) + rows.begin * slots * H_, slots * H_, rows.size(),
+                      mine.panels, step % 2 != 0,
                       [&](Index first, Index count, Index panel, int panels, const T* sums) {
                         for (Index r = 0; r < count; ++r) {
                           for (int p = 0; p < panels; ++p, sums += width) {
@@ -153,7 +152,7 @@ class Backward {
   void state_before(const Share& mine, Index step, const Stretch<T>& kept) {
     const Range rows{mine.rows.begin,
                      std::max(mine.rows.begin, std::min(mine.rows.end, schedule_.active(step)))};
-    recurrent_product(mine, rows, step, dz(step, kept), [&](Index r, Index panel, const T* sums) {
+    recurrent_product(mine, rows, step, kept, [&](Index r, Index panel, const T* sums) {
       add_packet(V::load(sums), dh_ + r * H_ + panel * width, H_ - panel * width);
     });
   }

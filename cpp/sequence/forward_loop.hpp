@@ -41,8 +41,8 @@ class ForwardLoop {
                  args.sizes.batch <= max_in_place_rows && few_rows(schedule.rows(), H_)) {
     const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
     chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
-    scratch_.precision = args.precision;
-    scratch_.problem_rows = schedule.rows();
+    scratch_.precision = a_.precision;
+    scratch_.rows = chunk_;
     scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
   }
 
@@ -85,6 +85,7 @@ class ForwardLoop {
   // need each other's units, so that they meet after each step.
   void run(const Worker& worker, const Share& mine, bool meet, Range steps,
            const ForwardResults<T>& to) {
+    const TileScope tiles(weights_.on_tiles());
     for (Index begin = steps.begin; begin < steps.end;) {
       const Index end = std::min(steps.end, schedule_.chunk_end(begin, chunk_));
       T* const z = to.gates + (to.all ? gates_before(begin) - gates_before(to.begin) : 0);

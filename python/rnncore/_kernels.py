@@ -78,7 +78,8 @@ class Tape:
     """What backward needs of one forward call. Opaque, and good for one backward call.
 
     It refers to x and the weights, and does not copy them: neither may change in between.
-    With `recompute` it holds no gates, and of the states those before each segment.
+    With `recompute` it holds no gates, and of the states those before each segment; then the
+    precision of float32 products may not change in between either.
     """
 
     cell: Cell

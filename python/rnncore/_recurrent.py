@@ -121,7 +121,12 @@ class Recurrent(Module, Generic[State]):
         return as_user(form, y, lengths), self._state(form, h_n, c_n)
 
     def forward(
-        self, x: Any, state: State | Any = None, *, lengths: Any = None
+        self,
+        x: Any,
+        state: State | Any = None,
+        *,
+        lengths: Any = None,
+        recompute: int | None = None,
     ) -> tuple[Any, State, LayerTape]:
         """Run the layer for training: dropout is active, and the tape is kept.
 
@@ -135,6 +140,13 @@ class Recurrent(Module, Generic[State]):
         lengths : array_like of int, (B,), optional
             Valid steps of each sequence, in [0, T] and any order. What lies behind them is never
             read. Not with a list, which brings its own.
+        recompute : int, optional
+            Keep of a tape only every recompute-th state, and no gates: `backward` computes them
+            again from one such state to the next, for about the time of another forward. A tape
+            then grows with T / recompute, and backward's scratch memory with recompute, in place
+            of T; x, y and the outputs between layers are kept as ever. The gradients are the same
+            bit for bit, since `backward` works in chunks of steps (a MB of data each) to which
+            recompute is rounded up. About sqrt(T) takes the least memory. None = keep all.
 
         Returns
         -------
@@ -148,16 +160,19 @@ class Recurrent(Module, Generic[State]):
         Raises
         ------
         TypeError
-            If an argument holds no real numbers, or lengths no integers.
+            If an argument holds no real numbers, or lengths or recompute no integers.
         ValueError
-            If a shape or a length does not fit; the message names the argument.
+            If a shape or a length does not fit, or recompute < 1; the message names the argument.
         MemoryError
             If the result does not fit in memory.
         """
         form, x, lengths, h_0, c_0 = self._read(x, state, lengths)
+        kept_apart = 0 if recompute is None else positive_int("recompute", recompute)
         drawn = self.rng.bit_generator.state if self._drops else None
         try:
-            y, h_n, c_n, kernels, masks = self._run(form, x, lengths, h_0, c_0, training=True)
+            y, h_n, c_n, kernels, masks = self._run(
+                form, x, lengths, h_0, c_0, training=True, recompute=kept_apart
+            )
         except BaseException:
             if drawn is not None:
                 self.rng.bit_generator.state = drawn
@@ -293,6 +308,7 @@ class Recurrent(Module, Generic[State]):
         c_0: Array | None,
         *,
         training: bool,
+        recompute: int = 0,
     ) -> tuple[Array, Array, Array | None, list[_kernels.Tape], list[Array]]:
         """Return y (T, B, D*H), h_n and c_n (num_layers*D, B, H), tapes and dropout masks."""
         T, B, _ = x.shape
@@ -316,7 +332,7 @@ class Recurrent(Module, Generic[State]):
                     part, h_n[k], c_nk,
                 )  # fmt: skip
                 if training:
-                    tapes.append(_kernels.forward(*call))
+                    tapes.append(_kernels.forward(*call, recompute))
                 else:
                     _kernels.infer(*call)
         return y, h_n, c_n, tapes, masks

@@ -20,6 +20,7 @@ from rnncore._arrays import (
     check_lengths,
     check_shape,
     empty,
+    positive_int,
     zeros,
 )
 from rnncore._batch import as_state, read_state
@@ -61,6 +62,7 @@ def forward(
     lengths: Any = None,
     reverse: bool = False,
     y: Array | None = None,
+    recompute: int | None = None,
 ) -> tuple[Array, State, Tape]:
     """Run a sequence and keep what `backward` needs.
 
@@ -79,6 +81,10 @@ def forward(
         Whether to start at each sequence's end; y stays aligned with x.
     y : numpy.ndarray, (T, B, H), optional
         Array to write into, of the weights' dtype, its last dimension contiguous.
+    recompute : int, optional
+        Keep in the tape only every recompute-th state (rounded up to the chunks of steps that
+        `backward` works in), and no gates: `backward` computes them again, bit for bit. About
+        sqrt(T) takes the least memory. None = keep all.
 
     Returns
     -------
@@ -97,7 +103,8 @@ def forward(
         If a name, a shape or a length does not fit; the message names the argument.
     """
     call = _read(cell, x, state, weights, lengths, reverse, y)
-    tape = _kernels.forward(*call)
+    kept_apart = 0 if recompute is None else positive_int("recompute", recompute)
+    tape = _kernels.forward(*call, kept_apart)
     return call[7], as_state(call[8], call[9]), tape
 
 
