@@ -9,7 +9,7 @@ from problems import Array, Problem, Result
 
 FORWARD_ARGUMENTS = (
     *("cell", "x", "h_0", "c_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
-    *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c", "recompute"),
+    *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c", "recompute", "cache"),
 )
 BACKWARD_ARGUMENTS = (
     *("cell", "x", "weight_ih", "weight_hh", "lengths", "reverse", "gates", "h", "c"),
@@ -69,6 +69,7 @@ def forward_arguments(
     arguments.update(
         lengths=int64_lengths(problem),
         recompute=recompute,
+        cache=None,
         y=nan_like(problem.dy),
         h_n=nan_like(problem.h_0),
         c_n=nan_like(problem.c_0),

@@ -5,6 +5,7 @@
 #include "bind/bind.hpp"
 #include "bind/cells.hpp"
 #include "sequence/sequence.hpp"
+#include "sequence/weight_cache.hpp"
 
 namespace rnncore {
 namespace {
@@ -124,12 +125,31 @@ T* read_gates(const Problem& p, ArrayCheck& check, const py::object& gates, Inde
   return nullptr;
 }
 
+constexpr const char* cache_name = "rnncore.weight_cache";
+
+// A place that keeps packed weights from one inference call of `forward` to the next.
+py::capsule weight_cache() {
+  return py::capsule(new WeightCache, cache_name,
+                     [](void* p) { delete static_cast<WeightCache*>(p); });
+}
+
+WeightCache* read_cache(const py::object& cache, bool training) {
+  if (cache.is_none()) return nullptr;
+  if (training) throw py::value_error("cache: expected None with a tape, got one");
+  auto* const result = static_cast<WeightCache*>(PyCapsule_GetPointer(cache.ptr(), cache_name));
+  if (result == nullptr) {
+    PyErr_Clear();
+    throw py::type_error("cache: expected what weight_cache() returns, or None");
+  }
+  return result;
+}
+
 void bind_forward(const std::string& cell, const py::object& x, const py::object& h_0,
                   const py::object& c_0, const py::object& weight_ih, const py::object& weight_hh,
                   const py::object& bias_ih, const py::object& bias_hh, const py::object& lengths,
                   bool reverse, const py::object& y, const py::object& h_n, const py::object& c_n,
                   const py::object& gates, const py::object& h, const py::object& c,
-                  Index recompute) {
+                  Index recompute, const py::object& cache) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
@@ -150,6 +170,7 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
       a.tape = {read_gates<T>(p, check, gates, recompute), check.out_contiguous<T>("h", h, states),
                 check.optional_out_contiguous<T>("c", c, states)};
     }
+    a.cache = read_cache(cache, recompute > 0 || a.tape.gates != nullptr);
     check.no_overlap();
     const py::gil_scoped_release release;
     forward<T>(p.cell.name, a);
@@ -216,11 +237,13 @@ void bind_sequence(py::module_& m) {
   m.def("cells", &cells);
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("h_0"), arg("c_0"), arg("weight_ih"),
         arg("weight_hh"), arg("bias_ih"), arg("bias_hh"), arg("lengths"), arg("reverse"), arg("y"),
-        arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"), arg("recompute"));
+        arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"), arg("recompute"), arg("cache"));
+  m.def("weight_cache", &weight_cache);
   m.def("backward", &bind_backward, arg("cell"), arg("x"), arg("weight_ih"), arg("weight_hh"),
         arg("lengths"), arg("reverse"), arg("gates"), arg("h"), arg("c"), arg("dy"), arg("dh_n"),
         arg("dc_n"), arg("dx"), arg("dh_0"), arg("dc_0"), arg("dweight_ih"), arg("dweight_hh"),
-        arg("dbias_ih"), arg("dbias_hh"), arg("bias_ih"), arg("bias_hh"), arg("recompute"));
+        arg("dbias_ih"), arg("dbias_hh"), arg("bias_ih") = py::none(), arg("bias_hh") = py::none(),
+        arg("recompute") = Index{0});
   m.def("segments", &bind_segments, arg("cell"), arg("x"), arg("weight_hh"), arg("lengths"),
         arg("recompute"));
 }

@@ -39,15 +39,23 @@ class PackedWeights {
     }
   }
 
-  // Calls array(pointer, elements) for each array that this needs of the arena.
+  // Both call array(pointer, elements) for each array that this needs: the panels, and what the
+  // workers need besides to multiply by them.
   template <class F>
-  void plan(F&& array, [[maybe_unused]] int threads) {
+  void plan_panels(F&& array) {
     if constexpr (may_split) {
-      if (split_) return split_->plan(array, threads, rows_);
+      if (split_) return split_->plan_panels(array);
     }
     if (!in_place_) array(packed_, checked_mul(panels_, panel_size_));
   }
+  template <class F>
+  void plan_scratch([[maybe_unused]] F&& array, [[maybe_unused]] int threads) {
+    if constexpr (may_split) {
+      if (split_) split_->plan_scratch(array, threads, rows_);
+    }
+  }
 
+  bool in_place() const { return in_place_; }
   Index panels() const { return panels_; }
 
   // Whether `multiply` uses the tile unit: a worker then opens a TileScope around its time loop.

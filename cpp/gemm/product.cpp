@@ -13,8 +13,8 @@
 namespace rnncore {
 namespace {
 
-// Elements packed at a time, B's and A's, and how deep: a second-level cache holds both.
-constexpr Index packed_b = 128 * 1024, packed_a = 32 * 1024, depth_block = 256;
+// Elements packed at a time, B's and A's, a block deep: a second-level cache holds both.
+constexpr Index packed_b = 128 * 1024, packed_a = 32 * 1024;
 // Where A is transposed the sum runs over all steps and sequences: its pieces.
 constexpr Index long_sum_piece = 64;
 
@@ -125,7 +125,7 @@ template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
              Matrix<const T> b, Matrix<T> c, Scratch<T> scratch) {
   if constexpr (on_tiles<T>) {
-    const Index rows = scratch.rows > 0 ? scratch.rows : c.rows;
+    const Index rows = std::max(c.rows, scratch.problem_rows);
     if (splits(rows, c.cols, op_a == Op::none ? a.cols : a.rows)) {
       return split_product(worker, into, op_a, a, op_b, b, c, scratch);
     }

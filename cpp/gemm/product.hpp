@@ -10,15 +10,18 @@ namespace rnncore {
 enum class Op { none, transpose };
 enum class Into { assign, accumulate };
 
+// A sum over k is cut into blocks that are added up in their order.
+inline constexpr Index depth_block = 256;
+
 // Scratch memory of a team, `each` elements for every worker; and what the call that planned it
-// decided for all of its products. `rows`: where C is cut into chunks, the rows that choose its
-// kernel, so that no bit depends on the cuts; 0: those of C.
+// fixes for all of its products: the precision, and the rows of the problem that C's rows are a
+// chunk of (the kernel is chosen by the problem, so that the bits do not depend on the chunks).
 template <class T>
 struct Scratch {
   T* data = nullptr;
   Index each = 0;
   Precision precision = float32_matmul_precision();
-  Index rows = 0;
+  Index problem_rows = 0;
 };
 
 // Elements that each worker needs for an M x N product of depth K.

@@ -11,7 +11,7 @@ namespace {
 
 // A block of B in three parts is 768 KiB. A sum of `depth_block` products is also the longest one
 // that a tile accumulates before it is added to C.
-constexpr Index column_block = 512, depth_block = 256;
+constexpr Index column_block = 512;
 constexpr Index row_block = 2 * tile_size, group = 4;  // rows, and tiles of columns, of one call
 constexpr int most_parts = 3;
 

@@ -7,6 +7,11 @@
 
 namespace rnncore {
 
+template <int Gates, bool by_columns>
+class SplitWeights;
+
+#if defined(__AVX512F__)
+
 // Strip [panel][gate] covers the gate's columns of that panel; its depth runs over both runs of
 // `Columns`, each a whole number of blocks. All parts stay, also where they outgrow the
 // second-level cache.
@@ -20,10 +25,14 @@ class SplitWeights {
   }
 
   template <class F>
-  void plan(F&& array, int threads, Index rows) {
+  void plan_panels(F&& array) {
+    array(packed_, checked_mul(checked_mul(panels_, Gates), strip_) / 2);
+  }
+
+  template <class F>
+  void plan_scratch(F&& array, int threads, Index rows) {
     left_each_ = checked_mul(ceil_div(rows, tile_size), strip_) / 2;
     array(left_, checked_mul(threads, left_each_));
-    array(packed_, checked_mul(checked_mul(panels_, Gates), strip_) / 2);
   }
 
   void pack(Range panels) {
@@ -96,5 +105,7 @@ class SplitWeights {
   Index strip_ = 0, left_each_ = 0;  // elements of a strip; floats of each worker's left operand
   float *packed_ = nullptr, *left_ = nullptr;
 };
+
+#endif
 
 }  // namespace rnncore

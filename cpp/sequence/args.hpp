@@ -36,12 +36,15 @@ struct Tape {
   T* c = nullptr;      // as h, or empty
 };
 
+class WeightCache;
+
 template <class T>
 struct ForwardArgs : LayerArgs<T> {
-  Matrix<const T> h_0, c_0;  // (B, H); c_0 empty where the cell has no c
-  Sequence<T> y;             // (T, B, H), zero beyond a sequence's end
-  Matrix<T> h_n, c_n;        // (B, H)
-  Tape<T> tape;              // all empty for inference
+  Matrix<const T> h_0, c_0;      // (B, H); c_0 empty where the cell has no c
+  Sequence<T> y;                 // (T, B, H), zero beyond a sequence's end
+  Matrix<T> h_n, c_n;            // (B, H)
+  Tape<T> tape;                  // all empty for inference
+  WeightCache* cache = nullptr;  // of packed weights, or null; for inference
 };
 
 template <class T>

@@ -27,7 +27,8 @@ class Backward {
         recomputation_(args, schedule_, segments_, partition_),
         gradients_(args, schedule_, partition_.threads()) {
     const auto plan = [&](auto&& array) {
-      weights_.plan(array, partition_.threads());
+      weights_.plan_panels(array);
+      weights_.plan_scratch(array, partition_.threads());
       array(dh_, BH_);
       if (Cell::has_c) array(dc_, BH_);
       gradients_.plan(array);
@@ -60,7 +61,7 @@ class Backward {
 
   void work(const Worker& worker) {
     const Share mine = partition_.share(worker, schedule_, H_, width);
-    const TileScope tiles(weights_.on_tiles() || recomputation_.on_tiles());
+    const TileScope tiles(weights_.on_tiles());
     weights_.pack(worker.share(weights_.panels()));
     if (a_.recompute > 0) recomputation_.pack(worker);
     load_state(mine);

@@ -4,6 +4,7 @@
 #include "sequence/forward_loop.hpp"
 #include "sequence/segments.hpp"
 #include "sequence/sequence.hpp"
+#include "sequence/weight_cache.hpp"
 
 namespace rnncore {
 namespace {
@@ -17,11 +18,12 @@ class Forward {
         BH_(checked_mul(args.sizes.batch, H_)),
         schedule_(args.sizes, args.lengths, args.reverse),
         segments_(schedule_, gradient_chunk<Cell, T>(args.sizes, schedule_), args.recompute),
-        loop_(args, schedule_),
+        loop_(args, schedule_, args.cache != nullptr),
         partition_(loop_.work()),
         to_{args.tape.gates != nullptr, 0, args.tape.gates, args.tape.h, args.tape.c, BH_, args.y} {
     const auto plan = [&](auto&& array) {
-      loop_.plan(array, partition_.threads());
+      if (!keeps()) loop_.plan_panels(array);
+      loop_.plan_scratch(array, partition_.threads());
       if (!to_.all) {
         array(to_.gates, checked_mul(loop_.chunk(), Wiring<Cell>::slots * H_));
         array(to_.h, 2 * BH_);
@@ -31,17 +33,47 @@ class Forward {
     plan([&](T*, Index count) { arena_.reserve<T>(count); });
     arena_.allocate();
     plan([&](T*& pointer, Index count) { pointer = arena_.take<T>(count); });
+    if (keeps()) find_panels();
   }
 
   void run() {
     parallel(partition_.threads(), [&](const Worker& worker) { work(worker); });
+    // Weights that another thread changed meanwhile would be kept under the wrong key.
+    if (keeps() && !found_ && key() == panels_->key) a_.cache->keep(std::move(panels_));
   }
 
  private:
+  // Whether the packed weights belong to the cache.
+  bool keeps() const { return a_.cache != nullptr && !loop_.in_place(); }
+
+  WeightKey key() const {
+    WeightKey key;
+    key.form = {sizeof(T), a_.sizes.input, a_.weight_ih.rows, H_,
+                loop_.on_tiles() ? 1 + static_cast<Index>(a_.precision) : 0};
+    key.read(a_.weight_ih, a_.weight_hh);
+    return key;
+  }
+
+  // The panels of these weights, or new ones that the workers fill.
+  void find_panels() {
+    const WeightKey now = key();
+    panels_ = a_.cache->find(now);
+    found_ = panels_ != nullptr;
+    if (!found_) {
+      panels_ = std::make_shared<PackedPanels>(now);
+      loop_.plan_panels([&](T*, Index count) { panels_->memory.reserve<T>(count); });
+      panels_->memory.allocate();
+    }
+    std::size_t i = 0;
+    loop_.plan_panels([&](T*& pointer, Index count) {
+      if (!found_) panels_->arrays[i] = panels_->memory.take<T>(count);
+      pointer = static_cast<T*>(panels_->arrays[i++]);
+    });
+  }
+
   void work(const Worker& worker) {
     const Share mine = partition_.share(worker, schedule_, H_, Simd<T>::width);
-    const TileScope tiles(loop_.on_tiles());
-    loop_.pack(worker);
+    loop_.pack(worker, !found_);
     load_state(mine);
     zero_padding(schedule_, worker.share(a_.sizes.batch), a_.y);
     for (Index segment = 0; segment < segments_.count(); ++segment) {
@@ -85,6 +117,8 @@ class Forward {
   const Partition partition_;
   ForwardResults<T> to_;
   Arena arena_;
+  std::shared_ptr<PackedPanels> panels_;  // where the cache keeps them
+  bool found_ = false;
 };
 
 }  // namespace

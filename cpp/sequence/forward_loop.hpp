@@ -5,7 +5,7 @@
 
 #include "cells/cell.hpp"
 #include "gemm/packed_weights.hpp"
-#include "gemm/product.hpp"
+#include "sequence/input_weights.hpp"
 #include "sequence/partition.hpp"
 #include "sequence/rows.hpp"
 
@@ -32,30 +32,36 @@ template <class Cell, class T>
 class ForwardLoop {
  public:
   // Which kernel runs follows from the whole problem: a segment gets the bits of the full pass.
-  ForwardLoop(const LayerArgs<T>& args, const Schedule& schedule)
+  // `kept`: the panels may outlive the call.
+  ForwardLoop(const LayerArgs<T>& args, const Schedule& schedule, bool kept = false)
       : a_(args),
         H_(args.sizes.hidden),
         schedule_(schedule),
         x_rows_(as_rows(schedule, args.x)),
+        chunk_(chunk_of(args, schedule)),
         weights_(args.weight_hh, {{0, 0}, {H_, 0}}, args.sizes.batch, args.precision,
-                 args.sizes.batch <= max_in_place_rows && few_rows(schedule.rows(), H_)) {
-    const Index row = checked_add(a_.sizes.input, checked_mul(slots, H_));
-    chunk_ = std::min(schedule_.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
-    scratch_.precision = a_.precision;
-    scratch_.rows = chunk_;
-    scratch_.each = product_scratch<T>(chunk_, gates * H_, a_.sizes.input);
-  }
+                 args.sizes.batch <= max_in_place_rows && few_rows(schedule.rows(), H_)),
+        input_(args, schedule.rows(), chunk_, kept) {}
 
-  // Calls array(pointer, elements) for each array that this needs of the arena.
+  // Both call array(pointer, elements) for each array that this needs: packed weights, and what a
+  // call needs besides.
   template <class F>
-  void plan(F&& array, int threads) {
-    weights_.plan(array, threads);
+  void plan_panels(F&& array) {
+    weights_.plan_panels(array);
+    input_.plan_panels(array);
+  }
+  template <class F>
+  void plan_scratch(F&& array, int threads) {
+    weights_.plan_scratch(array, threads);
+    input_.plan_scratch(array, threads);
     array(bias_, weights_.panels() * slots * width);
-    array(scratch_.data, threads * scratch_.each);
     if (!x_rows_) array(x_chunk_, checked_mul(chunk_, a_.sizes.input));
   }
 
-  // Whether a worker needs a TileScope around `run`.
+  // Whether weights are read as they are, so that nothing is packed that could be kept.
+  bool in_place() const { return weights_.in_place() || input_.in_place(); }
+
+  // Whether the panels of R are the tile unit's.
   bool on_tiles() const { return weights_.on_tiles(); }
 
   // Rows of a chunk.
@@ -68,11 +74,14 @@ class ForwardLoop {
             gates * H_,        width * Index{sizeof(T)}, rows * gates * panels * a_.sizes.input};
   }
 
-  // Called by every worker before the first `run`.
-  void pack(const Worker& worker) {
-    const Range panels = worker.share(weights_.panels());
-    weights_.pack(panels);
-    for (Index b = panels.begin; b < panels.end; ++b) {
+  // Called by every worker before the first `run`; `panels`: or are they there already?
+  void pack(const Worker& worker, bool panels = true) {
+    const Range mine = worker.share(weights_.panels());
+    if (panels) {
+      weights_.pack(mine);
+      input_.pack(worker);
+    }
+    for (Index b = mine.begin; b < mine.end; ++b) {
       for (int slot = 0; slot < slots; ++slot) {
         for (Index lane = 0; lane < width; ++lane) {
           bias_[(b * slots + slot) * width + lane] = bias(slot, b * width + lane);
@@ -90,7 +99,7 @@ class ForwardLoop {
       const Index end = std::min(steps.end, schedule_.chunk_end(begin, chunk_));
       T* const z = to.gates + (to.all ? gates_before(begin) - gates_before(to.begin) : 0);
       worker.barrier();  // the last chunk's x and z are used up; before the first: all is packed
-      input_product(worker, {begin, end}, z);
+      input_.multiply(worker, x_of(worker, {begin, end}), z);
       worker.barrier();
       for (Index step = begin; step < end; ++step) {
         time_step(mine, step, z + gates_before(step) - gates_before(begin), to);
@@ -115,27 +124,18 @@ class ForwardLoop {
 
   Index gates_before(Index step) const { return schedule_.offset(step) * slots * H_; }
 
-  // z = W x for the slots that take it, all rows of the steps at once.
-  void input_product(const Worker& worker, Range steps, T* z) {
+  static Index chunk_of(const LayerArgs<T>& args, const Schedule& schedule) {
+    const Index row = checked_add(args.sizes.input, checked_mul(slots, args.sizes.hidden));
+    return std::min(schedule.rows(), std::max(chunk_rows<T>(row), args.sizes.batch));
+  }
+
+  // x of the steps' rows.
+  Matrix<const T> x_of(const Worker& worker, Range steps) {
     const Index first = schedule_.offset(steps.begin), rows = schedule_.offset(steps.end) - first;
-    const Index I = a_.sizes.input;
-    Matrix<const T> x{x_chunk_, rows, I, I};
-    if (x_rows_) {
-      x = {x_rows_.row(first), rows, I, x_rows_.stride};
-    } else {
-      gather(worker, schedule_, a_.x, steps.begin, steps.end, x_chunk_);
-      worker.barrier();
-    }
-    for (const Run& run : W::runs('x')) {
-      const Matrix<const T> weights{a_.weight_ih.row(run.gate * H_), run.count * H_, I,
-                                    a_.weight_ih.stride};
-      const Matrix<T> to{z + run.slot * H_, rows, run.count * H_, slots * H_};
-      if (few_rows(schedule_.rows(), I)) {
-        product_in_place<T>(worker, x, weights, to);
-      } else {
-        product<T>(worker, Into::assign, Op::none, x, Op::transpose, weights, to, scratch_);
-      }
-    }
+    if (x_rows_) return {x_rows_.row(first), rows, a_.sizes.input, x_rows_.stride};
+    gather(worker, schedule_, a_.x, steps.begin, steps.end, x_chunk_);
+    worker.barrier();
+    return {x_chunk_, rows, a_.sizes.input, a_.sizes.input};
   }
 
   // `z`: pre-activations, then activated gates, of the rows at `step`.
@@ -210,10 +210,10 @@ class ForwardLoop {
   const Index H_;
   const Schedule& schedule_;
   const Matrix<const T> x_rows_;  // x as one matrix, or empty: gathered by chunks
+  const Index chunk_;
   PackedWeights<T, gates, false> weights_;
-  Index chunk_ = 0;
+  InputWeights<Cell, T> input_;
   T *bias_ = nullptr, *x_chunk_ = nullptr;
-  Scratch<T> scratch_;
 };
 
 }  // namespace rnncore

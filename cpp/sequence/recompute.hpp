@@ -39,14 +39,12 @@ class Recomputation {
       rows = std::max(rows, schedule_.offset(end) - schedule_.offset(begin));
       steps = std::max(steps, end - begin);
     }
-    loop_.plan(array, partition_.threads());
+    loop_.plan_panels(array);
+    loop_.plan_scratch(array, partition_.threads());
     array(gates_, checked_mul(rows, Wiring<Cell>::slots * a_.sizes.hidden));
     array(h_, checked_mul(steps + 1, BH_));
     if (Cell::has_c) array(c_, checked_mul(steps + 1, BH_));
   }
-
-  // Whether a worker needs a TileScope around `run`.
-  bool on_tiles() const { return a_.recompute > 0 && loop_.on_tiles(); }
 
   // Called by every worker before the first `run`.
   void pack(const Worker& worker) { loop_.pack(worker); }

@@ -42,7 +42,8 @@ def forward(
     gates: _Array | None,  # out (sum(lengths), S*H): the tape; None without one
     h: _Array | None,  # out (max(lengths) + 1, B, H)
     c: _Array | None,  # out (max(lengths) + 1, B, H)
-    recompute: int,  # 0: all of the tape; else gates is None, and h and c are (segments, B, H)
+    recompute: int = 0,  # 0: all of the tape; else gates is None, and h and c are (segments, B, H)
+    cache: Any = None,  # weight_cache(), for inference
 ) -> None: ...
 def backward(
     cell: str,
@@ -64,9 +65,9 @@ def backward(
     dweight_hh: _Array,  # += (G*H, H)
     dbias_ih: _Array | None,  # += (G*H,)
     dbias_hh: _Array | None,  # += (G*H,)
-    bias_ih: _Array | None,  # (G*H,); read with recompute alone
-    bias_hh: _Array | None,  # (G*H,)
-    recompute: int,  # as in forward
+    bias_ih: _Array | None = None,  # (G*H,); read with recompute alone
+    bias_hh: _Array | None = None,  # (G*H,)
+    recompute: int = 0,  # as in forward
 ) -> None: ...
 def segments(
     cell: str,
@@ -77,6 +78,7 @@ def segments(
 ) -> int: ...  # states that a tape with recompute keeps
 
 # for linear, embedding and the losses: N rows
+def weight_cache() -> Any: ...  # keeps packed weights between calls of forward
 def make_stepper(
     cell: str, layers: list[tuple[_Array | None, ...]], state_type: type | None
 ) -> Callable[[Any, Any], Any]: ...

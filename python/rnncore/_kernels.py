@@ -120,7 +120,8 @@ def forward(
     h = aligned_empty((states, B, H), x.dtype)
     c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute,
+        None,
     )  # fmt: skip
     return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute)
 
@@ -136,10 +137,15 @@ def infer(
     y: Array,
     h_n: Array,
     c_n: Array | None,
+    cache: Any = None,
 ) -> None:
-    """Run the kernel into y, h_n and c_n without a tape."""
+    """Run the kernel into y, h_n and c_n without a tape.
+
+    A `cache` (core.weight_cache()) keeps the packed weights for the next call. Every call compares
+    fingerprints of all weights: after any change, in place or not, it packs them again.
+    """
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None, 0
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None, 0, cache
     )  # fmt: skip
 
 

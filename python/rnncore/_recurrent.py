@@ -21,6 +21,7 @@ from rnncore._arrays import (
     positive_int,
 )
 from rnncore._batch import Form, as_state, as_user, new_sequences, read_dy, read_state, read_x
+from rnncore._isa import core
 from rnncore._kernels import Weights, cell_named
 from rnncore._step import checked_step, make_stepper
 from rnncore.init import check_scheme, fill_cell
@@ -54,7 +55,7 @@ class LayerTape:
 class Recurrent(Module, Generic[State]):
     """A stack of `num_layers` recurrent layers in one or two directions."""
 
-    _views = (*Module._views, "_weights", "_slopes", "_stepper")
+    _views = (*Module._views, "_weights", "_slopes", "_stepper", "_caches")
 
     def __init__(
         self,
@@ -107,6 +108,7 @@ class Recurrent(Module, Generic[State]):
             [Weights(*(views[name] for name in names.values())) for names in self._names]
             for views in (self.parameters, self.grads)
         )
+        self._caches = [core.weight_cache() for _ in self._weights]
         self._stepper = make_stepper(self._cell, [] if self.bidirectional else self._weights)
 
     def __call__(
@@ -334,7 +336,7 @@ class Recurrent(Module, Generic[State]):
                 if training:
                     tapes.append(_kernels.forward(*call, recompute))
                 else:
-                    _kernels.infer(*call)
+                    _kernels.infer(*call, self._caches[k])
         return y, h_n, c_n, tapes, masks
 
     def _dropout_mask(self, shape: tuple[int, ...]) -> Array:
