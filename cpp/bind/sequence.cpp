@@ -237,7 +237,8 @@ void bind_sequence(py::module_& m) {
   m.def("cells", &cells);
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("h_0"), arg("c_0"), arg("weight_ih"),
         arg("weight_hh"), arg("bias_ih"), arg("bias_hh"), arg("lengths"), arg("reverse"), arg("y"),
-        arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"), arg("recompute"), arg("cache"));
+        arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"), arg("recompute") = Index{0},
+        arg("cache") = py::none());
   m.def("weight_cache", &weight_cache);
   m.def("backward", &bind_backward, arg("cell"), arg("x"), arg("weight_ih"), arg("weight_hh"),
         arg("lengths"), arg("reverse"), arg("gates"), arg("h"), arg("c"), arg("dy"), arg("dh_n"),
