@@ -14,8 +14,11 @@ Run = Callable[[], Any]
 PROBLEM_SECONDS = 30.0
 """Rounds are cut (to 3 at least) where one problem would take longer than this."""
 
-SETTLE_SECONDS = 0.005
-"""Pause before a library's turn with several threads: the last one's idle workers stop spinning."""
+SETTLE_SECONDS = 0.05
+"""Pause before a library's turn with several threads: the last one's idle workers stop spinning.
+
+ONNX Runtime's spin longer than 5 ms: rnncore ran at half its speed behind them.
+"""
 
 
 def sample(run: Run, calls: int) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import itertools
 import pickle
+import time
 from typing import Any
 
 import numpy as np
@@ -136,8 +138,8 @@ def test_results_are_new_arrays(cell: str) -> None:
 
 @every_layer
 def test_large_layers_give_the_same_bits_at_any_thread_count(cell: str) -> None:
-    layer = LAYERS[cell](700, 1100, rng=1)
-    x = normal(2, 700)
+    layer = LAYERS[cell](900, 2500, num_layers=2, rng=1)
+    x = normal(2, 900)
     threads = rnncore.get_num_threads()
     results = []
     try:
@@ -157,10 +159,14 @@ def test_make_stepper_refuses_what_does_not_fit() -> None:
         make("elman", [(W, R, b, b)], LSTMState)
     with pytest.raises(ValueError, match="layers: expected at least one"):
         make("lstm", [], LSTMState)
-    with pytest.raises(ValueError, match="layers: expected 4 arrays"):
-        make("lstm", [(W, R)], LSTMState)
-    with pytest.raises(TypeError, match="state_type: expected a named tuple"):
-        make("lstm", [(W, R, b, b)], None)
+    for layers in ([(W, R)], [()], [W], [(W, R, b, b), None]):
+        with pytest.raises(ValueError, match="layers: expected tuples of 4 arrays"):
+            make("lstm", layers, LSTMState)
+    fake = type("Fake", (), {"__bases__": (tuple,)})()
+    triple = collections.namedtuple("triple", "a b c", defaults=(None,))
+    for state_type in (None, tuple, list, time.struct_time, fake, triple, LSTMState(None, None)):
+        with pytest.raises(TypeError, match="state_type: expected a named tuple"):
+            make("lstm", [(W, R, b, b)], state_type)
     with pytest.raises(TypeError, match="state_type: expected a named tuple"):
         make("gru", [(normal(9, 5), normal(9, 3), None, None)], LSTMState)
     with pytest.raises(ValueError, match=r"weight_hh: expected shape \(12, 3\)"):
@@ -191,3 +197,21 @@ def test_the_stepper_refuses_what_is_not_plain() -> None:
     for count in ((), (x,), (x, state, 1)):
         with pytest.raises(TypeError, match="expected x_t and state"):
             call(*count)
+
+
+def test_the_stepper_notices_weights_that_moved() -> None:
+    """numpy frees an array's memory in resize(refcheck=False): it must not be read again."""
+    W, R = normal(12, 5), normal(12, 3)
+    call = stepper(_isa.core, "lstm", (W, R, None, None))
+    x = normal(5)
+    assert call(x, None) is not NotImplemented
+    W.resize(10**6, refcheck=False)
+    assert call(x, None) is NotImplemented
+
+
+def test_a_stepped_state_is_what_the_class_makes() -> None:
+    state = rnncore.LSTM(3, 4, rng=0).step(normal(3))[1]
+    assert type(state) is LSTMState
+    assert state._fields == ("h", "c")
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(state)

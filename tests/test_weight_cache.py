@@ -36,12 +36,45 @@ def infer(core: Any, problem: problems.Problem, cache: Any) -> Any:
 @pytest.mark.parametrize("sizes", [(9, 5, 7, 17), (3, 16, 300, 40), (40, 1, 70, 130)], ids=str)
 def test_the_same_bits_with_and_without(core: Any, cell: str, dtype: Any, sizes: Any) -> None:
     cache = core.weight_cache()
-    for seed in (1, 2):  # the second problem brings other weights
+    for seed in (1, 2):
         for ragged in (False, True):
             problem = problems.make(cell, *sizes, dtype=dtype, seed=seed, ragged=ragged)
             expected = infer(core, problem, None)
             for _ in range(2):
                 assert raw.same_bits(infer(core, problem, cache), expected)
+    assert core.weight_cache_hits(cache) == 4  # of 8 calls; four problems with their own weights
+
+
+@every_isa
+def test_the_same_bits_at_any_thread_count(core: Any) -> None:
+    problem = problems.make("lstm", 30, 24, 150, 170, dtype=np.float32)
+    cache = core.weight_cache()
+    expected = infer(core, problem, None)
+    before = core.num_threads()
+    try:
+        for count in (1, 2, 3, 5, 2):
+            core.set_num_threads(count)
+            assert raw.same_bits(infer(core, problem, cache), expected)
+    finally:
+        core.set_num_threads(before)
+    assert core.weight_cache_hits(cache) == 4
+
+
+@every_isa
+def test_few_rows_pack_nothing(core: Any) -> None:
+    cache = core.weight_cache()
+    problem = problems.make("gru", 2, 2, 40, 50, dtype=np.float32)
+    for _ in range(3):
+        assert raw.same_bits(infer(core, problem, cache), infer(core, problem, None))
+    assert core.weight_cache_hits(cache) == 0
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="one variant is built")
+def test_a_cache_of_another_variant_is_refused() -> None:
+    one, other = list(CORES.values())[:2]
+    problem = problems.make("gru", 9, 5, 7, 17, dtype=np.float32)
+    with pytest.raises(TypeError, match="cache: expected what weight_cache"):
+        infer(other, problem, one.weight_cache())
 
 
 @every_isa

@@ -4,6 +4,7 @@
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 #include "bind/cells.hpp"
+#include "sequence/partition.hpp"
 #include "sequence/sequence.hpp"
 #include "sequence/weight_cache.hpp"
 
@@ -85,11 +86,17 @@ void expect_both_biases(const char* second, const py::object& ih, const py::obje
   }
 }
 
+constexpr Index most_steps = (Index{1} << 31) - 1;
+
 // What both passes and `segments` follow from.
 template <class T>
 void read_problem(LayerArgs<T>& a, const Problem& p, bool reverse, Index recompute) {
   if (recompute < 0) {
     throw py::value_error("recompute: expected 0 or more steps, got " + std::to_string(recompute));
+  }
+  if (recompute > 0 && p.sizes.steps > most_steps) {  // an array of strides 0 has any number
+    throw py::value_error("x: expected at most " + std::to_string(most_steps) +
+                          " steps with recompute, got " + std::to_string(p.sizes.steps));
   }
   a.sizes = p.sizes;
   a.lengths = p.lengths_or_null;
@@ -125,7 +132,10 @@ T* read_gates(const Problem& p, ArrayCheck& check, const py::object& gates, Inde
   return nullptr;
 }
 
-constexpr const char* cache_name = "rnncore.weight_cache";
+// Panels of one variant are not those of another.
+#define RNNCORE_TEXT(name) #name
+#define RNNCORE_VARIANT(name) RNNCORE_TEXT(name)
+constexpr const char* cache_name = "rnncore.weight_cache." RNNCORE_VARIANT(RNNCORE_MODULE);
 
 // A place that keeps packed weights from one inference call of `forward` to the next.
 py::capsule weight_cache() {
@@ -133,15 +143,31 @@ py::capsule weight_cache() {
                      [](void* p) { delete static_cast<WeightCache*>(p); });
 }
 
-WeightCache* read_cache(const py::object& cache, bool training) {
-  if (cache.is_none()) return nullptr;
-  if (training) throw py::value_error("cache: expected None with a tape, got one");
+WeightCache* cache_of(const py::object& cache) {
   auto* const result = static_cast<WeightCache*>(PyCapsule_GetPointer(cache.ptr(), cache_name));
   if (result == nullptr) {
     PyErr_Clear();
     throw py::type_error("cache: expected what weight_cache() returns, or None");
   }
   return result;
+}
+
+WeightCache* read_cache(const py::object& cache, bool training) {
+  if (cache.is_none()) return nullptr;
+  if (training) throw py::value_error("cache: expected None with a tape, got one");
+  return cache_of(cache);
+}
+
+// How often the panels in it served; for tests.
+Index weight_cache_hits(const py::object& cache) {
+  return cache_of(cache)->hits();
+}
+
+// The cost rule's answer, (parts of the rows, parts of the units); for tests.
+py::tuple bind_partition(Index steps, Index batch, Index panels, Index depth, Index packet_bytes,
+                         double merged) {
+  const Partition chosen({steps, batch, panels, depth, packet_bytes, merged});
+  return py::make_tuple(chosen.row_parts(), chosen.unit_parts());
 }
 
 void bind_forward(const std::string& cell, const py::object& x, const py::object& h_0,
@@ -240,6 +266,9 @@ void bind_sequence(py::module_& m) {
         arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"), arg("recompute") = Index{0},
         arg("cache") = py::none());
   m.def("weight_cache", &weight_cache);
+  m.def("weight_cache_hits", &weight_cache_hits, arg("cache"));
+  m.def("partition", &bind_partition, arg("steps"), arg("batch"), arg("panels"), arg("depth"),
+        arg("packet_bytes"), arg("merged"));
   m.def("backward", &bind_backward, arg("cell"), arg("x"), arg("weight_ih"), arg("weight_hh"),
         arg("lengths"), arg("reverse"), arg("gates"), arg("h"), arg("c"), arg("dy"), arg("dh_n"),
         arg("dc_n"), arg("dx"), arg("dh_0"), arg("dc_0"), arg("dweight_ih"), arg("dweight_hh"),

@@ -39,47 +39,33 @@ class Stepper final : public AnyStepper {
 
   PyObject* operator()(PyObject* x_object, PyObject* state) override {
     const ArrayProxy* const x = plain(x_object);
-    if (x == nullptr || x->nd < 1 || x->nd > 2 || x->dimensions[x->nd - 1] != input_)
+    if (x == nullptr || x->nd < 1 || x->nd > 2 || x->dimensions[x->nd - 1] != input_ || moved()) {
       return refuse();
+    }
     const Index batch = x->nd == 1 ? 1 : x->dimensions[0];
     if (batch < 1 || batch > max_step_rows) return refuse();
-
-    const bool has_c = !state_type_.is_none();
-    PyObject* h_object = state;
-    PyObject* c_object = nullptr;
-    if (has_c && state != Py_None) {
-      if (!PyTuple_Check(state) || PyTuple_GET_SIZE(state) != 2) return refuse();
-      h_object = PyTuple_GET_ITEM(state, 0);
-      c_object = PyTuple_GET_ITEM(state, 1);
-    }
-    const Index size = static_cast<Index>(layers_.size()) * batch * hidden_;
-    const T *h_prev = nullptr, *c_prev = nullptr;
+    const Index layers = static_cast<Index>(layers_.size());
     std::vector<T> zeros;
+    const T *h_prev = nullptr, *c_prev = nullptr;
     if (state == Py_None) {
-      zeros.resize(static_cast<std::size_t>(size));
+      zeros.resize(static_cast<std::size_t>(layers * batch * hidden_));
       h_prev = c_prev = zeros.data();
-    } else {
-      h_prev = state_of(h_object, x->nd, batch);
-      if (has_c) c_prev = state_of(c_object, x->nd, batch);
-      if (h_prev == nullptr || (has_c && c_prev == nullptr)) return refuse();
+    } else if (!read_state(state, x->nd, batch, h_prev, c_prev)) {
+      return refuse();
     }
-
-    const Index single = x->nd == 1 ? 1 : 0;
-    const Py_intptr_t y_shape[] = {batch, hidden_};
-    const Py_intptr_t state_shape[] = {static_cast<Index>(layers_.size()), batch, hidden_};
-    const Py_intptr_t single_shape[] = {state_shape[0], hidden_};
-    const auto new_state = [&] { return single ? empty(2, single_shape) : empty(3, state_shape); };
-    const py::object y = single ? empty(1, y_shape + 1) : empty(2, y_shape);
-    const py::object h = new_state();
-    const py::object c = has_c ? new_state() : py::none();
+    // Without its batch dimension, where x has none.
+    const Py_intptr_t shape[] = {layers, batch, hidden_}, single_shape[] = {layers, hidden_};
+    const bool single = x->nd == 1;
+    const auto new_state = [&] { return single ? empty(2, single_shape) : empty(3, shape); };
+    const py::object y = single ? empty(1, single_shape + 1) : empty(2, shape + 1);
+    const py::object h = new_state(), c = has_c() ? new_state() : py::none();
     run(batch, reinterpret_cast<const T*>(x->data), h_prev, c_prev, data(y), data(h),
-        has_c ? data(c) : nullptr);
-    return result(y, h, c).release().ptr();
+        has_c() ? data(c) : nullptr);
+    return result(y, h, c);
   }
 
  private:
   void add(Index gates, const py::tuple& arrays) {
-    if (arrays.size() != 4) throw py::value_error("layers: expected 4 arrays in each");
     ArrayCheck check;
     const Index H = dimension("weight_hh", arrays[1], 2, 1);
     const Index I = dimension("weight_ih", arrays[0], 2, 1), rows = checked_mul(gates, H);
@@ -96,7 +82,12 @@ class Stepper final : public AnyStepper {
       throw py::value_error("layers: expected layers that fit on one another");
     }
     layers_.push_back(a);
-    keep_.push_back(arrays);
+    for (const py::handle& array : arrays) {
+      if (!array.is_none()) {
+        const auto kept = py::reinterpret_borrow<py::object>(array);
+        memory_.emplace_back(kept, data(kept));
+      }
+    }
     bytes_ += rows * (I + H) * Index{sizeof(T)};
   }
 
@@ -108,6 +99,24 @@ class Stepper final : public AnyStepper {
     constexpr int flags =
         py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
     return array->descr == dtype_.ptr() && (array->flags & flags) == flags ? array : nullptr;
+  }
+
+  bool has_c() const { return !state_type_.is_none(); }
+
+  bool read_state(PyObject* state, int x_rank, Index batch, const T*& h, const T*& c) const {
+    if (!has_c()) return (h = state_of(state, x_rank, batch)) != nullptr;
+    if (!PyTuple_Check(state) || PyTuple_GET_SIZE(state) != 2) return false;
+    h = state_of(PyTuple_GET_ITEM(state, 0), x_rank, batch);
+    c = state_of(PyTuple_GET_ITEM(state, 1), x_rank, batch);
+    return h != nullptr && c != nullptr;
+  }
+
+  // Whether an array of the weights has other memory now (ndarray.resize without its check).
+  bool moved() const {
+    for (const auto& [array, at] : memory_) {
+      if (data(array) != at) return true;
+    }
+    return false;
   }
 
   const T* state_of(PyObject* object, int x_rank, Index batch) const {
@@ -159,17 +168,18 @@ class Stepper final : public AnyStepper {
     }
   }
 
-  // (y, h), or (y, state_type(h, c)) as a named tuple's own constructor would make it.
-  py::object result(const py::object& y, const py::object& h, const py::object& c) const {
-    if (state_type_.is_none())
-      return py::reinterpret_steal<py::object>(PyTuple_Pack(2, y.ptr(), h.ptr()));
+  // A new (y, h), or (y, state_type((h, c))) as tuple itself makes it, past the named tuple's own
+  // constructor; null with an error set where memory is short.
+  PyObject* result(const py::object& y, const py::object& h, const py::object& c) const {
+    if (!has_c()) return PyTuple_Pack(2, y.ptr(), h.ptr());
+    const auto both = py::reinterpret_steal<py::object>(PyTuple_Pack(2, h.ptr(), c.ptr()));
+    if (!both) return nullptr;
+    const auto arguments = py::reinterpret_steal<py::object>(PyTuple_Pack(1, both.ptr()));
+    if (!arguments) return nullptr;
     auto* const type = reinterpret_cast<PyTypeObject*>(state_type_.ptr());
-    PyObject* const state = type->tp_alloc(type, 2);
-    if (state == nullptr) throw py::error_already_set();
-    PyTuple_SET_ITEM(state, 0, py::object(h).release().ptr());
-    PyTuple_SET_ITEM(state, 1, py::object(c).release().ptr());
-    const auto owned = py::reinterpret_steal<py::object>(state);
-    return py::reinterpret_steal<py::object>(PyTuple_Pack(2, y.ptr(), state));
+    const auto state =
+        py::reinterpret_steal<py::object>(PyTuple_Type.tp_new(type, arguments.ptr(), nullptr));
+    return state ? PyTuple_Pack(2, y.ptr(), state.ptr()) : nullptr;
   }
 
   static PyObject* refuse() {
@@ -181,7 +191,7 @@ class Stepper final : public AnyStepper {
   const py::object state_type_;
   const py::dtype dtype_;
   std::vector<StepArgs<T>> layers_;
-  std::vector<py::tuple> keep_;  // the weights' arrays
+  std::vector<std::pair<py::object, const T*>> memory_;  // the weights' arrays, and where they lie
   Index hidden_ = 0, input_ = 0, bytes_ = 0;
 };
 
@@ -208,17 +218,34 @@ PyMethodDef method = {"stepper",
                       reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_stepper)),
                       METH_FASTCALL, "stepper(x_t, state) -> (y_t, state), or NotImplemented"};
 
+// Whether `type` is a class of tuples of two that `Stepper::result` may make.
+bool is_pair_type(const py::object& type) {
+  auto* const tuple = &PyTuple_Type;
+  if (!PyType_Check(type.ptr()) ||
+      !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), tuple)) {
+    return false;
+  }
+  try {
+    const py::object sample = type(py::none(), py::none());
+    return py::type::of(sample).is(type) && PyTuple_GET_SIZE(sample.ptr()) == 2;
+  } catch (const py::error_already_set&) {
+    return false;  // time.struct_time, say
+  }
+}
+
 // A function of (x_t, state) for a stack of layers, each (weight_ih, weight_hh, bias_ih, bias_hh).
-// It reads the arrays as they are at each call. `state_type`: the named tuple of h and c, or None.
+// It reads the arrays' numbers at each call. `state_type`: the named tuple of h and c, or None.
 py::object make_stepper(const std::string& cell, const py::list& layers,
                         const py::object& state_type) {
   const CellInfo info = find_cell(cell);
   if (layers.empty()) throw py::value_error("layers: expected at least one");
-  if (info.has_c == state_type.is_none() ||
-      (info.has_c &&
-       PyObject_IsSubclass(state_type.ptr(), reinterpret_cast<PyObject*>(&PyTuple_Type)) != 1)) {
-    PyErr_Clear();
+  if (info.has_c ? !is_pair_type(state_type) : !state_type.is_none()) {
     throw py::type_error("state_type: expected a named tuple for a cell with c, else None");
+  }
+  for (const py::handle& layer : layers) {
+    if (!py::isinstance<py::tuple>(layer) || py::len(layer) != 4) {
+      throw py::value_error("layers: expected tuples of 4 arrays");
+    }
   }
   const py::object first = py::cast<py::tuple>(layers[0])[0];
   return by_dtype("weight_ih", first, [&](auto zero) -> py::object {

@@ -4,7 +4,6 @@
 #include <omp.h>
 
 #include <atomic>
-#include <thread>
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 #endif
@@ -47,23 +46,26 @@ constexpr Range even_part(Index count, Index part, Index parts, Index grain = 1)
 }
 
 // Where a team meets, every time step if need be: a waiting thread spins for microseconds, then
-// yields its core at every look, so that more threads than cores still get on.
+// sleeps, so that its core is free for the thread it waits for where threads outnumber cores.
 class Barrier {
  public:
   void wait(int size) {
-    const unsigned now = phase_.load(std::memory_order_relaxed);
+    const int now = phase_.load(std::memory_order_relaxed);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
       arrived_.store(0, std::memory_order_relaxed);
-      phase_.store(now + 1, std::memory_order_release);
+      phase_.store(1 - now, std::memory_order_release);
+      phase_.notify_all();
       return;
     }
-    for (int look = 0; phase_.load(std::memory_order_acquire) == now; ++look) {
-      look < spins ? pause() : std::this_thread::yield();
+    for (int look = 0; look < spins; ++look) {
+      if (phase_.load(std::memory_order_acquire) != now) return;
+      pause();
     }
+    phase_.wait(now, std::memory_order_acquire);
   }
 
  private:
-  static constexpr int spins = 1000;
+  static constexpr int spins = 2000;
 
   static void pause() {
 #if defined(__SSE2__)
@@ -72,7 +74,7 @@ class Barrier {
   }
 
   alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<unsigned> phase_{0};
+  alignas(64) std::atomic<int> phase_{0};
 };
 
 // One worker's view of the team inside `parallel`.

@@ -1,5 +1,4 @@
-// The right operand of a time loop: weights packed once per call, multiplied by a few rows at every
-// step.
+// The right operand of a time loop: weights packed once, multiplied by a few rows at every step.
 #pragma once
 
 #include <optional>

@@ -126,7 +126,7 @@ void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_
              Matrix<const T> b, Matrix<T> c, Scratch<T> scratch) {
   if constexpr (on_tiles<T>) {
     const Index rows = std::max(c.rows, scratch.problem_rows);
-    if (splits(rows, c.cols, op_a == Op::none ? a.cols : a.rows)) {
+    if (product_on_tiles(rows, c.cols, op_a == Op::none ? a.cols : a.rows)) {
       return split_product(worker, into, op_a, a, op_b, b, c, scratch);
     }
   }

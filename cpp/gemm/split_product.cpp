@@ -114,7 +114,7 @@ class SplitProduct {
 }  // namespace
 
 Index split_product_scratch(Index m, Index n, Index k) {
-  if (!splits(m, n, k)) return 0;
+  if (!product_on_tiles(m, n, k)) return 0;
   const Index strips = row_block / tile_size + ceil_div(std::min(n, column_block), tile_size);
   return strips * strip_size(depth_block, most_parts) * Index{sizeof(Bf16)} / Index{sizeof(float)};
 }

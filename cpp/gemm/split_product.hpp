@@ -7,7 +7,7 @@
 namespace rnncore {
 
 // Whether a product of this size runs there.
-inline bool splits(Index m, Index n, Index k) {
+inline bool product_on_tiles(Index m, Index n, Index k) {
   return tiles_pay(m, n, k, 48, 48);
 }
 

@@ -1,4 +1,4 @@
-// The right operand of a time loop on the tile unit: split and packed once per call.
+// The right operand of a time loop on the tile unit: split and packed once.
 #pragma once
 
 #include "core/parallel.hpp"
@@ -18,7 +18,6 @@ class SplitWeights;
 template <int Gates, bool by_columns>
 class SplitWeights {
  public:
-  // At most `rows` rows at once by each of `threads` workers.
   SplitWeights(Matrix<const float> weights, const Columns& columns, Index panels, int parts)
       : weights_(weights), columns_(columns), panels_(panels), parts_(parts) {
     for (const Index size : columns.size) strip_ = checked_add(strip_, strip_size(size, parts));

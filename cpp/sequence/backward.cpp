@@ -56,7 +56,8 @@ class Backward {
             panels,
             gates * H_,
             width * Index{sizeof(T)},
-            rows * gates * panels * (H_ + I + (a_.dx ? I : 0))};
+            static_cast<double>(rows) * static_cast<double>(gates * panels) *
+                static_cast<double>(H_ + I + (a_.dx ? I : 0))};
   }
 
   void work(const Worker& worker) {

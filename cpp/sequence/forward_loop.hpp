@@ -70,8 +70,13 @@ class ForwardLoop {
   PassWork work() const {
     const Index rows = schedule_.rows(), steps = std::max<Index>(1, schedule_.steps());
     const Index panels = weights_.panels();
-    return {schedule_.steps(), ceil_div(rows, steps),    panels,
-            gates * H_,        width * Index{sizeof(T)}, rows * gates * panels * a_.sizes.input};
+    return {schedule_.steps(),
+            ceil_div(rows, steps),
+            panels,
+            gates * H_,
+            width * Index{sizeof(T)},
+            static_cast<double>(rows) * static_cast<double>(gates * panels) *
+                static_cast<double>(a_.sizes.input)};
   }
 
   // Called by every worker before the first `run`; `panels`: or are they there already?

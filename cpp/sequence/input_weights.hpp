@@ -19,7 +19,7 @@ class InputWeights {
       : weights_(args.weight_ih),
         H_(args.sizes.hidden),
         in_place_(few_rows(rows, args.sizes.input)),
-        kept_(kept && !on_tiles),
+        kept_(kept && !on_tiles && !in_place_),
         packed_(weights_, {{0, 0}, {args.sizes.input, 0}, depth_block}, chunk, args.precision) {
     scratch_.precision = args.precision;
     scratch_.problem_rows = rows;

@@ -1,6 +1,8 @@
 // The cost rule: which partition a pass runs on.
 #include "sequence/partition.hpp"
 
+#include <atomic>
+
 #if defined(__unix__)
 #include <unistd.h>
 #endif
@@ -9,22 +11,25 @@ namespace rnncore {
 namespace {
 
 // Cycles, measured on a Zen 4 and rounded; a rule needs no more.
-constexpr double wake = 20'000;              // to start a team and to gather it
+constexpr double wake = 40'000;              // to start a team and to gather it
 constexpr double meet = 700;                 // a barrier
 constexpr double pointwise = 60;             // the cell, per row and packet of units
 constexpr double l1_bytes = 16 * 1024;       // of weights that stay in the first-level cache
 constexpr double l1 = 64, l2 = 27, l3 = 10;  // bytes a cycle from each level of cache
 constexpr double worth_it = 0.9;             // more threads must save at least a tenth
 
+// No lock, which a fork could leave taken: whoever comes first asks, and all get the same answer.
 double l2_bytes() {
-  static const double size = [] {
+  static std::atomic<long> known{0};
+  long bytes = known.load(std::memory_order_relaxed);
+  if (bytes == 0) {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
-    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    if (bytes > 0) return static_cast<double>(bytes);
+    bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
 #endif
-    return 1024.0 * 1024.0;
-  }();
-  return 0.75 * size;  // the rest holds states and gates
+    if (bytes <= 0) bytes = 1 << 20;
+    known.store(bytes, std::memory_order_relaxed);
+  }
+  return 0.75 * static_cast<double>(bytes);  // the rest holds states and gates
 }
 
 // One time step of a worker: its weights pass once, each packet meets all of its rows.
@@ -41,7 +46,7 @@ double pass_cycles(const PassWork& work, int row_parts, int unit_parts) {
   const int threads = row_parts * unit_parts;
   const double step =
       step_cycles(work, ceil_div(work.batch, row_parts), ceil_div(work.panels, unit_parts));
-  return static_cast<double>(work.merged) / threads + (threads > 1 ? wake : 0) +
+  return work.merged / threads + (threads > 1 ? wake : 0) +
          static_cast<double>(work.steps) * (step + (unit_parts > 1 ? meet : 0));
 }
 

@@ -14,7 +14,7 @@ struct PassWork {
   Index panels = 0;            // packets of hidden units
   Index depth = 0;             // packets of weights per panel: gates * K
   Index packet_bytes = 0;
-  Index merged = 0;  // multiply-adds, in packets, of the products merged over time
+  double merged = 0;  // multiply-adds, in packets, of the products merged over time
 };
 
 // A worker's part of every time step, and the units in its panels.
@@ -33,11 +33,12 @@ struct Share {
 
 class Partition {
  public:
-  Partition() = default;
   // The cheapest by the cost rule below among teams of 1, 2, 4, ... and all threads.
   explicit Partition(const PassWork& work);
 
   int threads() const { return row_parts_ * unit_parts_; }
+  int row_parts() const { return row_parts_; }
+  int unit_parts() const { return unit_parts_; }
   // Whether workers need each other's units, so that they meet after each time step.
   bool splits_units() const { return unit_parts_ > 1; }
 

@@ -16,7 +16,7 @@ namespace rnncore {
 template <class T>
 Index chunk_rows(Index row_elements) {
   constexpr Index cache = Index{1} << 20;
-  return std::max<Index>(256, cache / (std::max<Index>(row_elements, 1) * Index{sizeof(T)}));
+  return std::max<Index>(256, cache / Index{sizeof(T)} / std::max<Index>(row_elements, 1));
 }
 
 // The schedule's rows of `sequence` as one matrix, where its layout allows that; else empty.

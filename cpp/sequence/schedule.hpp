@@ -18,16 +18,18 @@ class Schedule {
       : steps_(lengths == nullptr && sizes.batch > 0 ? sizes.steps : 0),
         batch_(sizes.batch),
         ragged_(lengths != nullptr),
-        reverse_(reverse),
-        order_(static_cast<std::size_t>(batch_)),
-        length_(static_cast<std::size_t>(batch_), sizes.steps) {
-    std::iota(order_.begin(), order_.end(), Index{0});
-    if (ragged_) {
-      std::stable_sort(order_.begin(), order_.end(),
-                       [&](Index a, Index b) { return lengths[a] > lengths[b]; });
-      for (Index r = 0; r < batch_; ++r) length_[at(r)] = lengths[order_[at(r)]];
-      if (batch_ > 0) steps_ = length_[0];
+        reverse_(reverse) {
+    if (!ragged_) {
+      rows_ = checked_mul(steps_, batch_);
+      return;
     }
+    order_.resize(at(batch_));
+    length_.resize(at(batch_));
+    std::iota(order_.begin(), order_.end(), Index{0});
+    std::stable_sort(order_.begin(), order_.end(),
+                     [&](Index a, Index b) { return lengths[a] > lengths[b]; });
+    for (Index r = 0; r < batch_; ++r) length_[at(r)] = lengths[order_[at(r)]];
+    if (batch_ > 0) steps_ = length_[0];
     offset_.resize(at(steps_ + 1));
     active_.resize(at(steps_ + 1));
     Index rows = batch_;
@@ -36,17 +38,22 @@ class Schedule {
       active_[at(step)] = rows;
       offset_[at(step + 1)] = checked_add(offset_[at(step)], rows);
     }
+    rows_ = offset_.back();
   }
 
-  Index steps() const { return steps_; }         // L: the longest length
-  Index batch() const { return batch_; }         // B
-  Index rows() const { return offset_.back(); }  // N: all valid steps of all sequences
+  Index steps() const { return steps_; }  // L: the longest length
+  Index batch() const { return batch_; }  // B
+  Index rows() const { return rows_; }    // N: all valid steps of all sequences
   bool reordered() const { return ragged_ || reverse_; }
 
-  Index active(Index step) const { return active_[at(step)]; }  // 0 at step L
-  Index offset(Index step) const { return offset_[at(step)]; }  // rows before this step
-  Index sequence(Index row) const { return order_[at(row)]; }
-  Index length(Index row) const { return length_[at(row)]; }
+  // Rows that are active at a step: 0 at step L.
+  Index active(Index step) const {
+    return ragged_ ? active_[at(step)] : step < steps_ ? batch_ : 0;
+  }
+  // Rows before a step.
+  Index offset(Index step) const { return ragged_ ? offset_[at(step)] : step * batch_; }
+  Index sequence(Index row) const { return ragged_ ? order_[at(row)] : row; }
+  Index length(Index row) const { return ragged_ ? length_[at(row)] : steps_; }
   // Position in x and y of what `row` does at `step`.
   Index time(Index step, Index row) const { return reverse_ ? length(row) - 1 - step : step; }
 
@@ -79,9 +86,9 @@ class Schedule {
  private:
   static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
-  Index steps_, batch_;
+  Index steps_, batch_, rows_ = 0;
   bool ragged_, reverse_;
-  std::vector<Index> order_, length_, active_, offset_;
+  std::vector<Index> order_, length_, active_, offset_;  // empty unless ragged
 };
 
 }  // namespace rnncore

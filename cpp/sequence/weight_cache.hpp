@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -52,18 +53,25 @@ struct PackedPanels {
 class WeightCache {
  public:
   // What was kept for these weights, or null.
-  std::shared_ptr<PackedPanels> find(const WeightKey& key) const {
-    const std::lock_guard lock(mutex_);
-    return panels_ && panels_->key == key ? panels_ : nullptr;
+  std::shared_ptr<PackedPanels> find(const WeightKey& key) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock || panels_ == nullptr || panels_->key != key) return nullptr;
+    ++hits_;
+    return panels_;
   }
 
   void keep(std::shared_ptr<PackedPanels> panels) {
-    const std::lock_guard lock(mutex_);
-    panels_.swap(panels);
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock) panels_.swap(panels);
   }
 
+  Index hits() const { return hits_; }
+
  private:
-  mutable std::mutex mutex_;
+  // Only ever tried: a fork while another thread holds it leaves the child one that never opens,
+  // and to pack and not to keep is always right.
+  std::mutex mutex_;
+  std::atomic<Index> hits_{0};
   std::shared_ptr<PackedPanels> panels_;
 };
 

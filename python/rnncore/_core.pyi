@@ -77,11 +77,16 @@ def segments(
     recompute: int,
 ) -> int: ...  # states that a tape with recompute keeps
 
-# for linear, embedding and the losses: N rows
 def weight_cache() -> Any: ...  # keeps packed weights between calls of forward
+def weight_cache_hits(cache: Any) -> int: ...
+def partition(
+    steps: int, batch: int, panels: int, depth: int, packet_bytes: int, merged: float
+) -> tuple[int, int]: ...  # the cost rule: parts of the rows, parts of the units
 def make_stepper(
     cell: str, layers: list[tuple[_Array | None, ...]], state_type: type | None
 ) -> Callable[[Any, Any], Any]: ...
+
+# for linear, embedding and the losses: N rows
 def linear_forward(
     x: _Array,  # (N, I)
     weight: _Array,  # (O, I)

@@ -79,7 +79,7 @@ class Tape:
 
     It refers to x and the weights, and does not copy them: neither may change in between.
     With `recompute` it holds no gates, and of the states those before each segment; then the
-    precision of float32 products may not change in between either.
+    precision of float32 products must be the same in backward.
     """
 
     cell: Cell
@@ -91,6 +91,7 @@ class Tape:
     h: Array
     c: Array | None
     recompute: int  # 0: the tape holds every step
+    precision: str
     used: bool = False
 
 
@@ -110,6 +111,7 @@ def forward(
     """Run the kernel into y, h_n and c_n, and return its tape."""
     T, B, _ = x.shape
     H = h_0.shape[1]
+    precision = core.float32_matmul_precision()
     gates = None
     if recompute:
         states = core.segments(cell.name, x, weights.weight_hh, lengths, recompute)
@@ -123,7 +125,7 @@ def forward(
         cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute,
         None,
     )  # fmt: skip
-    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute)
+    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision)
 
 
 def infer(
@@ -160,6 +162,11 @@ def backward(
     dc_0: Array | None,
 ) -> None:
     """Run the kernel into dx, dh_0 and dc_0, and add into grads. Uses the tape up."""
+    precision = core.float32_matmul_precision()
+    if tape.recompute and tape.precision != precision:
+        raise ValueError(
+            f"tape: expected float32 precision {tape.precision!r} as in forward, got {precision!r}"
+        )
     tape.used = True
     try:
         core.backward(

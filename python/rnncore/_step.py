@@ -62,5 +62,7 @@ def _step_by_layer(
     for k, weights in enumerate(layer._weights):
         x, y = y, np.empty((1, B, layer.hidden_size), layer.dtype)
         c_0k, c_nk = (None, None) if c_0 is None or c_n is None else (c_0[k], c_n[k])
-        _kernels.infer(layer._cell, x, h_0[k], c_0k, weights, None, False, y, h_n[k], c_nk)
+        _kernels.infer(
+            layer._cell, x, h_0[k], c_0k, weights, None, False, y, h_n[k], c_nk, layer._caches[k]
+        )
     return y[0], as_state(h_n, c_n)
