@@ -245,7 +245,7 @@ def test_strided_views(core, cell, dtype):
 @every_dtype
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize(
-    "sizes", [(24, 37, 100, 130), (40, 3, 70, 260)], ids=["rows-split", "units-split"]
+    "sizes", [(24, 37, 100, 130), (12, 3, 70, 610)], ids=["rows-split", "units-split"]
 )
 def test_same_bits_at_any_thread_count(core, cell, dtype, ragged, sizes, threads):
     problem = problems.make(cell, *sizes, dtype=dtype, ragged=ragged, reverse=ragged)

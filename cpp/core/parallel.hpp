@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <atomic>
+#include <thread>
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 #endif
@@ -45,8 +46,9 @@ constexpr Range even_part(Index count, Index part, Index parts, Index grain = 1)
   return {cut(part), cut(part + 1)};
 }
 
-// Where a team meets, every time step if need be: a waiting thread spins for microseconds, then
-// sleeps, so that its core is free for the thread it waits for where threads outnumber cores.
+// Where a team meets, every time step if need be. A waiting thread spins for microseconds; then it
+// yields at every look, which lets the other thread run where both share a core; then it sleeps,
+// which lets the system move that thread to the core where another program holds it up.
 class Barrier {
  public:
   void wait(int size) {
@@ -57,15 +59,15 @@ class Barrier {
       phase_.notify_all();
       return;
     }
-    for (int look = 0; look < spins; ++look) {
+    for (int look = 0; look < spins + yields; ++look) {
       if (phase_.load(std::memory_order_acquire) != now) return;
-      pause();
+      look < spins ? pause() : std::this_thread::yield();
     }
     phase_.wait(now, std::memory_order_acquire);
   }
 
  private:
-  static constexpr int spins = 2000;
+  static constexpr int spins = 200, yields = 200;
 
   static void pause() {
 #if defined(__SSE2__)

@@ -76,7 +76,6 @@ def segments(
     lengths: _Lengths,  # (B,)
     recompute: int,
 ) -> int: ...  # states that a tape with recompute keeps
-
 def weight_cache() -> Any: ...  # keeps packed weights between calls of forward
 def weight_cache_hits(cache: Any) -> int: ...
 def partition(
