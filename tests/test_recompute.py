@@ -80,7 +80,7 @@ def test_same_bits_as_the_plain_run(core, cell, dtype, layout, threads):
 @every_dtype
 @pytest.mark.parametrize("layout", ["full", "ragged-reverse"])
 def test_same_bits_where_threads_split_units(core, cell, dtype, layout, threads):
-    problem = problems.make(cell, 120, 3, 70, 610, dtype=dtype, **LAYOUTS[layout])
+    problem = problems.make(cell, 200, 3, 70, 610, dtype=dtype, **LAYOUTS[layout])
     assert segments(core, problem, 1) > 1
     threads(core, 1)
     expected = raw.solve(core, problem)
