@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[Any, int], None]]:
+    """Set the thread count of a core for one test."""
+    changed: list[tuple[Any, int]] = []
+
+    def set_threads(core: Any, count: int) -> None:
+        changed.append((core, core.num_threads()))
+        core.set_num_threads(count)
+
+    yield set_threads
+    for core, count in reversed(changed):
+        core.set_num_threads(count)
 
 
 @pytest.fixture(scope="session")

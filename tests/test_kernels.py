@@ -40,20 +40,6 @@ every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 
 
-@pytest.fixture
-def threads():
-    """Set the thread count of a core for one test."""
-    changed = []
-
-    def set_threads(core, count):
-        changed.append((core, core.num_threads()))
-        core.set_num_threads(count)
-
-    yield set_threads
-    for core, count in reversed(changed):
-        core.set_num_threads(count)
-
-
 def bounds(problem):
     """Relative L2 bounds of forward and of the gradients, by dtype (float32: oneDNN's own)."""
     if problem.x.dtype == np.float64:

@@ -31,20 +31,6 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 
-@pytest.fixture
-def threads():
-    """Set the thread count of a core for one test."""
-    changed = []
-
-    def set_threads(core, count):
-        changed.append((core, core.num_threads()))
-        core.set_num_threads(count)
-
-    yield set_threads
-    for core, count in reversed(changed):
-        core.set_num_threads(count)
-
-
 def segments(core, problem, recompute):
     lengths = raw.int64_lengths(problem)
     return core.segments(problem.cell, problem.x, problem.weight_hh, lengths, recompute)

@@ -94,13 +94,10 @@ class SplitProduct {
   }
 
   static void put(const float* sums, float* to, Index count, bool assign) {
-    for (; count >= V::width; count -= V::width, sums += V::width, to += V::width) {
-      const V sum = V::load(sums);
-      (assign ? sum : V::load(to) + sum).store(to);
-    }
-    if (count > 0) {
-      const V sum = V::load(sums);
-      (assign ? sum : V::load_partial(to, count) + sum).store_partial(to, count);
+    for (Index i = 0; i < count; i += V::width) {
+      const Partial<float> lanes{std::min<Index>(V::width, count - i)};
+      const V sum = V::load(sums + i);
+      lanes.store(assign ? sum : lanes.load(to + i) + sum, to + i);
     }
   }
 

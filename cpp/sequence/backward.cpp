@@ -23,7 +23,7 @@ class Backward {
         weights_(args.weight_hh, recurrent_columns<Cell>(H_), args.sizes.batch, args.precision),
         schedule_(args.sizes, args.lengths, args.reverse),
         segments_(schedule_, gradient_chunk<Cell, T>(args.sizes, schedule_), args.recompute),
-        partition_(pass_work()),
+        partition_(costs()),
         recomputation_(args, schedule_, segments_, partition_),
         gradients_(args, schedule_, partition_.threads()) {
     const auto plan = [&](auto&& array) {
@@ -48,16 +48,9 @@ class Backward {
   using V = Simd<T>;
   static constexpr int gates = W::gates, slots = W::slots, width = V::width;
 
-  PassWork pass_work() const {
-    const Index rows = schedule_.rows(), steps = std::max<Index>(1, schedule_.steps());
-    const Index panels = weights_.panels(), I = a_.sizes.input;
-    return {schedule_.steps(),
-            ceil_div(rows, steps),
-            panels,
-            gates * H_,
-            width * Index{sizeof(T)},
-            static_cast<double>(rows) * static_cast<double>(gates * panels) *
-                static_cast<double>(H_ + I + (a_.dx ? I : 0))};
+  PassWork costs() const {
+    const Index I = a_.sizes.input, depth = H_ + I + (a_.dx ? I : 0);
+    return pass_work<T>(schedule_, weights_.panels(), gates * H_, gates * depth);
   }
 
   void work(const Worker& worker) {

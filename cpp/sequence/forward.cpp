@@ -19,7 +19,7 @@ class Forward {
         schedule_(args.sizes, args.lengths, args.reverse),
         segments_(schedule_, gradient_chunk<Cell, T>(args.sizes, schedule_), args.recompute),
         loop_(args, schedule_, args.cache != nullptr),
-        partition_(loop_.work()),
+        partition_(loop_.costs()),
         to_{args.tape.gates != nullptr, 0, args.tape.gates, args.tape.h, args.tape.c, BH_, args.y} {
     const auto plan = [&](auto&& array) {
       if (!keeps()) loop_.plan_panels(array);

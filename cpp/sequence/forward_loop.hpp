@@ -67,16 +67,8 @@ class ForwardLoop {
   // Rows of a chunk.
   Index chunk() const { return chunk_; }
 
-  PassWork work() const {
-    const Index rows = schedule_.rows(), steps = std::max<Index>(1, schedule_.steps());
-    const Index panels = weights_.panels();
-    return {schedule_.steps(),
-            ceil_div(rows, steps),
-            panels,
-            gates * H_,
-            width * Index{sizeof(T)},
-            static_cast<double>(rows) * static_cast<double>(gates * panels) *
-                static_cast<double>(a_.sizes.input)};
+  PassWork costs() const {
+    return pass_work<T>(schedule_, weights_.panels(), gates * H_, gates * a_.sizes.input);
   }
 
   // Called by every worker before the first `run`; `panels`: or are they there already?

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/parallel.hpp"
+#include "core/simd.hpp"
 #include "sequence/schedule.hpp"
 
 namespace rnncore {
@@ -16,6 +17,20 @@ struct PassWork {
   Index packet_bytes = 0;
   double merged = 0;  // multiply-adds, in packets, of the products merged over time
 };
+
+// `depth` packets of weights per panel in the loop; for each row and panel, `merged` in the
+// products merged over time.
+template <class T>
+PassWork pass_work(const Schedule& schedule, Index panels, Index depth, Index merged) {
+  const Index steps = schedule.steps(), rows = schedule.rows();
+  const Index mean_rows = ceil_div(rows, std::max<Index>(1, steps));
+  return {steps,
+          mean_rows,
+          panels,
+          depth,
+          Simd<T>::width * Index{sizeof(T)},
+          static_cast<double>(rows) * static_cast<double>(panels) * static_cast<double>(merged)};
+}
 
 // A worker's part of every time step, and the units in its panels.
 struct Share {

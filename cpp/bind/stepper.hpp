@@ -1,0 +1,198 @@
+// The stepper: one time step of a stack of layers, called straight from Python. A call costs less
+// than a microsecond beside its arithmetic, so that it goes past pybind11's dispatcher and checks
+// only what it needs to be safe: whatever is not plain is left to the caller.
+#pragma once
+
+#include <utility>
+
+#include "bind/arrays.hpp"
+#include "bind/cells.hpp"
+#include "core/parallel.hpp"
+#include "sequence/step.hpp"
+
+namespace rnncore {
+
+using ArrayProxy = py::detail::PyArray_Proxy;
+
+// Beyond this size of the weights, other Python threads may run meanwhile.
+inline constexpr Index gil_bytes = 1 << 20;
+// Bytes of weights that one thread reads in a nanosecond.
+inline constexpr Index bytes_per_unit = 80;
+
+class AnyStepper {
+ public:
+  virtual ~AnyStepper() = default;
+  // (y, state), or NotImplemented.
+  virtual PyObject* operator()(PyObject* x, PyObject* state) = 0;
+};
+
+template <class T>
+class Stepper final : public AnyStepper {
+ public:
+  Stepper(const CellInfo& cell, const py::list& layers, const py::object& state_type)
+      : kernel_(step_kernel<T>(cell.name)), state_type_(state_type), dtype_(py::dtype::of<T>()) {
+    const auto gates = static_cast<Index>(cell.gates.size());
+    for (const py::handle& item : layers) add(gates, py::cast<py::tuple>(item));
+    hidden_ = layers_.front().weight_hh.cols;
+    input_ = layers_.front().weight_ih.cols;
+  }
+
+  PyObject* operator()(PyObject* x_object, PyObject* state) override {
+    const ArrayProxy* const x = plain(x_object);
+    if (x == nullptr || x->nd < 1 || x->nd > 2 || x->dimensions[x->nd - 1] != input_ || moved()) {
+      return refuse();
+    }
+    const Index batch = x->nd == 1 ? 1 : x->dimensions[0];
+    if (batch < 1 || batch > max_step_rows) return refuse();
+    const Index layers = static_cast<Index>(layers_.size());
+    std::vector<T> zeros;
+    const T *h_prev = nullptr, *c_prev = nullptr;
+    if (state == Py_None) {
+      zeros.resize(static_cast<std::size_t>(layers * batch * hidden_));
+      h_prev = c_prev = zeros.data();
+    } else if (!read_state(state, x->nd, batch, h_prev, c_prev)) {
+      return refuse();
+    }
+    // Without its batch dimension, where x has none.
+    const Py_intptr_t shape[] = {layers, batch, hidden_}, single_shape[] = {layers, hidden_};
+    const bool single = x->nd == 1;
+    const auto new_state = [&] { return single ? empty(2, single_shape) : empty(3, shape); };
+    const py::object y = single ? empty(1, single_shape + 1) : empty(2, shape + 1);
+    const py::object h = new_state(), c = has_c() ? new_state() : py::none();
+    run(batch, reinterpret_cast<const T*>(x->data), h_prev, c_prev, data(y), data(h),
+        has_c() ? data(c) : nullptr);
+    return result(y, h, c);
+  }
+
+ private:
+  void add(Index gates, const py::tuple& arrays) {
+    ArrayCheck check;
+    const Index H = dimension("weight_hh", arrays[1], 2, 1);
+    const Index I = dimension("weight_ih", arrays[0], 2, 1), rows = checked_mul(gates, H);
+    if (H < 1 || I < 1) throw py::value_error("layers: expected at least one unit and feature");
+    StepArgs<T> a;
+    a.weight_ih = check.matrix<T>("weight_ih", arrays[0], {rows, I});
+    a.weight_hh = check.matrix<T>("weight_hh", arrays[1], {rows, H});
+    a.bias_ih = check.optional_contiguous<T>("bias_ih", arrays[2], {rows});
+    a.bias_hh = check.optional_contiguous<T>("bias_hh", arrays[3], {rows});
+    if ((a.bias_ih == nullptr) != (a.bias_hh == nullptr)) {
+      throw py::value_error("bias_hh: expected both biases or neither");
+    }
+    if (!layers_.empty() && (I != H || H != layers_.front().weight_hh.cols)) {
+      throw py::value_error("layers: expected layers that fit on one another");
+    }
+    layers_.push_back(a);
+    for (const py::handle& array : arrays) {
+      if (!array.is_none()) {
+        const auto kept = py::reinterpret_borrow<py::object>(array);
+        memory_.emplace_back(kept, data(kept));
+      }
+    }
+    bytes_ += rows * (I + H) * Index{sizeof(T)};
+  }
+
+  // The array behind `object` if it is exactly an ndarray that can be read as it is, else null.
+  const ArrayProxy* plain(PyObject* object) const {
+    const auto& api = py::detail::npy_api::get();
+    if (Py_TYPE(object) != api.PyArray_Type_) return nullptr;
+    const auto* array = reinterpret_cast<const ArrayProxy*>(object);
+    constexpr int flags =
+        py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    return array->descr == dtype_.ptr() && (array->flags & flags) == flags ? array : nullptr;
+  }
+
+  bool has_c() const { return !state_type_.is_none(); }
+
+  bool read_state(PyObject* state, int x_rank, Index batch, const T*& h, const T*& c) const {
+    if (!has_c()) return (h = state_of(state, x_rank, batch)) != nullptr;
+    if (!PyTuple_Check(state) || PyTuple_GET_SIZE(state) != 2) return false;
+    h = state_of(PyTuple_GET_ITEM(state, 0), x_rank, batch);
+    c = state_of(PyTuple_GET_ITEM(state, 1), x_rank, batch);
+    return h != nullptr && c != nullptr;
+  }
+
+  // Whether an array of the weights has other memory now (ndarray.resize without its check).
+  bool moved() const {
+    for (const auto& [array, at] : memory_) {
+      if (data(array) != at) return true;
+    }
+    return false;
+  }
+
+  const T* state_of(PyObject* object, int x_rank, Index batch) const {
+    const ArrayProxy* const array = plain(object);
+    if (array == nullptr || array->nd != x_rank + 1) return nullptr;
+    const Py_intptr_t* const shape = array->dimensions;
+    const bool fits = shape[0] == static_cast<Index>(layers_.size()) &&
+                      (x_rank == 1 || shape[1] == batch) && shape[x_rank] == hidden_;
+    return fits ? reinterpret_cast<const T*>(array->data) : nullptr;
+  }
+
+  py::object empty(int rank, const Py_intptr_t* shape) const {
+    const auto& api = py::detail::npy_api::get();
+    Py_INCREF(dtype_.ptr());  // stolen
+    PyObject* const array = api.PyArray_NewFromDescr_(api.PyArray_Type_, dtype_.ptr(), rank, shape,
+                                                      nullptr, nullptr, 0, nullptr);
+    if (array == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(array);
+  }
+
+  static T* data(const py::object& array) {
+    return reinterpret_cast<T*>(reinterpret_cast<const ArrayProxy*>(array.ptr())->data);
+  }
+
+  void run(Index batch, const T* x, const T* h_prev, const T* c_prev, T* y, T* h, T* c) {
+    const auto work = [&](const Worker& worker) {
+      Matrix<const T> input{x, batch, input_, input_};
+      for (std::size_t k = 0; k < layers_.size(); ++k) {
+        const Index at = static_cast<Index>(k) * batch * hidden_;
+        StepArgs<T> a = layers_[k];
+        a.x = input;
+        a.h_prev = {h_prev + at, batch, hidden_, hidden_};
+        a.h = {h + at, batch, hidden_, hidden_};
+        if (c != nullptr) {
+          a.c_prev = {c_prev + at, batch, hidden_, hidden_};
+          a.c = {c + at, batch, hidden_, hidden_};
+        }
+        kernel_(worker, a);
+        worker.barrier();
+        input = {h + at, batch, hidden_, hidden_};
+      }
+      if (worker.rank == 0) std::copy_n(input.data, batch * hidden_, y);
+    };
+    if (bytes_ <= gil_bytes) {
+      parallel(1, work);
+    } else {
+      const py::gil_scoped_release release;
+      parallel(threads_for(bytes_ / bytes_per_unit, hidden_), work);
+    }
+  }
+
+  // A new (y, h), or (y, state_type((h, c))) as tuple itself makes it, past the named tuple's own
+  // constructor; null with an error set where memory is short.
+  PyObject* result(const py::object& y, const py::object& h, const py::object& c) const {
+    if (!has_c()) return PyTuple_Pack(2, y.ptr(), h.ptr());
+    const auto both = py::reinterpret_steal<py::object>(PyTuple_Pack(2, h.ptr(), c.ptr()));
+    if (!both) return nullptr;
+    const auto arguments = py::reinterpret_steal<py::object>(PyTuple_Pack(1, both.ptr()));
+    if (!arguments) return nullptr;
+    auto* const type = reinterpret_cast<PyTypeObject*>(state_type_.ptr());
+    const auto state =
+        py::reinterpret_steal<py::object>(PyTuple_Type.tp_new(type, arguments.ptr(), nullptr));
+    return state ? PyTuple_Pack(2, y.ptr(), state.ptr()) : nullptr;
+  }
+
+  static PyObject* refuse() {
+    Py_INCREF(Py_NotImplemented);
+    return Py_NotImplemented;
+  }
+
+  const StepKernel<T> kernel_;
+  const py::object state_type_;
+  const py::dtype dtype_;
+  std::vector<StepArgs<T>> layers_;
+  std::vector<std::pair<py::object, const T*>> memory_;  // the weights' arrays, and where they lie
+  Index hidden_ = 0, input_ = 0, bytes_ = 0;
+};
+
+}  // namespace rnncore
