@@ -120,6 +120,38 @@ def test_pad_keeps_every_value_and_the_lengths() -> None:
     assert array.sum() == 9
 
 
+def test_pad_to_a_given_length() -> None:
+    array, lengths = data.pad([[1, 2], [3]], -1, length=4)
+    np.testing.assert_array_equal(array, [[1, 2, -1, -1], [3, -1, -1, -1]])
+    np.testing.assert_array_equal(lengths, [2, 1])
+    assert np.isnan(data.pad([[1.0], [2.0, 3.0]], np.nan)[0][0, 1])
+    assert data.pad([np.ones(2, np.float32), np.ones(1, np.float32)], 0.1)[0].dtype == np.float32
+    with pytest.raises(ValueError, match=r"^length: expected at least 3, as sequences\[1\] has"):
+        data.pad([[1], [1, 2, 3]], length=2)
+    with pytest.raises(TypeError, match=r"^length: expected a positive integer, got 2\.5"):
+        data.pad([[1]], length=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "error"),
+    [
+        (np.int64, 0.5, ValueError),
+        (np.int64, np.nan, ValueError),
+        (np.uint8, -1, ValueError),
+        (np.uint8, 256, ValueError),
+        (np.bool_, 2, ValueError),
+        (np.float32, 1e300, ValueError),
+        (np.float64, [1, 2], TypeError),
+        (np.float64, "0", TypeError),
+        (np.float64, None, TypeError),
+        (np.float64, 1j, TypeError),
+    ],
+)
+def test_pad_refuses_a_value_that_would_change(dtype: Any, value: Any, error: Any) -> None:
+    with pytest.raises(error, match=r"^value: expected a number.*, got "):
+        data.pad([np.ones(2, dtype), np.ones(1, dtype)], value)
+
+
 @pytest.mark.parametrize("items", [[], [np.zeros((2, 3)), np.zeros((2, 4))], [np.array(1.0)]])
 def test_pad_refuses_what_does_not_stack(items: Any) -> None:
     with pytest.raises(ValueError, match=r"^sequences(\[1\]|\[0\]|): expected"):
