@@ -1,17 +1,12 @@
-"""Windows, splits, scaling and padding; the data sets by name."""
+"""Windows, splits, scaling and padding."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from rnncore import data, datasets
+from rnncore import data
 
 
 def test_windows_of_one_dimension_are_neighbouring_pieces() -> None:
@@ -167,50 +162,3 @@ def test_pad_names_what_is_no_sequence() -> None:
         data.pad([[[1], [1, 2]]])
     with pytest.raises(ValueError, match=r"^sequences\[0\]: expected no masked elements, got 1"):
         data.pad([np.ma.masked_equal([1, 2], 2)])
-
-
-def test_temperatures_are_the_year_that_was_pinned() -> None:
-    pytest.importorskip("vega_datasets", reason="carries the data")
-    series = datasets.load("sf-temps")
-    assert series.values.shape == (8759, 1)
-    assert series.units == ("°F",)
-    np.testing.assert_allclose(series.values.mean(), 56.9241, atol=1e-4)
-    np.testing.assert_allclose(series.values[[0, -1], 0], [47.8, 48.3])
-    gaps = np.diff(series.time).astype(int)
-    assert list(np.unique(gaps, return_counts=True)[1]) == [8757, 1]  # one hour is missing
-    assert series.time[0] == np.datetime64("2010-01-01T00")
-
-
-def test_unknown_data_set_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="name: expected one of 'sf-temps', got 'nope'"):
-        datasets.load("nope")
-    with pytest.raises(ValueError, match=r"name: expected one of 'sf-temps', got \[\]"):
-        datasets.load([])  # type: ignore[arg-type]
-
-
-def test_missing_package_says_what_to_install(monkeypatch: Any) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install vega_datasets==0\.9\.0"):
-        datasets.load("sf-temps")
-
-
-def test_another_file_under_the_name_is_refused(monkeypatch: Any, tmp_path: Path) -> None:
-    place = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: place)
-    with pytest.raises(ValueError, match="not the pinned file: pip install"):
-        datasets.load("sf-temps")
-    (tmp_path / "_data").mkdir()
-    (tmp_path / "_data" / "sf-temps.csv").write_text("temp,date\n1.0,2010/01/01 00:00:00\n")
-    with pytest.raises(ValueError, match="not the pinned file"):
-        datasets.load("sf-temps")
-
-
-def test_a_data_set_is_a_row_of_the_table(monkeypatch: Any, tmp_path: Path) -> None:
-    content = b"temp,date\n1.5,2010/01/01 00:00:00\n"
-    digest = hashlib.sha256(content).hexdigest()
-    place = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: place)
-    row = replace(datasets._SOURCES["sf-temps"], file="tiny.csv", sha256=digest)
-    monkeypatch.setitem(datasets._SOURCES, "tiny", row)
-    (tmp_path / "tiny.csv").write_bytes(content)
-    assert datasets.load("tiny").values.item() == 1.5
