@@ -116,3 +116,8 @@ def check_core(name: str, core: Any) -> None:
         raise TypeError(f"{name}: expected an RNN, LSTM or GRU, got {type(core).__name__}")
     if not core.batch_first:
         raise ValueError(f"{name}: expected batch_first=True, got batch_first=False")
+
+
+def core_features(core: RNN | LSTM | GRU) -> int:
+    """Features of the core's output, per direction."""
+    return getattr(core, "proj_size", 0) or core.hidden_size
