@@ -30,6 +30,7 @@ MODULES = {
     "linear": lambda: Linear(3, 5, bias=False, rng=0),
     "embedding": lambda: Embedding(7, 3, rng=0),
     "many to one": lambda: ManyToOne(LSTM(3, 5, rng=0), 2, loss="binary_cross_entropy", rng=1),
+    "many to one, pooled": lambda: ManyToOne(GRU(3, 5, rng=0), 2, pooling="max", rng=1),
     "many to many": lambda: ManyToMany(
         GRU(3, 5, rng=0), 2, loss="softmax_cross_entropy", embedding=Embedding(7, 3, rng=1), rng=2
     ),
