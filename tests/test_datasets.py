@@ -170,7 +170,7 @@ def test_a_damaged_archive_is_named(alone: Path, tmp_path: Path, write: Any) -> 
     whole = path.read_bytes()
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"my_pack-1\.2.*: damaged .*pip install"):
+        with pytest.raises(ValueError, match=r"my_pack-1\.2.*(damaged|another).*pip install"):
             datasets.load("one", tmp_path)
     for at in range(len(whole)):
         flipped = bytearray(whole)
