@@ -1,4 +1,4 @@
-"""Many to one, words: is a snippet of a movie review good or bad?
+"""Many to one, words: whether a snippet of a movie review is good or bad.
 
 The data come with the source archive of vaderSentiment (an MIT package):
 pip download --no-deps --no-binary :all: vaderSentiment==3.3.2 -d DIR, and set RNNCORE_DATA=DIR
@@ -7,12 +7,13 @@ pip download --no-deps --no-binary :all: vaderSentiment==3.3.2 -d DIR, and set R
 rated 0 count neither in training nor in the test). A bidirectional GRU reads the words; the head
 sees each unit's maximum over the words. It learns from how good a snippet is, not only from the
 sign: its target is the logistic function of twice the rating. Half of the words are hidden (made
-unknown) anew in every epoch, without which it learns 8,000 snippets by heart. Three nets vote.
+unknown) anew in every epoch, without which it learns the 7,568 snippets by heart. Three nets vote.
 Drawn once: 1,000 snippets for choosing sizes and epochs (--validate), 2,000 for the test.
 
 Baselines: naive Bayes on which words occur, and on which words and pairs of neighbouring words.
-The second one wins: so few texts do not teach a net from nothing what a word means, and counting
-needs not be taught. Both together do best.
+Nobody wins: on the test the nets are 0.2 points of accuracy ahead of the second one, on the
+validation part they are 0.7 behind, and chance is larger than that. So few texts do not teach a net
+from nothing what a word means, while counting needs not be taught. Both together are 1 to 2 better.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 from common import fit, options, picture, report
 from rnncore import GRU, Embedding, ManyToOne, Vocabulary, data, datasets
 
-EPOCHS, NETS, HIDDEN, HIDE = 8, 3, 64, 0.5
+EPOCHS, NETS, HIDDEN, HIDE = 6, 3, 64, 0.5
 
 
 def split_words(text: str) -> list[str]:
@@ -37,7 +39,7 @@ def naive_bayes(train: list, good: np.ndarray, test: list, pairs: bool) -> np.nd
     """Return log p(good | which words occur) - log p(bad | ...) of each test text, up to scale."""
 
     def events(words: list[str]) -> set:
-        return set(words) | (set(zip(words, words[1:], strict=False)) if pairs else set())
+        return set(words) | (set(pairwise(words)) if pairs else set())
 
     counts: tuple[Counter, Counter] = (Counter(), Counter())
     for words, is_good in zip(train, good, strict=True):
@@ -58,16 +60,18 @@ def train_net(
     seed: int,
 ) -> ManyToOne:  # fmt: skip
     """Return a net trained on padded tokens (N, T)."""
+    embedding = Embedding(len(words), HIDDEN, rng=seed + 100)
+    embedding.parameters["weight"][...] *= 0.1  # a rare word has few steps to find its place
     model = ManyToOne(
         GRU(HIDDEN, HIDDEN, bidirectional=True, rng=seed), 1, loss="binary_cross_entropy",
-        embedding=Embedding(len(words), HIDDEN, rng=seed + 100), pooling="max", rng=seed + 200,
+        embedding=embedding, pooling="max", rng=seed + 200,
     )  # fmt: skip
 
     def hide(rng: np.random.Generator) -> np.ndarray:
         return np.where(rng.random(tokens.shape) < HIDE, words.unknown_id, tokens)
 
     target = 1 / (1 + np.exp(-2 * ratings[:, None]))
-    fit(model, hide, target, lengths=lengths, epochs=epochs, lr=3e-3, weight_decay=1.0, seed=seed)
+    fit(model, hide, target, lengths=lengths, epochs=epochs, lr=1e-3, weight_decay=1.0, seed=seed)
     return model
 
 
@@ -83,7 +87,7 @@ def main() -> None:
     if chosen.validate:
         test = validation
     if chosen.short:
-        training, epochs, nets = training[:2500], 5, 1
+        training, nets = training[:2500], 1
     known, asked = ([split_words(reviews.texts[i]) for i in part] for part in (training, test))
     truth = reviews.ratings[test] > 0
 
