@@ -1,14 +1,16 @@
-"""What the examples share: options, training, how to print a score and save a picture."""
+"""What the examples share: options, data, training, how to print a score and save a picture."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rnncore import datasets
 from rnncore.models import Model
 from rnncore.optim import AdamW
 
@@ -24,6 +26,14 @@ def options(description: str, **flags: str) -> argparse.Namespace:
     for name, text in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     return parser.parse_args()
+
+
+def load(name: str) -> Any:
+    """Return a data set of rnncore.datasets; where its package is missing end with what to run."""
+    try:
+        return datasets.load(name)
+    except ModuleNotFoundError as error:
+        sys.exit(str(error))
 
 
 def fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +57,15 @@ def test_an_example_prints_the_same_numbers_again(tmp_path: Path) -> None:
     )
     assert "score: accuracy in 2015" in first
     assert first == second
+
+
+def test_an_example_without_its_data_says_what_to_run() -> None:
+    command = [sys.executable, str(FOLDER / "sentiment.py"), "--short"]
+    nowhere = {name: value for name, value in os.environ.items() if name != "RNNCORE_DATA"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=nowhere)
+    assert done.returncode == 1
+    assert done.stderr.startswith("data set 'movie-reviews' is carried by a package that")
+    assert "pip download --no-binary :all: --no-deps vaderSentiment==3.3.2" in done.stderr
 
 
 def test_every_example_is_in_the_table() -> None:
