@@ -7,7 +7,8 @@ pip download --no-deps --no-binary :all: vaderSentiment==3.3.2 -d DIR, and set R
 rated 0 count neither in training nor in the test). A bidirectional GRU reads the words; the head
 sees each unit's maximum over the words. It learns from how good a snippet is, not only from the
 sign: its target is the logistic function of twice the rating. Against overfitting half of the words
-are hidden (made unknown), others in every epoch, and the weights decay. Three nets vote. Drawn once: 1,000 snippets for choosing sizes and epochs (--validate), 2,000 for the test.
+are hidden (made unknown), others in every epoch, and the weights decay. Three nets vote.
+Drawn once: 1,000 snippets for choosing sizes and epochs (--validate), 2,000 for the test.
 
 Baselines: naive Bayes on which words occur, and on which words and pairs of neighbouring words.
 Nobody wins: on the test the nets are 0.2 points of accuracy ahead of the second one, on the
