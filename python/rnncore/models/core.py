@@ -21,13 +21,12 @@ from rnncore._arrays import (
     check_shape,
     choice,
     positive_int,
-    refuse,
 )
 from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
 from rnncore.batches import Samples, samples
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models.base import Model, check_core, core_features
+from rnncore.models.base import Model, check_core, checked_tokens, core_features
 from rnncore.module import Module, check_tape, constructor_text
 
 _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
@@ -297,9 +296,8 @@ class CoreModel(Model):
                 raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
         lengths = check_lengths(lengths, x.shape[1], x.shape[0])
         if self.embedding is not None:
-            valid, V = valid_steps(x.shape[1], lengths), self.embedding.num_embeddings
-            x = x if valid is None else np.where(valid, x, 0)  # padding may hold anything
-            refuse("x", x, (x < 0) | (x >= V), f"tokens in [0, {V})", IndexError)
+            valid = valid_steps(x.shape[1], lengths)
+            x = checked_tokens("x", x, self.embedding.num_embeddings, valid)
         return x, lengths
 
     def _clear_padding(self, y: Array, valid: Array | None) -> Array:
