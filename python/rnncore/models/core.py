@@ -1,12 +1,12 @@
-"""Models: a recurrent core, a linear head, a loss, and an embedding where the input is tokens."""
+"""CoreModel: tokens or features in, a recurrent core, a linear head, a loss."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +23,12 @@ from rnncore._arrays import (
     positive_int,
     refuse,
 )
-from rnncore._batch import is_ragged, read_sequences, side_by_side
+from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
+from rnncore.batches import Samples, samples
 from rnncore.dense import Embedding, Linear
-from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.models.base import Model, check_core
 from rnncore.module import Module, check_tape
-
-if TYPE_CHECKING:
-    from rnncore.training import History
 
 _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
     "mean_squared_error": losses.mean_squared_error,
@@ -43,7 +41,7 @@ _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
 class ModelTape:
     """What `backward` needs of one `forward`. Opaque; it serves one backward call."""
 
-    owner: Model
+    owner: CoreModel
     embedding: Any
     core: Any
     head: Any
@@ -51,10 +49,7 @@ class ModelTape:
     used: bool = False
 
 
-_Self = TypeVar("_Self", bound="Model")
-
-
-class Model(Module):
+class CoreModel(Model):
     """What `ManyToOne` and `ManyToMany` share: tokens or features in, core, head, loss.
 
     Attributes
@@ -80,10 +75,7 @@ class Model(Module):
         embedding: Embedding | None = None,
         rng: Seed = None,
     ) -> None:
-        if not isinstance(core, (RNN, LSTM, GRU)):
-            raise TypeError(f"core: expected an RNN, LSTM or GRU, got {type(core).__name__}")
-        if not core.batch_first:
-            raise ValueError("core: expected batch_first=True, got batch_first=False")
+        check_core("core", core)
         if not (embedding is None or isinstance(embedding, Embedding)):
             raise TypeError(f"embedding: expected an Embedding, got {type(embedding).__name__}")
         if embedding is not None and embedding.embedding_dim != core.input_size:
@@ -108,6 +100,23 @@ class Model(Module):
             f"{embedding})"
         )
 
+    def training_samples(self, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Samples:
+        """Check training data; see `rnncore.batches.samples`."""
+        return samples(self, x, y, lengths, mask)
+
+    def batch_gradient(self, batch: Any) -> float:
+        """Add the gradient of a batch's mean loss into `grads`; return the loss."""
+        y, tape = self.forward(batch.x, batch.lengths)
+        loss, dy = self.loss_and_gradient(y, batch.y, batch.counted)
+        if math.isfinite(loss):
+            self.backward(tape, dy, input_gradient=False)
+        return loss
+
+    def batch_loss(self, batch: Any) -> float:
+        """Return a batch's mean loss in inference mode."""
+        y = self(batch.x, batch.lengths)
+        return self.loss_and_gradient(y, batch.y, batch.counted)[0]
+
     @abstractmethod
     def _features(self, h: Array, state: Any) -> Array:
         """Return what the head sees of the core's outputs (B, T, D*H) and final state."""
@@ -119,7 +128,7 @@ class Model(Module):
     def __call__(self, x: Any, lengths: Any = None) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
         x, lengths = self._check_batch(x, lengths)
-        valid = _valid(x, lengths)
+        valid = valid_steps(x.shape[1], lengths)
         if self.embedding is not None:
             x = self.embedding(x)
         h, state = self.core(x, lengths=lengths)
@@ -148,7 +157,7 @@ class Model(Module):
             If a shape, a length, a dtype or a token is not what the model takes.
         """
         x, lengths = self._check_batch(x, lengths)
-        valid, tape_embedding = _valid(x, lengths), None
+        valid, tape_embedding = valid_steps(x.shape[1], lengths), None
         if self.embedding is not None:
             x, tape_embedding = self.embedding.forward(x)
         h, state, tape_core = self.core.forward(x, lengths=lengths)
@@ -247,44 +256,6 @@ class Model(Module):
             return [row[:end] for row, end in zip(y, lengths, strict=True)]
         return y
 
-    def fit(self, x: Any, y: Any, **options: Any) -> History:
-        """Train; see `rnncore.training.fit` for all options.
-
-        Parameters
-        ----------
-        x, y : array_like
-            Inputs and targets of N sequences.
-        **options
-            epochs, batch_size, optimizer, lengths, mask, validation_data, patience, clip_norm,
-            shuffle, rng, progress.
-
-        Returns
-        -------
-        History
-            Loss of every epoch.
-        """
-        from rnncore.training import fit
-
-        return fit(self, x, y, **options)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the model to a safetensors file; see `rnncore.checkpoint.save`."""
-        from rnncore.checkpoint import save
-
-        save(self, path)
-
-    @classmethod
-    def load(cls: type[_Self], path: str | PathLike[str]) -> _Self:
-        """Read a model of this class back; see `rnncore.checkpoint.load`."""
-        from rnncore.checkpoint import CheckpointError, load
-
-        model = load(path)
-        if not isinstance(model, cls):
-            raise CheckpointError(
-                f"{path}: expected a {cls.__name__}, got a {type(model).__name__}"
-            )
-        return model
-
     def check_inputs(self, x: Any, lengths: Any = None) -> tuple[Array, Lengths | None]:
         """Return x as (N, T, input_size) in the model's dtype, or as tokens (N, T), and lengths.
 
@@ -319,7 +290,7 @@ class Model(Module):
                 raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
         lengths = check_lengths(lengths, x.shape[1], x.shape[0])
         if self.embedding is not None:
-            valid, V = _valid(x, lengths), self.embedding.num_embeddings
+            valid, V = valid_steps(x.shape[1], lengths), self.embedding.num_embeddings
             x = x if valid is None else np.where(valid, x, 0)  # padding may hold anything
             refuse("x", x, (x < 0) | (x >= V), f"tokens in [0, {V})", IndexError)
         return x, lengths
@@ -329,71 +300,3 @@ class Model(Module):
         if not self.per_step or valid is None:
             return y
         return np.where(valid[:, :, None], y, self.dtype.type(0))
-
-
-class ManyToOne(Model):
-    """One output per sequence, from the last layer's final hidden state.
-
-    ``y = head(h_n)``; with a bidirectional core h_n is both directions' ends side by side,
-    forward first.
-
-    Parameters
-    ----------
-    core : RNN, LSTM or GRU
-        Recurrent layers with batch_first=True; they become part of the model.
-    output_size : int
-        Numbers or classes to predict.
-    loss : {"mean_squared_error", "softmax_cross_entropy", "binary_cross_entropy"}
-        What `fit` minimises; the two entropies take the outputs as logits.
-    embedding : Embedding, optional
-        For integer tokens as input; its embedding_dim is the core's input_size.
-    rng : int or numpy.random.Generator, optional
-        For the head's initial values.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a part does not fit, or is already part of another model.
-    """
-
-    per_step = False
-
-    def _features(self, h: Array, state: Any) -> Array:
-        h_n = state.h if isinstance(state, LSTMState) else state
-        return np.concatenate(list(h_n[-self._directions :]), axis=1)  # (B, D*H)
-
-    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
-        D, (B, size) = self._directions, dfeatures.shape
-        dh_n = np.zeros((self.core.num_layers * D, B, size // D), self.dtype)
-        dh_n[-D:] = dfeatures.reshape(B, D, size // D).swapaxes(0, 1)
-        dstate = LSTMState(dh_n, np.zeros_like(dh_n)) if isinstance(self.core, LSTM) else dh_n
-        dx: Array | None
-        dx, _ = self.core.backward(tape, None, dstate, input_gradient=input_gradient)
-        return dx
-
-
-class ManyToMany(Model):
-    """One output per step, from the last layer's hidden state at that step: ``y_t = head(h_t)``.
-
-    Steps beyond a sequence's length give zero and never count in the loss.
-
-    Parameters
-    ----------
-    core, output_size, loss, embedding, rng
-        As for `ManyToOne`, errors included; output_size is that of every step.
-    """
-
-    per_step = True
-
-    def _features(self, h: Array, state: Any) -> Array:
-        return h
-
-    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
-        dx: Array | None
-        dx, _ = self.core.backward(tape, dfeatures, input_gradient=input_gradient)
-        return dx
-
-
-def _valid(x: Array, lengths: Lengths | None) -> Array | None:
-    """Return (B, T), True up to each sequence's end; None where all steps are."""
-    return None if lengths is None else np.arange(x.shape[1]) < lengths[:, None]

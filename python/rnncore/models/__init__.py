@@ -1,0 +1,7 @@
+"""Models: recurrent layers with what a task needs around them, a loss, and fit, save and load."""
+
+from rnncore.models.base import Model
+from rnncore.models.many_to_many import ManyToMany
+from rnncore.models.many_to_one import ManyToOne
+
+__all__ = ["ManyToMany", "ManyToOne", "Model"]
