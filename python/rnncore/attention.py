@@ -155,9 +155,7 @@ class DotAttention(Module):
         """
         return attend(self._read_queries(queries, len(memory.values)), memory)
 
-    def forward(
-        self, queries: Any, states: Any, valid: Any = None
-    ) -> tuple[Array, AttentionTape]:
+    def forward(self, queries: Any, states: Any, valid: Any = None) -> tuple[Array, AttentionTape]:
         """Compute y and keep the tape.
 
         Parameters
