@@ -103,10 +103,10 @@ class DotAttention(Module):
         self.memory_size = positive_int("memory_size", memory_size)
         super().__init__({}, dtype)
         H, E, source = self.query_size, self.memory_size, generator(rng)
-        self._keys = None if H == E else Linear(E, H, bias=False, dtype=self.dtype, rng=source)
-        self._join = Linear(H + E, H, dtype=self.dtype, rng=source)
-        parts: dict[str, Module] = {} if self._keys is None else {"keys": self._keys}
-        self._adopt(parts | {"join": self._join})
+        self._project = None if H == E else Linear(E, H, bias=False, dtype=self.dtype, rng=source)
+        self._combine = Linear(H + E, H, dtype=self.dtype, rng=source)
+        parts: dict[str, Module] = {} if self._project is None else {"keys": self._project}
+        self._adopt(parts | {"join": self._combine})
 
     def remember(self, states: Any, valid: Any = None) -> Memory:
         """Make an encoder's states ready to be read any number of times.
@@ -124,7 +124,7 @@ class DotAttention(Module):
             If a shape or a dtype does not fit.
         """
         values, valid = self._read_states(states, valid)
-        return Memory(values, values if self._keys is None else self._keys(values), valid)
+        return Memory(values, values if self._project is None else self._project(values), valid)
 
     def __call__(self, queries: Any, memory: Memory) -> Array:
         """Return y without a tape.
@@ -146,7 +146,7 @@ class DotAttention(Module):
             If a shape or a dtype does not fit.
         """
         queries = self._read_queries(queries, len(memory.values))
-        return np.asarray(np.tanh(self._join(_joined(queries, memory, attend(queries, memory)))))
+        return np.asarray(np.tanh(self._combine(_joined(queries, memory, attend(queries, memory)))))
 
     def weights(self, queries: Any, memory: Memory) -> Array:
         """Return the weights a (B, S, T): over t they sum to 1; 0 at padding.
@@ -179,11 +179,11 @@ class DotAttention(Module):
         values, valid = self._read_states(states, valid)
         queries = self._read_queries(queries, len(values))
         keys, tape_keys = values, None
-        if self._keys is not None:
-            keys, tape_keys = self._keys.forward(values)
+        if self._project is not None:
+            keys, tape_keys = self._project.forward(values)
         memory = Memory(values, keys, valid)
         a = attend(queries, memory)
-        z, tape_join = self._join.forward(_joined(queries, memory, a))
+        z, tape_join = self._combine.forward(_joined(queries, memory, a))
         y = np.tanh(z)
         return y, AttentionTape(self, queries, memory, tape_keys, a, tape_join, y)
 
@@ -215,7 +215,7 @@ class DotAttention(Module):
         v, k, _ = tape.memory
         saved = self.flat_grads.copy()  # an error must leave no half of a gradient
         try:
-            djoined = self._join.backward(tape.join, dy * (1 - tape.y**2))
+            djoined = self._combine.backward(tape.join, dy * (1 - tape.y**2))
             assert djoined is not None
             dq, dc = djoined[..., :H], djoined[..., H:]
             da = dc @ v.swapaxes(1, 2)  # (B, S, T)
@@ -223,8 +223,8 @@ class DotAttention(Module):
             ds = a * (da - (a * da).sum(axis=2, keepdims=True))  # through the softmax
             dq = dq + ds @ k
             dk = ds.swapaxes(1, 2) @ q
-            if self._keys is not None:
-                dk = self._keys.backward(tape.keys, dk)  # type: ignore[arg-type]
+            if self._project is not None:
+                dk = self._project.backward(tape.keys, dk)  # type: ignore[arg-type]
         except BaseException:
             self.flat_grads[...] = saved
             raise
