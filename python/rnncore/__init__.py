@@ -10,6 +10,7 @@ from rnncore.checkpoint import CheckpointError, load, save
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models import EncoderDecoder, ManyToMany, ManyToOne
+from rnncore.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "ManyToMany",
     "ManyToOne",
     "RNNCell",
+    "Vocabulary",
     "attention",
     "available_isas",
     "data",
