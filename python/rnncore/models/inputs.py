@@ -1,0 +1,59 @@
+"""What a model reads: features, or tokens through an embedding, as an array or a list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnncore._arrays import Array, Lengths, as_array, as_integers, check_lengths, refuse
+from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
+from rnncore.dense import Embedding
+
+
+def check_embedding(name: str, embedding: Any, core: Any, core_name: str) -> None:
+    """Raise unless `embedding` is None or gives what the recurrent layers `core` take."""
+    if embedding is None:
+        return
+    if not isinstance(embedding, Embedding):
+        raise TypeError(f"{name}: expected an Embedding, got {type(embedding).__name__}")
+    if embedding.embedding_dim != core.input_size:
+        raise ValueError(
+            f"{name}: expected embedding_dim = {core_name}.input_size = {core.input_size}, "
+            f"got {embedding.embedding_dim}"
+        )
+
+
+def read_inputs(
+    x: Any, lengths: Any, core: Any, embedding: Embedding | None
+) -> tuple[Array, Lengths | None]:
+    """Return x as (N, T, I) in the core's dtype, or as tokens (N, T), and the lengths.
+
+    Raises ValueError or TypeError for another shape or dtype, or lengths beside a list;
+    IndexError for a token out of range.
+    """
+    if is_ragged(x):
+        if lengths is not None:
+            raise ValueError("lengths: expected None with a list of sequences, got an array")
+        arrays, lengths = read_sequences("x", x)
+        x = side_by_side(arrays, int(lengths.max()))
+    return check_batch(x, lengths, core, embedding)
+
+
+def check_batch(
+    x: Any, lengths: Any, core: Any, embedding: Embedding | None
+) -> tuple[Array, Lengths | None]:
+    """Return an array (N, T, I) or tokens (N, T) as `read_inputs` does."""
+    if embedding is None:
+        x, size = as_array("x", x, core.dtype), core.input_size
+        if x.ndim != 3 or x.shape[2] != size:
+            raise ValueError(f"x: expected (N, T, input_size) = (N, T, {size}), got {x.shape}")
+        return x, check_lengths(lengths, x.shape[1], x.shape[0])
+    x = as_integers("x", x, "integer tokens")
+    if x.ndim != 2:
+        raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
+    lengths = check_lengths(lengths, x.shape[1], x.shape[0])
+    valid, V = valid_steps(x.shape[1], lengths), embedding.num_embeddings
+    x = x if valid is None else np.where(valid, x, 0)  # padding may hold anything
+    refuse("x", x, (x < 0) | (x >= V), f"tokens in [0, {V})", IndexError)
+    return x, lengths
