@@ -53,7 +53,16 @@ def check_batch(
     if x.ndim != 2:
         raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
     lengths = check_lengths(lengths, x.shape[1], x.shape[0])
-    valid, V = valid_steps(x.shape[1], lengths), embedding.num_embeddings
-    x = x if valid is None else np.where(valid, x, 0)  # padding may hold anything
-    refuse("x", x, (x < 0) | (x >= V), f"tokens in [0, {V})", IndexError)
-    return x, lengths
+    valid = valid_steps(x.shape[1], lengths)
+    return checked_tokens("x", x, embedding.num_embeddings, valid), lengths
+
+
+def checked_tokens(name: str, tokens: Any, size: int, valid: Array | None = None) -> Array:
+    """Return integers as int64, each in [0, size) where `valid`; elsewhere 0.
+
+    TypeError for no integers, IndexError for one out of range.
+    """
+    array = as_integers(name, tokens, "integer tokens")
+    array = array if valid is None else np.where(valid, array, 0)  # padding may hold anything
+    refuse(name, array, (array < 0) | (array >= size), f"tokens in [0, {size})", IndexError)
+    return np.asarray(array, np.int64)

@@ -17,7 +17,8 @@ from rnncore.dense import Embedding, linear, linear_backward
 from rnncore.functional import LSTMState
 from rnncore.init import glorot_uniform
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models.base import Model, TrainingSamples, check_core, checked_tokens, core_features
+from rnncore.models.base import Model, TrainingSamples, check_core, core_features
+from rnncore.models.inputs import checked_tokens
 from rnncore.models.rows import enough_rows, first_rows, with_zeros
 from rnncore.models.streams import Chunk, Score, Stream, check_sequences, separate
 from rnncore.module import check_tape, constructor_text

@@ -10,7 +10,7 @@ import numpy as np
 from rnncore._arrays import Array, Lengths, check_lengths, check_shape
 from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
 from rnncore.batches import Samples
-from rnncore.models.base import checked_tokens
+from rnncore.models.inputs import checked_tokens
 
 
 class Score(NamedTuple):
