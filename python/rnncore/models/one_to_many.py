@@ -272,12 +272,12 @@ class OneToMany(Model):
         return found
 
     def _vectors(self, x: Any) -> Array:
-        x = as_array("x", x, self.dtype, contiguous=True)
-        if x.ndim != 2 or x.shape[1] != self.vector_size:
+        v = as_array("x", x, self.dtype, contiguous=True)
+        if v.ndim != 2 or v.shape[1] != self.vector_size:
             raise ValueError(
-                f"x: expected (N, vector_size) = (N, {self.vector_size}), got {x.shape}"
+                f"x: expected (N, vector_size) = (N, {self.vector_size}), got {v.shape}"
             )
-        return x
+        return v
 
     def _with_vectors(self, u: Array, x: Array) -> Array:
         """Return inputs (..., D) with each row's vector behind them, where it is an input."""
