@@ -16,6 +16,7 @@ from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.pairs import Pairs, check_mark, make_pairs
+from rnncore.models.rows import cleared
 from rnncore.models.start import StartState
 from rnncore.module import Module, check_tape, constructor_text
 
@@ -164,7 +165,7 @@ class OneToMany(Model):
     def __call__(self, x: Any, y: Any, lengths: Any = None) -> Array:
         """Return the logits under teacher forcing, without a tape; as `forward` otherwise."""
         batch = self.training_samples(x, y, lengths)
-        return _cleared(self._logits(batch), batch.valid)
+        return cleared(self._logits(batch), batch.valid)
 
     def forward(self, x: Any, y: Any, lengths: Any = None) -> tuple[Array, OneToManyTape]:
         """Run one batch under teacher forcing, in training mode (dropout is active).
@@ -188,7 +189,7 @@ class OneToMany(Model):
             If something is of another shape or dtype, or out of range.
         """
         logits, tape = self._forward(self.training_samples(x, y, lengths))
-        return _cleared(logits, tape.valid), tape
+        return cleared(logits, tape.valid), tape
 
     def backward(
         self, tape: OneToManyTape, dlogits: Any, *, input_gradient: bool = True
@@ -219,7 +220,7 @@ class OneToMany(Model):
         check_shape("dlogits", dlogits, "(B, S + 1, V)", (*tape.valid.shape, self.output_size))
         saved = self.flat_grads.copy()  # an error must leave no half of a gradient
         try:
-            dx = self._backward(tape, _cleared(dlogits, tape.valid), input_gradient)
+            dx = self._backward(tape, cleared(dlogits, tape.valid), input_gradient)
         except BaseException:
             self.flat_grads[...] = saved
             raise
@@ -356,8 +357,3 @@ def _check_embedding(embedding: Any, core: RNN | LSTM | GRU, V: int, vector_size
             f"core: expected input_size = embedding_dim{inputs} = "
             f"{embedding.embedding_dim + vector_size}, got {core.input_size}"
         )
-
-
-def _cleared(array: Array, valid: Array) -> Array:
-    """Return the array with zeros behind each target's end mark."""
-    return np.where(valid[:, :, None], array, array.dtype.type(0))
