@@ -1,4 +1,4 @@
-"""OneToMany: a vector starts a sequence of tokens."""
+"""OneToMany: a vector starts a sequence of tokens, or of values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from rnncore.dense import Embedding, Linear
 from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.base import Model, check_core, core_features
-from rnncore.models.pairs import Pairs, check_mark, make_pairs
+from rnncore.models.curves import Curves, make_curves
+from rnncore.models.pairs import Pairs, make_pairs
+from rnncore.models.parts import check_parts
 from rnncore.models.rows import cleared
 from rnncore.models.start import StartState
 from rnncore.module import Module, check_tape, constructor_text
@@ -26,43 +28,52 @@ class OneToManyTape:
     """What `OneToMany.backward` needs of one `forward`. Opaque; it serves one backward call."""
 
     owner: OneToMany
-    valid: Array  # (B, S), False behind each target's end mark
-    start: Any
-    embedding: Any
-    core: Any
-    head: Any
+    valid: Array  # (B, S), False behind each target's end
+    start: Any = None
+    embedding: Any = None
+    core: Any = None
+    head: Any = None
     used: bool = False
 
 
 class OneToMany(Model):
-    """Writes a sequence of tokens that a vector stands for.
+    """Writes the sequence that a vector v stands for: tokens, or values.
 
     ::
 
-        s_0 = tanh(W v + b)                     with start "state" or "both", else zeros
-        u_t = embedding of the token before     start_id before the first
-        h_t, s_t = core(u_t, s_{t-1})           with start "repeat" or "both": of [u_t; v]
-        logits_t = head(h_t)
+        s_0 = tanh(W v + b)             with start "state" or "both", else zeros
+        tokens:   u_t = embedding of the token before, start_id before the first
+                  h_t, s_t = core(u_t, s_{t-1}), logits_t = head(h_t)
+        values:   y_t, s_t = core(u_t, s_{t-1}), whose own outputs feed back; u_t = 0
+        u_t is followed by v in each step with start "repeat" or "both"
 
-    In training the token before is the target's (teacher forcing), so that all steps are
-    computed at once, and the loss is the mean cross-entropy over the targets' tokens and their
-    end marks. `predict` writes from its own tokens until it writes end_id.
+    Tokens are learnt with the target's token before (teacher forcing), all steps at once; the
+    loss is the mean cross-entropy over the targets' tokens and their end marks, and `predict`
+    writes from its own tokens until it writes end_id. Values are learnt in closed loop, or with
+    targets fed back now and then (`teacher_forcing`); the loss is the mean squared error, and
+    `predict` runs the closed loop for as many steps as it is asked for.
 
     Parameters
     ----------
     core : RNN, LSTM or GRU
-        Layers of one direction with batch_first=True; they become part of the model.
+        Layers of one direction with batch_first=True; they become part of the model. For values
+        with an output_size, and as a rule with output recurrence.
     output_size : int
-        V, tokens with start and end mark.
+        V, tokens with start and end mark; or O, values of a step, the core's output_size.
     vector_size : int
         F, features of v.
-    embedding : Embedding
-        V embeddings; their size is core.input_size, less F where v is an input.
-    start_id, end_id : int
-        Two different tokens in [0, V) that no target holds.
+    embedding : Embedding, optional
+        V embeddings for tokens; without it the outputs are values. core.input_size is the
+        embeddings' size (1 for values with start "state": they have no input), and F where v is
+        an input.
+    start_id, end_id : int, optional
+        For tokens: two different ones in [0, V) that no target holds.
     start : {"state", "repeat", "both"}
         v gives the core's initial state (all layers' h, and c of an LSTM), or is part of the
         input of every step, or both.
+    teacher_forcing : float
+        For values: probability in [0, 1] with which a target and not the output feeds back in
+        training. The attribute may be changed between calls of `fit` (scheduled sampling).
     rng : int or numpy.random.Generator, optional
         For the initial values of W and head.
 
@@ -72,7 +83,7 @@ class OneToMany(Model):
         As given.
     starter : StartState or None
         W and b.
-    head : Linear
+    head : Linear or None
         From the core's outputs to V logits.
 
     Raises
@@ -87,99 +98,110 @@ class OneToMany(Model):
         output_size: int,
         *,
         vector_size: int,
-        embedding: Embedding,
-        start_id: int,
-        end_id: int,
+        embedding: Embedding | None = None,
+        start_id: int | None = None,
+        end_id: int | None = None,
         start: str = "state",
+        teacher_forcing: float = 0.0,
         rng: Seed = None,
     ) -> None:
         check_core("core", core)
         if core.bidirectional:
             raise ValueError("core: expected one direction, since it writes in one, got two")
-        self.output_size = V = positive_int("output_size", output_size)
+        self.output_size = positive_int("output_size", output_size)
         self.vector_size = positive_int("vector_size", vector_size)
         self.start = choice("start", start, ("state", "repeat", "both"))
-        _check_embedding(embedding, core, V, 0 if self.start == "state" else self.vector_size)
-        self.start_id = check_mark("start_id", start_id, V)
-        self.end_id = check_mark("end_id", end_id, V)
-        if self.start_id == self.end_id:
-            raise ValueError(f"end_id: expected another token than start_id, got {end_id} for both")
+        check_parts(
+            core, embedding, self.output_size, 0 if start == "state" else self.vector_size,
+            start_id, end_id, teacher_forcing,
+        )  # fmt: skip
+        self.start_id = None if start_id is None else int(start_id)
+        self.end_id = None if end_id is None else int(end_id)
+        self.teacher_forcing = float(teacher_forcing)
         super().__init__({}, core.dtype)
-        self.core, self.embedding = core, embedding
-        self._marks, source = Marks(self.start_id, self.end_id), generator(rng)
+        self.core, self.embedding, source = core, embedding, generator(rng)
         self.starter = (
             None if self.start == "repeat" else StartState(self.vector_size, core, rng=source)
         )
-        self.head = Linear(core_features(core), V, dtype=core.dtype, rng=source)
         parts: dict[str, Module | None] = {
-            "start": self.starter, "embedding": embedding, "core": core, "head": self.head,
+            "start": self.starter, "embedding": embedding, "core": core, "head": None,
         }  # fmt: skip
+        if embedding is not None:
+            features = core_features(core)
+            parts["head"] = Linear(features, self.output_size, dtype=core.dtype, rng=source)
+        self.head: Any = parts["head"]
         self._adopt({name: part for name, part in parts.items() if part is not None})
 
     def __repr__(self) -> str:
         options = {
             name: (getattr(self, name), None)
             for name in ("vector_size", "embedding", "start_id", "end_id", "start")
-        }
+        } | {"teacher_forcing": (self.teacher_forcing, 0.0)}
         return constructor_text(self, (self.core, self.output_size), options)
 
-    def training_samples(self, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Pairs:
+    def training_samples(
+        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+    ) -> Pairs | Curves:
         """Check training data against the model.
 
         Parameters
         ----------
         x : array_like, shape (N, F)
             Vectors.
-        y : list of N array_like of int (S_i,), or array_like (N, S)
-            Tokens in [0, V) without start and end marks; S_i may be 0.
+        y : list of N arrays, or array_like
+            Tokens (S_i,) or (N, S), in [0, V) without start and end marks, S_i may be 0; values
+            (T_i, O) or (N, T, O).
         lengths : array_like of int, shape (N,), optional
-            S_i of an array y.
-        mask : None
-            The loss counts every token of every target.
+            S_i or T_i of an array y.
+        mask : array_like of bool, shape (N, T), optional
+            For values: True where the loss counts. Of tokens every one does.
 
         Raises
         ------
         ValueError, TypeError
             If something is of another shape or dtype, or out of range.
         """
-        if mask is not None:
-            raise ValueError(f"mask: expected None, got {type(mask).__name__}: every token counts")
         x = self._vectors(x)
         if len(x) == 0:
             raise ValueError(f"x: expected at least one vector, got shape {x.shape}")
+        if self.embedding is None:
+            return make_curves(x, y, lengths, mask, self.output_size)
+        if mask is not None:
+            raise ValueError(f"mask: expected None, got {type(mask).__name__}: every token counts")
         pair = y if lengths is None else (np.asarray(y), lengths)
         return make_pairs(x, None, pair, self.output_size, self._marks)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""
-        logits, tape = self._forward(batch)
-        loss, dlogits = losses.softmax_cross_entropy(logits, batch.labels, tape.valid)
+        y, tape = self._forward(batch)
+        loss, dy = _loss(y, batch)
         if math.isfinite(loss):
-            self.backward(tape, dlogits, input_gradient=False)
+            self.backward(tape, dy, input_gradient=False)
         return loss
 
     def batch_loss(self, batch: Any) -> float:
-        """Return a batch's mean loss, targets fed back, in inference mode."""
-        return losses.softmax_cross_entropy(self._logits(batch), batch.labels, batch.valid)[0]
+        """Return a batch's mean loss in inference mode: of values in closed loop."""
+        return _loss(self._run(batch), batch)[0]
 
     def __call__(self, x: Any, y: Any, lengths: Any = None) -> Array:
-        """Return the logits under teacher forcing, without a tape; as `forward` otherwise."""
+        """Return the outputs without a tape: logits as `forward`, values in closed loop."""
         batch = self.training_samples(x, y, lengths)
-        return cleared(self._logits(batch), batch.valid)
+        return cleared(self._run(batch), batch.valid)
 
     def forward(self, x: Any, y: Any, lengths: Any = None) -> tuple[Array, OneToManyTape]:
-        """Run one batch under teacher forcing, in training mode (dropout is active).
+        """Run one batch in training mode (dropout is active): tokens under teacher forcing.
 
         Parameters
         ----------
         x, y, lengths
-            As `training_samples` takes them.
+            As `training_samples` takes them. Values in closed loop take only their number of
+            steps from y.
 
         Returns
         -------
-        logits : numpy.ndarray, shape (B, S + 1, V)
-            S is the longest target's length. At step t: of token t given those before it; at
-            step S_i of a target, of its end mark. Zero behind that.
+        y : numpy.ndarray, shape (B, S + 1, V) or (B, T, O)
+            Logits: at step t of token t given those before it, at step S_i of a target of its end
+            mark; S is the longest target's length. Or values. Zero behind a target's end.
         tape : OneToManyTape
             For `backward`.
 
@@ -188,11 +210,11 @@ class OneToMany(Model):
         ValueError, TypeError
             If something is of another shape or dtype, or out of range.
         """
-        logits, tape = self._forward(self.training_samples(x, y, lengths))
-        return cleared(logits, tape.valid), tape
+        outputs, tape = self._forward(self.training_samples(x, y, lengths))
+        return cleared(outputs, tape.valid), tape
 
     def backward(
-        self, tape: OneToManyTape, dlogits: Any, *, input_gradient: bool = True
+        self, tape: OneToManyTape, dy: Any, *, input_gradient: bool = True
     ) -> Array | None:
         """Add the parameters' gradients into `grads`.
 
@@ -200,8 +222,8 @@ class OneToMany(Model):
         ----------
         tape : OneToManyTape
             From `forward`; serves once.
-        dlogits : array_like, shape (B, S + 1, V)
-            Gradient with respect to the logits. Steps behind an end mark don't count.
+        dy : array_like, shape (B, S + 1, V) or (B, T, O)
+            Gradient with respect to the outputs. Steps behind a target's end don't count.
         input_gradient : bool
             Whether to compute the gradient with respect to x.
 
@@ -213,14 +235,14 @@ class OneToMany(Model):
         Raises
         ------
         TypeError, ValueError
-            If `tape` is another model's or used already, or dlogits' shape is not that of logits.
+            If `tape` is another model's or used already, or dy's shape is not that of the outputs.
         """
         check_tape(tape, OneToManyTape, self)
-        dlogits = as_array("dlogits", dlogits, self.dtype)
-        check_shape("dlogits", dlogits, "(B, S + 1, V)", (*tape.valid.shape, self.output_size))
+        dy = as_array("dy", dy, self.dtype)
+        check_shape("dy", dy, "the shape of y", (*tape.valid.shape, self.output_size))
         saved = self.flat_grads.copy()  # an error must leave no half of a gradient
         try:
-            dx = self._backward(tape, cleared(dlogits, tape.valid), input_gradient)
+            dx = self._backward(tape, cleared(dy, tape.valid), input_gradient)
         except BaseException:
             self.flat_grads[...] = saved
             raise
@@ -231,41 +253,51 @@ class OneToMany(Model):
         self,
         x: Any,
         *,
+        steps: int | None = None,
         max_steps: int = 100,
         temperature: float = 0.0,
         top_k: int | None = None,
         rng: Seed = None,
         batch_size: int = 256,
-    ) -> list[Array]:
-        """Write a sequence for each vector, token by token until the end mark.
+    ) -> Any:
+        """Write a sequence for each vector: tokens until the end mark, or `steps` values.
 
         Parameters
         ----------
         x : array_like, shape (N, F)
             Vectors.
+        steps : int
+            For values, which need it: how many.
         max_steps : int
             Most tokens of a sequence, the end mark among them.
         temperature, top_k, rng
-            As for `rnncore.decoding.sample`; temperature 0 takes the likeliest token each time.
+            For tokens, as `rnncore.decoding.sample` takes them; temperature 0 takes the likeliest
+            token each time.
         batch_size : int
             Sequences at a time.
 
         Returns
         -------
-        list of N numpy.ndarray of int64, each of shape (S_i,)
-            Without start and end; cut where max_steps was reached.
+        y : list of N numpy.ndarray of int64 (S_i,), or numpy.ndarray (N, steps, O)
+            Tokens without start and end, cut where max_steps was reached; or values.
 
         Raises
         ------
         ValueError, TypeError
             If an argument is not as described, or logits are NaN or infinite.
         """
-        x, max_steps = self._vectors(x), positive_int("max_steps", max_steps)
+        x, batch_size = self._vectors(x), positive_int("batch_size", batch_size)
+        parts = [x[start : start + batch_size] for start in range(0, len(x), batch_size)]
+        if self.embedding is None:
+            T = positive_int("steps", steps)
+            y = [self.core(self._inputs(part, None, T), self._begin(part))[0] for part in parts]
+            return np.concatenate([np.empty((0, T, self.output_size), self.dtype), *y])
+        if steps is not None:
+            raise ValueError(f"steps: expected None for tokens (see max_steps), got {steps!r}")
+        max_steps, draw = positive_int("max_steps", max_steps), generator(rng)
         temperature, top_k = check_temperature(temperature), check_top_k(top_k, self.output_size)
-        draw, batch_size = generator(rng), positive_int("batch_size", batch_size)
         found: list[Array] = []
-        for start in range(0, len(x), batch_size):
-            part = x[start : start + batch_size]
+        for part in parts:
             found += write(
                 _Writer(self, part), len(part), self._marks, max_steps,
                 lambda z: sample(z, temperature, top_k, draw),
@@ -280,41 +312,66 @@ class OneToMany(Model):
             )
         return v
 
-    def _with_vectors(self, u: Array, x: Array) -> Array:
-        """Return inputs (..., D) with each row's vector behind them, where it is an input."""
-        if self.start == "state":
-            return u
-        v = x if u.ndim == 2 else np.repeat(x[:, None], u.shape[1], axis=1)
-        both: Array = np.concatenate([u, v], axis=-1)
-        return both
+    @property
+    def _marks(self) -> Marks:
+        assert self.start_id is not None
+        assert self.end_id is not None
+        return Marks(self.start_id, self.end_id)
 
-    def _logits(self, batch: Pairs) -> Array:
-        state = None if self.starter is None else self.starter(batch.x)
-        u = self._with_vectors(self.embedding(batch.inputs(self.start_id)), batch.x)
-        h, _ = self.core(u, state, lengths=batch.steps)
-        return self.head(h)
+    def _begin(self, x: Array) -> Any:
+        return None if self.starter is None else self.starter(x)
 
-    def _forward(self, batch: Pairs) -> tuple[Array, OneToManyTape]:
-        state, tape_start = None, None
+    def _inputs(self, x: Array, embedded: Array | None, steps: int) -> Array:
+        """Return the core's inputs (B, T, I): what is embedded, the vectors, or zeros."""
+        parts = [] if embedded is None else [embedded]
+        if self.start != "state":
+            parts.append(np.repeat(x[:, None], steps, axis=1))
+        if not parts:
+            return np.zeros((len(x), steps, 1), self.dtype)
+        whole: Array = np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
+        return whole
+
+    def _run(self, batch: Pairs | Curves) -> Array:
+        state, steps = self._begin(batch.x), batch.valid.shape[1]
+        if isinstance(batch, Curves):
+            inputs = self._inputs(batch.x, None, steps)
+            return np.asarray(self.core(inputs, state, lengths=batch.lengths)[0])
+        embedded = self.embedding(batch.inputs(self._marks.start))  # type: ignore[misc]
+        h, _ = self.core(self._inputs(batch.x, embedded, steps), state, lengths=batch.steps)
+        return np.asarray(self.head(h))
+
+    def _forward(self, batch: Pairs | Curves) -> tuple[Array, OneToManyTape]:
+        tape = OneToManyTape(self, batch.valid)
+        state, steps = None, batch.valid.shape[1]
         if self.starter is not None:
-            state, tape_start = self.starter.forward(batch.x)
-        u, tape_embedding = self.embedding.forward(batch.inputs(self.start_id))
-        u = self._with_vectors(u, batch.x)
-        h, _, tape_core = self.core.forward(u, state, lengths=batch.steps)
-        logits, tape_head = self.head.forward(h)
-        tape = OneToManyTape(self, batch.valid, tape_start, tape_embedding, tape_core, tape_head)
-        return logits, tape
+            state, tape.start = self.starter.forward(batch.x)
+        if isinstance(batch, Curves):
+            inputs = self._inputs(batch.x, None, steps)
+            forced: dict[str, Any] = {}
+            if self.teacher_forcing > 0:
+                forced = {"targets": batch.y, "teacher_forcing": self.teacher_forcing}
+            y, _, tape.core = self.core.forward(inputs, state, lengths=batch.lengths, **forced)
+            return y, tape
+        assert self.embedding is not None
+        embedded, tape.embedding = self.embedding.forward(batch.inputs(self._marks.start))
+        inputs = self._inputs(batch.x, embedded, steps)
+        h, _, tape.core = self.core.forward(inputs, state, lengths=batch.steps)
+        y, tape.head = self.head.forward(h)
+        return y, tape
 
-    def _backward(self, tape: OneToManyTape, dlogits: Array, input_gradient: bool) -> Array | None:
-        dh = self.head.backward(tape.head, dlogits)
-        du, dstate = self.core.backward(tape.core, dh)
-        D = self.embedding.embedding_dim
-        self.embedding.backward(tape.embedding, du[..., :D])
+    def _backward(self, tape: OneToManyTape, dy: Array, input_gradient: bool) -> Array | None:
+        dh = dy if self.head is None else self.head.backward(tape.head, dy)
+        D = 0 if self.embedding is None else self.embedding.embedding_dim
+        wanted = D > 0 or (input_gradient and self.start != "state")
+        du, dstate = self.core.backward(tape.core, dh, input_gradient=wanted)
+        if self.embedding is not None:
+            self.embedding.backward(tape.embedding, du[..., :D])
         dx: Array | None = None
         if self.starter is not None:
-            dx = self.starter.backward(tape.start, dstate, input_gradient=input_gradient)
+            dhidden = getattr(dstate, "hidden", dstate)  # of a FeedbackState
+            dx = self.starter.backward(tape.start, dhidden, input_gradient=input_gradient)
         if input_gradient and self.start != "state":
-            dv: Array = du[..., D:].sum(axis=1)  # zero behind each target's end mark
+            dv: Array = du[..., D:].sum(axis=1)  # zero behind each target's end
             dx = dv if dx is None else dx + dv
         return dx
 
@@ -324,14 +381,15 @@ class _Writer:
 
     def __init__(self, model: OneToMany, x: Array) -> None:
         self._model, self._x = model, x
-        self._state: Any = None if model.starter is None else model.starter(x)
+        self._state: Any = model._begin(x)
 
     def step(self, tokens: Array) -> Array:
         """Append tokens (R, 1); return the logits of what follows, (R, 1, V)."""
         model = self._model
-        u = model._with_vectors(model.embedding(tokens[:, 0]), self._x)
-        h, self._state = model.core.step(u, self._state)
-        return model.head(h)[:, None]
+        assert model.embedding is not None
+        u = model._inputs(self._x, model.embedding(tokens), 1)
+        h, self._state = model.core.step(u[:, 0], self._state)
+        return np.asarray(model.head(h)[:, None])
 
     def keep(self, rows: Array, beams: Array) -> None:
         """Go on with these rows (R',)."""
@@ -342,18 +400,7 @@ class _Writer:
             self._state = state[:, rows]
 
 
-def _check_embedding(embedding: Any, core: RNN | LSTM | GRU, V: int, vector_size: int) -> None:
-    """Raise unless there are V embeddings that, with the vector, are the core's input."""
-    if not isinstance(embedding, Embedding):
-        raise TypeError(f"embedding: expected an Embedding, got {type(embedding).__name__}")
-    if embedding.num_embeddings != V:
-        raise ValueError(
-            f"embedding: expected num_embeddings = output_size = {V}, "
-            f"got {embedding.num_embeddings}"
-        )
-    if embedding.embedding_dim + vector_size != core.input_size:
-        inputs = " + vector_size" if vector_size else ""
-        raise ValueError(
-            f"core: expected input_size = embedding_dim{inputs} = "
-            f"{embedding.embedding_dim + vector_size}, got {core.input_size}"
-        )
+def _loss(y: Array, batch: Pairs | Curves) -> tuple[float, Array]:
+    if isinstance(batch, Curves):
+        return losses.mean_squared_error(y, batch.y, batch.counted)
+    return losses.softmax_cross_entropy(y, batch.labels, batch.valid)

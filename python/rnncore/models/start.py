@@ -12,6 +12,7 @@ from rnncore._batch import as_state
 from rnncore.dense import Linear, LinearTape
 from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.models.base import core_features
 from rnncore.module import Module, check_tape
 
 
@@ -22,11 +23,13 @@ class StartTape:
     used: ClassVar[bool] = False  # backward overwrites nothing
     owner: StartState
     linear: LinearTape
-    s: Array  # (B, parts*L*H)
+    s: Array  # (B, L*H), with c (B, 2*L*H)
 
 
 class StartState(Module):
     """``s = tanh(W v + b)``, cut into the layers' h (L, B, H) and, for an LSTM, their c.
+
+    With proj_size P the layers' h is (L, B, P).
 
     Parameters
     ----------
@@ -40,8 +43,9 @@ class StartState(Module):
 
     def __init__(self, vector_size: int, core: RNN | LSTM | GRU, *, rng: Seed = None) -> None:
         super().__init__({}, core.dtype)
-        self._to = (2 if isinstance(core, LSTM) else 1, core.num_layers, core.hidden_size)
-        size = int(np.prod(self._to))
+        sizes = [core_features(core)] + [core.hidden_size] * isinstance(core, LSTM)
+        self._sizes, self._layers = sizes, core.num_layers  # of h and c
+        size = sum(sizes) * core.num_layers
         self._linear = Linear(vector_size, size, dtype=core.dtype, rng=rng)
         self._adopt({"linear": self._linear})
 
@@ -59,11 +63,16 @@ class StartState(Module):
         """Add the parameters' gradients into `grads`; return dv (B, F) or None."""
         check_tape(tape, StartTape, self)
         parts = list(dstate) if isinstance(dstate, LSTMState) else [dstate]
-        ds = np.stack(parts).transpose(2, 0, 1, 3).reshape(tape.s.shape)  # (B, parts*L*H)
+        rows = [part.transpose(1, 0, 2).reshape(len(tape.s), -1) for part in parts]
+        ds = np.concatenate(rows, axis=1)
         dz = ds * (1 - tape.s**2)
         return self._linear.backward(tape.linear, dz, input_gradient=input_gradient)
 
     def _cut(self, s: Array) -> Any:
-        parts = s.reshape(len(s), *self._to).transpose(1, 2, 0, 3)  # (parts, L, B, H)
-        h, *c = (np.ascontiguousarray(part) for part in parts)
+        L, (width, *_) = self._layers, self._sizes
+        h, *c = (
+            np.ascontiguousarray(part.reshape(len(s), L, part.shape[1] // L).transpose(1, 0, 2))
+            for part in np.split(s, [L * width], axis=1)
+            if part.shape[1] > 0
+        )
         return as_state(h, c[0] if c else None)
