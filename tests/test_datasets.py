@@ -235,8 +235,9 @@ def test_readers_read_what_the_files_look_like() -> None:
     np.testing.assert_array_equal(vowels.x[0], [[1, 4], [2, 5], [3, 6]])
     np.testing.assert_array_equal(vowels.x[vowels.test][0], [[7, 9], [8, 10]])
     np.testing.assert_array_equal(vowels.labels, [0, 1])
-    pairs = readers.cmudict({"": b"'em AH0 M\ncat K AE1 T # pet\ncat(2) K AE0 T\na-b AH0\n"})
-    assert pairs == datasets.Pairs(["cat"], [("K", "AE", "T")])
+    lines = b"'em AH0 M\ncat K AE1 T # pet\ncat(2) K AE0 T\ncat(3) K AH0 T\na-b AH0\n"
+    pairs = readers.cmudict({"": lines})
+    assert pairs == datasets.Pairs(["cat"], [("K", "AE", "T")], [(("K", "AH", "T"),)])
     written = readers.penbased({"": b"1,2, 3,4, 5,6, 7,8, 9,10, 11,12, 13,14, 15,16, 7\n"})
     np.testing.assert_array_equal(written.x[0], np.arange(1, 17).reshape(8, 2))
     assert written.labels.tolist() == [7]
@@ -347,6 +348,9 @@ def test_cmudict_is_words_and_phones() -> None:
     assert len(pairs.sources) == len(pairs.targets) == 117_493
     assert len({phone for phones in pairs.targets for phone in phones}) == 39
     assert pairs.targets[pairs.sources.index("rhythm")] == ("R", "IH", "DH", "AH", "M")
+    either = pairs.sources.index("either")
+    assert pairs.targets[either] == ("IY", "DH", "ER")
+    assert pairs.others[either] == (("AY", "DH", "ER"),)
 
 
 def test_the_packages_are_not_imported() -> None:

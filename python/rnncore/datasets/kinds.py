@@ -95,7 +95,10 @@ class Pairs(NamedTuple):
         Characters.
     targets : list of N tuple of str
         Symbols.
+    others : list of N tuple of tuple of str
+        Further targets that are as right as the first: other pronunciations of a word.
     """
 
     sources: list[str]
     targets: list[tuple[str, ...]]
+    others: list[tuple[tuple[str, ...], ...]]

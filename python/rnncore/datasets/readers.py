@@ -132,9 +132,12 @@ def shakespeare(files: Files) -> dict[str, str]:
 
 def cmudict(files: Files) -> Pairs:
     """Read "word PH0 PH1 ... # remark" lines; "word(2)" is another pronunciation."""
-    pairs: dict[str, tuple[str, ...]] = {}
+    spoken: dict[str, list[tuple[str, ...]]] = {}
     for line in _text(files).splitlines():
-        word, *phones = line.partition("#")[0].split()
-        if re.fullmatch("[a-z]+", word):
-            pairs[word] = tuple(phone.rstrip("012") for phone in phones)
-    return Pairs(list(pairs), list(pairs.values()))
+        word, *marked = line.partition("#")[0].split()
+        match = re.fullmatch(r"([a-z]+)(\(\d+\))?", word)
+        phones = tuple(phone.rstrip("012") for phone in marked)
+        if match and phones not in spoken.setdefault(match[1], []):
+            spoken[match[1]].append(phones)  # some differ in stress alone
+    first = [ways[0] for ways in spoken.values()]
+    return Pairs(list(spoken), first, [tuple(ways[1:]) for ways in spoken.values()])

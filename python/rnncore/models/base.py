@@ -13,8 +13,16 @@ if TYPE_CHECKING:
     from rnncore.training import History
 
 
+class Batch(Protocol):
+    """Samples that one step is taken on; what they hold is the model's affair."""
+
+    @property
+    def count(self) -> int:
+        """How many outputs the mean loss is taken over."""
+
+
 class TrainingSamples(Protocol):
-    """Checked training data, or one batch of it: what `rnncore.training.fit` works with."""
+    """Checked training data: what `rnncore.training.fit` takes its batches from."""
 
     @property
     def count(self) -> int:
@@ -22,7 +30,7 @@ class TrainingSamples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, which: Any) -> TrainingSamples:
+    def take(self, which: Any) -> Batch:
         """Return the chosen samples as one batch."""
 
 
@@ -57,7 +65,7 @@ class Model(Module):
 
         Parameters
         ----------
-        batch : TrainingSamples
+        batch : Batch
             From `training_samples(...).take(...)`.
         """
 
@@ -67,7 +75,7 @@ class Model(Module):
 
         Parameters
         ----------
-        batch : TrainingSamples
+        batch : Batch
             From `training_samples(...).take(...)`.
         """
 

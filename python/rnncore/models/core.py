@@ -16,18 +16,16 @@ from rnncore._arrays import (
     Lengths,
     Seed,
     as_array,
-    as_integers,
-    check_lengths,
     check_shape,
     choice,
     positive_int,
-    refuse,
 )
-from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
+from rnncore._batch import is_ragged, valid_steps
 from rnncore.batches import Samples, samples
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.base import Model, check_core, core_features
+from rnncore.models.inputs import check_batch, check_embedding, read_inputs
 from rnncore.module import Module, check_tape, constructor_text
 
 _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
@@ -77,13 +75,7 @@ class CoreModel(Model):
         rng: Seed = None,
     ) -> None:
         check_core("core", core)
-        if not (embedding is None or isinstance(embedding, Embedding)):
-            raise TypeError(f"embedding: expected an Embedding, got {type(embedding).__name__}")
-        if embedding is not None and embedding.embedding_dim != core.input_size:
-            raise ValueError(
-                f"embedding: expected embedding_dim = core.input_size = {core.input_size}, "
-                f"got {embedding.embedding_dim}"
-            )
+        check_embedding("embedding", embedding, core, "core")
         self.loss = choice("loss", loss, tuple(_LOSSES))
         self.output_size = positive_int("output_size", output_size)
         super().__init__({}, core.dtype)
@@ -278,29 +270,10 @@ class CoreModel(Model):
         IndexError
             If a token is out of range.
         """
-        if is_ragged(x):
-            if lengths is not None:
-                raise ValueError("lengths: expected None with a list of sequences, got an array")
-            arrays, lengths = read_sequences("x", x)
-            x = side_by_side(arrays, int(lengths.max()))
-        return self._check_batch(x, lengths)
+        return read_inputs(x, lengths, self.core, self.embedding)
 
     def _check_batch(self, x: Any, lengths: Any) -> tuple[Array, Lengths | None]:
-        if self.embedding is None:
-            x = as_array("x", x, self.dtype)
-            size = self.core.input_size
-            if x.ndim != 3 or x.shape[2] != size:
-                raise ValueError(f"x: expected (N, T, input_size) = (N, T, {size}), got {x.shape}")
-        else:
-            x = as_integers("x", x, "integer tokens")
-            if x.ndim != 2:
-                raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
-        lengths = check_lengths(lengths, x.shape[1], x.shape[0])
-        if self.embedding is not None:
-            valid, V = valid_steps(x.shape[1], lengths), self.embedding.num_embeddings
-            x = x if valid is None else np.where(valid, x, 0)  # padding may hold anything
-            refuse("x", x, (x < 0) | (x >= V), f"tokens in [0, {V})", IndexError)
-        return x, lengths
+        return check_batch(x, lengths, self.core, self.embedding)
 
     def _clear_padding(self, y: Array, valid: Array | None) -> Array:
         """Return y with zeros beyond each sequence's end."""
