@@ -1,17 +1,12 @@
-"""Windows, splits, scaling and padding; the data sets by name."""
+"""Windows, splits, scaling and padding."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from rnncore import data, datasets
+from rnncore import data
 
 
 def test_windows_of_one_dimension_are_neighbouring_pieces() -> None:
@@ -120,6 +115,38 @@ def test_pad_keeps_every_value_and_the_lengths() -> None:
     assert array.sum() == 9
 
 
+def test_pad_to_a_given_length() -> None:
+    array, lengths = data.pad([[1, 2], [3]], -1, length=4)
+    np.testing.assert_array_equal(array, [[1, 2, -1, -1], [3, -1, -1, -1]])
+    np.testing.assert_array_equal(lengths, [2, 1])
+    assert np.isnan(data.pad([[1.0], [2.0, 3.0]], np.nan)[0][0, 1])
+    assert data.pad([np.ones(2, np.float32), np.ones(1, np.float32)], 0.1)[0].dtype == np.float32
+    with pytest.raises(ValueError, match=r"^length: expected at least 3, as sequences\[1\] has"):
+        data.pad([[1], [1, 2, 3]], length=2)
+    with pytest.raises(TypeError, match=r"^length: expected a positive integer, got 2\.5"):
+        data.pad([[1]], length=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "error"),
+    [
+        (np.int64, 0.5, ValueError),
+        (np.int64, np.nan, ValueError),
+        (np.uint8, -1, ValueError),
+        (np.uint8, 256, ValueError),
+        (np.bool_, 2, ValueError),
+        (np.float32, 1e300, ValueError),
+        (np.float64, [1, 2], TypeError),
+        (np.float64, "0", TypeError),
+        (np.float64, None, TypeError),
+        (np.float64, 1j, TypeError),
+    ],
+)
+def test_pad_refuses_a_value_that_would_change(dtype: Any, value: Any, error: Any) -> None:
+    with pytest.raises(error, match=r"^value: expected a number.*, got "):
+        data.pad([np.ones(2, dtype), np.ones(1, dtype)], value)
+
+
 @pytest.mark.parametrize("items", [[], [np.zeros((2, 3)), np.zeros((2, 4))], [np.array(1.0)]])
 def test_pad_refuses_what_does_not_stack(items: Any) -> None:
     with pytest.raises(ValueError, match=r"^sequences(\[1\]|\[0\]|): expected"):
@@ -135,50 +162,3 @@ def test_pad_names_what_is_no_sequence() -> None:
         data.pad([[[1], [1, 2]]])
     with pytest.raises(ValueError, match=r"^sequences\[0\]: expected no masked elements, got 1"):
         data.pad([np.ma.masked_equal([1, 2], 2)])
-
-
-def test_temperatures_are_the_year_that_was_pinned() -> None:
-    pytest.importorskip("vega_datasets", reason="carries the data")
-    series = datasets.load("sf-temps")
-    assert series.values.shape == (8759, 1)
-    assert series.units == ("°F",)
-    np.testing.assert_allclose(series.values.mean(), 56.9241, atol=1e-4)
-    np.testing.assert_allclose(series.values[[0, -1], 0], [47.8, 48.3])
-    gaps = np.diff(series.time).astype(int)
-    assert list(np.unique(gaps, return_counts=True)[1]) == [8757, 1]  # one hour is missing
-    assert series.time[0] == np.datetime64("2010-01-01T00")
-
-
-def test_unknown_data_set_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="name: expected one of 'sf-temps', got 'nope'"):
-        datasets.load("nope")
-    with pytest.raises(ValueError, match=r"name: expected one of 'sf-temps', got \[\]"):
-        datasets.load([])  # type: ignore[arg-type]
-
-
-def test_missing_package_says_what_to_install(monkeypatch: Any) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install vega_datasets==0\.9\.0"):
-        datasets.load("sf-temps")
-
-
-def test_another_file_under_the_name_is_refused(monkeypatch: Any, tmp_path: Path) -> None:
-    place = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: place)
-    with pytest.raises(ValueError, match="not the pinned file: pip install"):
-        datasets.load("sf-temps")
-    (tmp_path / "_data").mkdir()
-    (tmp_path / "_data" / "sf-temps.csv").write_text("temp,date\n1.0,2010/01/01 00:00:00\n")
-    with pytest.raises(ValueError, match="not the pinned file"):
-        datasets.load("sf-temps")
-
-
-def test_a_data_set_is_a_row_of_the_table(monkeypatch: Any, tmp_path: Path) -> None:
-    content = b"temp,date\n1.5,2010/01/01 00:00:00\n"
-    digest = hashlib.sha256(content).hexdigest()
-    place = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: place)
-    row = replace(datasets._SOURCES["sf-temps"], file="tiny.csv", sha256=digest)
-    monkeypatch.setitem(datasets._SOURCES, "tiny", row)
-    (tmp_path / "tiny.csv").write_bytes(content)
-    assert datasets.load("tiny").values.item() == 1.5

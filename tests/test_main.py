@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,9 +91,10 @@ def test_bad_usage_is_named(arguments: Any, text: str, capsys: Any) -> None:
 def test_demo_without_its_data_says_what_to_install(
     monkeypatch: Any, capsys: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(datasets.sources, "sys", SimpleNamespace(path=[str(tmp_path)]))
+    monkeypatch.delenv("RNNCORE_DATA", raising=False)
     assert __main__.main(["demo", "--out", str(tmp_path / "out")]) == 1
-    assert "pip install vega_datasets==0.9.0" in capsys.readouterr().err
+    assert "pip install --no-deps vega_datasets==0.9.0" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -121,13 +121,13 @@ def test_one_sample_and_a_short_last_batch(n: int, batch_size: int, steps: int) 
 
 def test_shuffling_uses_every_sample_once_per_epoch(monkeypatch: Any) -> None:
     seen: list[float] = []
-    original = training._gradient
+    original = ManyToOne.batch_gradient
 
     def spy(model: Any, batch: Any) -> float:
         seen.extend(batch.y[:, 0].tolist())
         return original(model, batch)
 
-    monkeypatch.setattr(training, "_gradient", spy)
+    monkeypatch.setattr(ManyToOne, "batch_gradient", spy)
     x, y = sums(11)
     fit(build(), x, y, batch_size=4, epochs=2)
     assert sorted(seen[:11]) == sorted(seen[11:]) == sorted(y[:, 0].tolist())
@@ -303,7 +303,7 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
 
 
 def test_fit_wants_a_model() -> None:
-    with pytest.raises(TypeError, match="model: expected ManyToOne or ManyToMany, got LSTM"):
+    with pytest.raises(TypeError, match="model: expected a model such as ManyToOne, got LSTM"):
         training.fit(LSTM(3, 4), *sums(8))  # type: ignore[arg-type]
 
 
@@ -377,3 +377,47 @@ def test_input_gradient_of_the_first_layer_is_not_computed(monkeypatch: Any) -> 
     tokens = ManyToOne(LSTM(3, 4), 2, embedding=Embedding(5, 3))
     fit(tokens, np.zeros((2, 4), int), np.zeros((2, 2), np.float32), epochs=1)
     assert asked == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 0.75, 0.5, 0.25]),
+        ("cosine", [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),
+        (lambda share: share, [0, 0.25, 0.5, 0.75]),
+    ],
+)
+def test_a_schedule_scales_every_step_and_leaves_the_rate(
+    schedule: Any, factors: Any, monkeypatch: Any
+) -> None:
+    model, rates = build(), []
+    step = SGD.step
+
+    def spy(self: Any) -> None:
+        rates.append(self.lr)
+        step(self)
+
+    monkeypatch.setattr(SGD, "step", spy)
+    optimizer = SGD(model, 0.2)
+    fit(model, *sums(10), epochs=2, batch_size=5, optimizer=optimizer, schedule=schedule)
+    np.testing.assert_allclose(rates, 0.2 * np.array(factors), atol=1e-15)
+    assert optimizer.lr == 0.2
+
+
+@pytest.mark.parametrize(
+    ("schedule", "error", "text"),
+    [
+        ("cosin", ValueError, "schedule: expected one of 'constant', 'linear', 'cosine'"),
+        (3, ValueError, "schedule: expected one of"),
+        (lambda share: -1, ValueError, r"schedule: expected factors >= 0, got -1.0 at 0"),
+        (lambda share: None, TypeError, "schedule: expected a function that gives numbers"),
+    ],
+)
+def test_schedules_that_are_none_are_named(schedule: Any, error: Any, text: str) -> None:
+    model, (x, y) = build(), sums(8)
+    before, optimizer = model.flat_parameters.copy(), SGD(model, 0.2)
+    with pytest.raises(error, match=text):
+        fit(model, x, y, optimizer=optimizer, schedule=schedule)
+    np.testing.assert_array_equal(model.flat_parameters, before)
+    assert optimizer.lr == 0.2

@@ -1,6 +1,6 @@
 """Recurrent networks that run and train fast on a CPU."""
 
-from rnncore import data, datasets, functional, losses, optim
+from rnncore import attention, data, datasets, decoding, functional, losses, optim
 from rnncore._isa import available_isas, isa
 from rnncore._kernels import LSTMState
 from rnncore._precision import get_float32_matmul_precision, set_float32_matmul_precision
@@ -9,7 +9,8 @@ from rnncore.cells import GRUCell, LSTMCell, RNNCell
 from rnncore.checkpoint import CheckpointError, load, save
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models import ManyToMany, ManyToOne
+from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
+from rnncore.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
 
@@ -19,16 +20,22 @@ __all__ = [
     "RNN",
     "CheckpointError",
     "Embedding",
+    "EncoderDecoder",
     "GRUCell",
     "LSTMCell",
     "LSTMState",
+    "LanguageModel",
     "Linear",
     "ManyToMany",
     "ManyToOne",
+    "OneToMany",
     "RNNCell",
+    "Vocabulary",
+    "attention",
     "available_isas",
     "data",
     "datasets",
+    "decoding",
     "functional",
     "get_float32_matmul_precision",
     "get_num_threads",

@@ -177,9 +177,13 @@ def _warn_once(name: str, given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
 def _users_level() -> int:
     """Return the stacklevel of the first caller outside of this package."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__package__")):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _is_ours(package: str | None) -> bool:
+    return (package or "").split(".")[0] == __package__
 
 
 def check_shape(name: str, array: Array, symbols: str, shape: tuple[int, ...]) -> None:

@@ -90,6 +90,11 @@ def side_by_side(arrays: list[Array], steps: int, value: float = 0) -> Array:
     return result
 
 
+def valid_steps(steps: int, lengths: Lengths | None) -> Array | None:
+    """Return (B, T), True up to each sequence's end; None where all steps are valid."""
+    return None if lengths is None else np.arange(steps) < lengths[:, None]
+
+
 def read_dy(
     dy: Any,
     form: Form,

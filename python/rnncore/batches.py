@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from rnncore._arrays import (
     refuse,
 )
 from rnncore._batch import is_ragged, read_sequences, side_by_side
-from rnncore.models import Model
+
+if TYPE_CHECKING:
+    from rnncore.models.core import CoreModel
 
 IGNORED = -100  # a label that never counts in the cross-entropy
 
@@ -68,12 +70,12 @@ class Samples:
         return Samples(self.x[which][:, :steps], cut(self.y), lengths, counted, self.per_step)
 
 
-def samples(model: Model, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Samples:
+def samples(model: CoreModel, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Samples:
     """Check training data against a model.
 
     Parameters
     ----------
-    model : Model
+    model : ManyToOne or ManyToMany
         What is to be trained.
     x, lengths
         As `Model.predict` takes them.
@@ -116,7 +118,7 @@ def samples(model: Model, x: Any, y: Any, lengths: Any = None, mask: Any = None)
     return Samples(x, y, lengths, None if counted.all() else counted, model.per_step)
 
 
-def _targets(model: Model, y: Any, shape: tuple[int, ...], steps: Array) -> Array:
+def _targets(model: CoreModel, y: Any, shape: tuple[int, ...], steps: Array) -> Array:
     if model.per_step and is_ragged(y):
         y = _padded("y", y, steps, shape[1])
     dimensions = "N, T" if model.per_step else "N"
@@ -135,7 +137,7 @@ def _targets(model: Model, y: Any, shape: tuple[int, ...], steps: Array) -> Arra
     return np.asarray(y, np.int64)
 
 
-def _mask(model: Model, mask: Any, shape: tuple[int, ...], steps: Array) -> Array:
+def _mask(model: CoreModel, mask: Any, shape: tuple[int, ...], steps: Array) -> Array:
     if model.per_step and is_ragged(mask):
         mask = _padded("mask", mask, steps, shape[1])
     mask = as_booleans("mask", mask)

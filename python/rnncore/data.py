@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncore._arrays import Array, as_numpy, positive_int
+from rnncore._arrays import Array, Lengths, as_numpy, positive_int
 from rnncore._batch import read_sequences, side_by_side
 
 
@@ -187,7 +188,9 @@ class Standardizer:
         return np.asarray(values * self.std + self.mean, values.dtype)
 
 
-def pad(sequences: Iterable[ArrayLike], *, value: float = 0) -> tuple[Array, Array]:
+def pad(
+    sequences: Iterable[ArrayLike], value: float = 0, *, length: int | None = None
+) -> tuple[Array, Lengths]:
     """Stack sequences of different lengths into one array.
 
     Parameters
@@ -195,21 +198,43 @@ def pad(sequences: Iterable[ArrayLike], *, value: float = 0) -> tuple[Array, Arr
     sequences : iterable of array_like, each of shape (T_i,) or (T_i, F)
         T_i may be zero.
     value : float
-        What stands behind the end of a sequence.
+        What stands behind the end of a sequence; the sequences' dtype must be able to hold it.
+    length : int, optional
+        T; by default the longest T_i. Nothing is ever cut off.
 
     Returns
     -------
     array : numpy.ndarray, shape (N, T) or (N, T, F)
-        T = max(T_i).
+        In the widest dtype of the sequences.
     lengths : numpy.ndarray of int64, shape (N,)
         T_i.
 
     Raises
     ------
     TypeError
-        If `sequences` is no iterable, or a sequence holds no real numbers.
+        If `sequences` is no iterable, a sequence holds no real numbers, or `value` is no scalar.
     ValueError
-        If there is no sequence, the features differ, or elements are masked.
+        If there is no sequence, the features differ, elements are masked, `length` is shorter
+        than a sequence, or the dtype can't hold `value` (-1 in unsigned integers, say).
     """
     arrays, lengths = read_sequences("sequences", sequences)
-    return side_by_side(arrays, int(lengths.max()), value), lengths
+    longest = int(lengths.max())
+    steps = longest if length is None else positive_int("length", length)
+    if steps < longest:
+        i = int(lengths.argmax())
+        raise ValueError(f"length: expected at least {longest}, as sequences[{i}] has, got {steps}")
+    dtype = np.result_type(*{array.dtype for array in arrays})
+    return side_by_side(arrays, steps, _padding(value, dtype)), lengths
+
+
+def _padding(value: float, dtype: np.dtype[Any]) -> Any:
+    """Return a scalar of `dtype`; numbers that it can't hold are refused, rounding is not."""
+    given = as_numpy("value", value)
+    if given.ndim != 0 or given.dtype.kind not in "fiub":
+        raise TypeError(f"value: expected a number, got {value!r}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        held = given.astype(dtype)
+    overflowed = np.isfinite(given) and not np.isfinite(held)
+    if overflowed or (dtype.kind != "f" and held != given):
+        raise ValueError(f"value: expected a number that {dtype} can hold, got {value!r}")
+    return held[()]

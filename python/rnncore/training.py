@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, boolean, generator, number, positive_int
-from rnncore.batches import Samples, samples
-from rnncore.models import Model
+from rnncore._arrays import Array, Seed, boolean, choice, generator, number, positive_int
+from rnncore.models.base import Batch, Model, TrainingSamples
 from rnncore.optim import Adam, clip_grad_norm
+
+Schedule = Callable[[float], float]
 
 
 class Optimizer(Protocol):
@@ -78,6 +79,7 @@ def fit(
     epochs: int = 10,
     batch_size: int = 32,
     optimizer: Optimizer | None = None,
+    schedule: str | Schedule = "constant",
     lengths: Any = None,
     mask: Any = None,
     validation_data: tuple[Any, ...] | None = None,
@@ -103,6 +105,10 @@ def fit(
         Sequences per step; the last batch of an epoch may be smaller.
     optimizer : Optimizer, optional
         Made for this model; ``Adam(model, 1e-3)`` by default.
+    schedule : {"constant", "linear", "cosine"} or callable
+        The learning rate's factor while training runs: from 1 down to 0 along a line or half a
+        cosine, or any function of the share of all steps done, in [0, 1), to a number >= 0. The
+        optimizer's `lr` is what it was when `fit` returns.
     lengths : array_like of int, shape (N,), optional
         Valid steps of each sequence; steps beyond never count in the loss.
     mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
@@ -140,9 +146,39 @@ def fit(
     Whatever else interrupts the loop (Ctrl-C, an error) leaves the model at its last step.
     """
     if not isinstance(model, Model):
-        raise TypeError(f"model: expected ManyToOne or ManyToMany, got {type(model).__name__}")
-    train = samples(model, x, y, lengths, mask)
-    validation = _validation(model, validation_data)
+        raise TypeError(f"model: expected a model such as ManyToOne, got {type(model).__name__}")
+    return fit_samples(
+        model,
+        model.training_samples(x, y, lengths, mask),
+        _validation(model, validation_data),
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        schedule=schedule,
+        patience=patience,
+        clip_norm=clip_norm,
+        shuffle=shuffle,
+        rng=rng,
+        progress=progress,
+    )
+
+
+def fit_samples(
+    model: Model,
+    train: TrainingSamples,
+    validation: TrainingSamples | None = None,
+    *,
+    epochs: int = 10,
+    batch_size: int = 32,
+    optimizer: Optimizer | None = None,
+    schedule: str | Schedule = "constant",
+    patience: int | None = None,
+    clip_norm: float | None = None,
+    shuffle: bool = True,
+    rng: Seed = None,
+    progress: bool = True,
+) -> History:
+    """Train a model on samples that are checked already; as `fit` otherwise."""
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     if patience is not None:
         patience = positive_int("patience", patience)
@@ -151,22 +187,26 @@ def fit(
     if clip_norm is not None:
         clip_norm = _positive("clip_norm", clip_norm)
     optimizer = Adam(model, 1e-3) if optimizer is None else _checked(optimizer, model)
+    rate = _Rate(optimizer, schedule)
     shuffle, progress = boolean("shuffle", shuffle), boolean("progress", progress)
     order_rng = generator(rng)
 
+    batches = math.ceil(len(train) / batch_size)
     history, start = History(), time.perf_counter()
     best = model.flat_parameters.copy()
-    with _Progress(epochs, math.ceil(len(train) / batch_size), enabled=progress) as bar:
+    with rate, _Progress(epochs, batches, enabled=progress) as bar:
         for epoch in range(1, epochs + 1):
             order = order_rng.permutation(len(train)) if shuffle else np.arange(len(train))
             total = 0.0
             for batch in _batches(train, order, batch_size):
-                loss = _gradient(model, batch)
+                model.zero_grad()
+                loss = model.batch_gradient(batch)
                 if not math.isfinite(loss):
                     model.flat_parameters[...] = best
                     raise FloatingPointError(_not_finite(loss, history.steps + 1, history, epoch))
                 if clip_norm is not None:
                     clip_grad_norm(model, clip_norm)
+                rate.set(history.steps / (epochs * batches))
                 optimizer.step()
                 history.steps += 1
                 total += loss * batch.count
@@ -190,16 +230,6 @@ def fit(
     return history
 
 
-def _gradient(model: Model, batch: Samples) -> float:
-    """Put the gradient of a batch's mean loss into the model's `grads`; return the loss."""
-    model.zero_grad()
-    y, tape = model.forward(batch.x, batch.lengths)
-    loss, dy = model.loss_and_gradient(y, batch.y, batch.counted)
-    if math.isfinite(loss):
-        model.backward(tape, dy, input_gradient=False)
-    return loss
-
-
 def _not_finite(loss: float, step: int, history: History, epoch: int) -> str:
     kept = f"of epoch {history.best_epoch}" if history.best_epoch else "from before the call"
     return (
@@ -209,15 +239,15 @@ def _not_finite(loss: float, step: int, history: History, epoch: int) -> str:
     )
 
 
-def evaluate(model: Model, data: Samples, batch_size: int = 256) -> float:
+def evaluate(model: Model, data: TrainingSamples, batch_size: int = 256) -> float:
     """Return the mean loss over all that counts in `data`, without training.
 
     Parameters
     ----------
     model : Model
         Used in inference mode.
-    data : Samples
-        From `rnncore.batches.samples`.
+    data : TrainingSamples
+        From the model's `training_samples`.
     batch_size : int
         Sequences at a time.
 
@@ -228,17 +258,16 @@ def evaluate(model: Model, data: Samples, batch_size: int = 256) -> float:
     """
     total = 0.0
     for batch in _batches(data, np.arange(len(data)), batch_size):
-        loss, _ = model.loss_and_gradient(model(batch.x, batch.lengths), batch.y, batch.counted)
-        total += loss * batch.count
+        total += model.batch_loss(batch) * batch.count
     return total / data.count
 
 
-def _batches(data: Samples, order: Array, batch_size: int) -> Iterator[Samples]:
+def _batches(data: TrainingSamples, order: Array, batch_size: int) -> Iterator[Batch]:
     for start in range(0, len(order), batch_size):
         yield data.take(order[start : start + batch_size])
 
 
-def _validation(model: Model, data: tuple[Any, ...] | None) -> Samples | None:
+def _validation(model: Model, data: tuple[Any, ...] | None) -> TrainingSamples | None:
     if data is None:
         return None
     if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 4:
@@ -248,7 +277,7 @@ def _validation(model: Model, data: tuple[Any, ...] | None) -> Samples | None:
             f"got {type(data).__name__}{count}"
         )
     try:
-        return samples(model, *data)
+        return model.training_samples(*data)
     except (ValueError, TypeError) as error:
         raise type(error)(f"validation_data: {error}") from error
 
@@ -267,6 +296,42 @@ def _checked(optimizer: Any, model: Model) -> Optimizer:
         raise ValueError("optimizer: expected one made for this model, got one of another")
     checked: Optimizer = optimizer
     return checked
+
+
+_SCHEDULES: dict[str, Schedule] = {
+    "constant": lambda share: 1.0,
+    "linear": lambda share: 1.0 - share,
+    "cosine": lambda share: 0.5 + 0.5 * math.cos(math.pi * share),
+}
+
+
+class _Rate:
+    """The optimizer's learning rate times a schedule's factor; leaves it as it came."""
+
+    def __init__(self, optimizer: Any, schedule: Any) -> None:
+        if not callable(schedule):
+            schedule = _SCHEDULES[choice("schedule", schedule, tuple(_SCHEDULES))]
+        self._factor: Schedule = schedule
+        self._moves = schedule is not _SCHEDULES["constant"]
+        if self._moves and not hasattr(optimizer, "lr"):
+            raise TypeError(f"optimizer: expected one with an lr to schedule, got {optimizer!r}")
+        self._optimizer = optimizer
+
+    def __enter__(self) -> None:
+        self._base = self._optimizer.lr if self._moves else 0.0
+
+    def __exit__(self, *error: object) -> None:
+        if self._moves:
+            self._optimizer.lr = self._base
+
+    def set(self, share: float) -> None:
+        """Set the rate for a step before which `share` of all steps are done."""
+        if not self._moves:
+            return
+        factor = number("schedule", self._factor(share), "a function that gives numbers")
+        if not 0 <= factor < math.inf:
+            raise ValueError(f"schedule: expected factors >= 0, got {factor} at {share:g}")
+        self._optimizer.lr = factor * self._base
 
 
 class _Progress:

@@ -1,12 +1,12 @@
-"""Models: a recurrent core, a linear head, a loss, and an embedding where the input is tokens."""
+"""CoreModel: tokens or features in, a recurrent core, a linear head, a loss."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,21 +16,17 @@ from rnncore._arrays import (
     Lengths,
     Seed,
     as_array,
-    as_integers,
-    check_lengths,
     check_shape,
     choice,
     positive_int,
-    refuse,
 )
-from rnncore._batch import is_ragged, read_sequences, side_by_side
+from rnncore._batch import is_ragged, valid_steps
+from rnncore.batches import Samples, samples
 from rnncore.dense import Embedding, Linear
-from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.module import Module, check_tape
-
-if TYPE_CHECKING:
-    from rnncore.training import History
+from rnncore.models.base import Model, check_core, core_features
+from rnncore.models.inputs import check_batch, check_embedding, read_inputs
+from rnncore.module import Module, check_tape, constructor_text
 
 _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
     "mean_squared_error": losses.mean_squared_error,
@@ -43,18 +39,16 @@ _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
 class ModelTape:
     """What `backward` needs of one `forward`. Opaque; it serves one backward call."""
 
-    owner: Model
+    owner: CoreModel
     embedding: Any
     core: Any
     head: Any
     valid: Array | None  # (B, T), False beyond a sequence's end
+    kept: Any  # what the gradient of `_features` needs
     used: bool = False
 
 
-_Self = TypeVar("_Self", bound="Model")
-
-
-class Model(Module):
+class CoreModel(Model):
     """What `ManyToOne` and `ManyToMany` share: tokens or features in, core, head, loss.
 
     Attributes
@@ -80,50 +74,63 @@ class Model(Module):
         embedding: Embedding | None = None,
         rng: Seed = None,
     ) -> None:
-        if not isinstance(core, (RNN, LSTM, GRU)):
-            raise TypeError(f"core: expected an RNN, LSTM or GRU, got {type(core).__name__}")
-        if not core.batch_first:
-            raise ValueError("core: expected batch_first=True, got batch_first=False")
-        if not (embedding is None or isinstance(embedding, Embedding)):
-            raise TypeError(f"embedding: expected an Embedding, got {type(embedding).__name__}")
-        if embedding is not None and embedding.embedding_dim != core.input_size:
-            raise ValueError(
-                f"embedding: expected embedding_dim = core.input_size = {core.input_size}, "
-                f"got {embedding.embedding_dim}"
-            )
+        check_core("core", core)
+        check_embedding("embedding", embedding, core, "core")
         self.loss = choice("loss", loss, tuple(_LOSSES))
         self.output_size = positive_int("output_size", output_size)
         super().__init__({}, core.dtype)
         self.core, self.embedding = core, embedding
         self._directions = 2 if core.bidirectional else 1
-        features = self._directions * core.hidden_size
+        features = self._directions * core_features(core)
         self.head = Linear(features, self.output_size, dtype=core.dtype, rng=rng)
         parts: dict[str, Module] = {} if embedding is None else {"embedding": embedding}
         self._adopt(parts | {"core": core, "head": self.head})
 
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        """Return what `repr` shows behind the sizes: value and default."""
+        return {"loss": (self.loss, None), "embedding": (self.embedding, None)}
+
     def __repr__(self) -> str:
-        embedding = "" if self.embedding is None else f", embedding={self.embedding!r}"
-        return (
-            f"{type(self).__name__}({self.core!r}, {self.output_size}, loss={self.loss!r}"
-            f"{embedding})"
-        )
+        return constructor_text(self, (self.core, self.output_size), self._options())
+
+    def training_samples(self, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Samples:
+        """Check training data; see `rnncore.batches.samples`."""
+        return samples(self, x, y, lengths, mask)
+
+    def batch_gradient(self, batch: Any) -> float:
+        """Add the gradient of a batch's mean loss into `grads`; return the loss."""
+        y, tape = self.forward(batch.x, batch.lengths)
+        loss, dy = self.loss_and_gradient(y, batch.y, batch.counted)
+        if math.isfinite(loss):
+            self.backward(tape, dy, input_gradient=False)
+        return loss
+
+    def batch_loss(self, batch: Any) -> float:
+        """Return a batch's mean loss in inference mode."""
+        y = self(batch.x, batch.lengths)
+        return self.loss_and_gradient(y, batch.y, batch.counted)[0]
 
     @abstractmethod
-    def _features(self, h: Array, state: Any) -> Array:
-        """Return what the head sees of the core's outputs (B, T, D*H) and final state."""
+    def _features(self, h: Array, state: Any, valid: Array | None) -> tuple[Array, Any]:
+        """Return what the head sees of the core's outputs (B, T, F) and final state.
+
+        And what `_core_backward` needs again, as the tape's `kept`.
+        """
 
     @abstractmethod
-    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
-        """Send the gradient of `_features` through the core, whose tape is given; return dx."""
+    def _core_backward(
+        self, tape: ModelTape, dfeatures: Array, input_gradient: bool
+    ) -> Array | None:
+        """Send the gradient of `_features` through the core, and return dx."""
 
     def __call__(self, x: Any, lengths: Any = None) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
         x, lengths = self._check_batch(x, lengths)
-        valid = _valid(x, lengths)
+        valid = valid_steps(x.shape[1], lengths)
         if self.embedding is not None:
             x = self.embedding(x)
         h, state = self.core(x, lengths=lengths)
-        return self._clear_padding(self.head(self._features(h, state)), valid)
+        return self._clear_padding(self.head(self._features(h, state, valid)[0]), valid)
 
     def forward(self, x: Any, lengths: Any = None) -> tuple[Array, ModelTape]:
         """Run one batch in training mode (dropout is active) and keep the tape.
@@ -148,12 +155,13 @@ class Model(Module):
             If a shape, a length, a dtype or a token is not what the model takes.
         """
         x, lengths = self._check_batch(x, lengths)
-        valid, tape_embedding = _valid(x, lengths), None
+        valid, tape_embedding = valid_steps(x.shape[1], lengths), None
         if self.embedding is not None:
             x, tape_embedding = self.embedding.forward(x)
         h, state, tape_core = self.core.forward(x, lengths=lengths)
-        y, tape_head = self.head.forward(self._features(h, state))
-        tape = ModelTape(self, tape_embedding, tape_core, tape_head, valid)
+        features, kept = self._features(h, state, valid)
+        y, tape_head = self.head.forward(features)
+        tape = ModelTape(self, tape_embedding, tape_core, tape_head, valid, kept)
         return self._clear_padding(y, valid), tape
 
     def backward(self, tape: ModelTape, dy: Any, *, input_gradient: bool = True) -> Array | None:
@@ -186,7 +194,7 @@ class Model(Module):
         dfeatures = self.head.backward(tape.head, self._clear_padding(dy, tape.valid))
         assert dfeatures is not None
         try:
-            dx = self._core_backward(tape.core, dfeatures, needed)
+            dx = self._core_backward(tape, dfeatures, needed)
         except BaseException:
             self.head.flat_grads[...] = saved
             raise
@@ -247,44 +255,6 @@ class Model(Module):
             return [row[:end] for row, end in zip(y, lengths, strict=True)]
         return y
 
-    def fit(self, x: Any, y: Any, **options: Any) -> History:
-        """Train; see `rnncore.training.fit` for all options.
-
-        Parameters
-        ----------
-        x, y : array_like
-            Inputs and targets of N sequences.
-        **options
-            epochs, batch_size, optimizer, lengths, mask, validation_data, patience, clip_norm,
-            shuffle, rng, progress.
-
-        Returns
-        -------
-        History
-            Loss of every epoch.
-        """
-        from rnncore.training import fit
-
-        return fit(self, x, y, **options)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the model to a safetensors file; see `rnncore.checkpoint.save`."""
-        from rnncore.checkpoint import save
-
-        save(self, path)
-
-    @classmethod
-    def load(cls: type[_Self], path: str | PathLike[str]) -> _Self:
-        """Read a model of this class back; see `rnncore.checkpoint.load`."""
-        from rnncore.checkpoint import CheckpointError, load
-
-        model = load(path)
-        if not isinstance(model, cls):
-            raise CheckpointError(
-                f"{path}: expected a {cls.__name__}, got a {type(model).__name__}"
-            )
-        return model
-
     def check_inputs(self, x: Any, lengths: Any = None) -> tuple[Array, Lengths | None]:
         """Return x as (N, T, input_size) in the model's dtype, or as tokens (N, T), and lengths.
 
@@ -300,100 +270,13 @@ class Model(Module):
         IndexError
             If a token is out of range.
         """
-        if is_ragged(x):
-            if lengths is not None:
-                raise ValueError("lengths: expected None with a list of sequences, got an array")
-            arrays, lengths = read_sequences("x", x)
-            x = side_by_side(arrays, int(lengths.max()))
-        return self._check_batch(x, lengths)
+        return read_inputs(x, lengths, self.core, self.embedding)
 
     def _check_batch(self, x: Any, lengths: Any) -> tuple[Array, Lengths | None]:
-        if self.embedding is None:
-            x = as_array("x", x, self.dtype)
-            size = self.core.input_size
-            if x.ndim != 3 or x.shape[2] != size:
-                raise ValueError(f"x: expected (N, T, input_size) = (N, T, {size}), got {x.shape}")
-        else:
-            x = as_integers("x", x, "integer tokens")
-            if x.ndim != 2:
-                raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
-        lengths = check_lengths(lengths, x.shape[1], x.shape[0])
-        if self.embedding is not None:
-            valid, V = _valid(x, lengths), self.embedding.num_embeddings
-            x = x if valid is None else np.where(valid, x, 0)  # padding may hold anything
-            refuse("x", x, (x < 0) | (x >= V), f"tokens in [0, {V})", IndexError)
-        return x, lengths
+        return check_batch(x, lengths, self.core, self.embedding)
 
     def _clear_padding(self, y: Array, valid: Array | None) -> Array:
         """Return y with zeros beyond each sequence's end."""
         if not self.per_step or valid is None:
             return y
         return np.where(valid[:, :, None], y, self.dtype.type(0))
-
-
-class ManyToOne(Model):
-    """One output per sequence, from the last layer's final hidden state.
-
-    ``y = head(h_n)``; with a bidirectional core h_n is both directions' ends side by side,
-    forward first.
-
-    Parameters
-    ----------
-    core : RNN, LSTM or GRU
-        Recurrent layers with batch_first=True; they become part of the model.
-    output_size : int
-        Numbers or classes to predict.
-    loss : {"mean_squared_error", "softmax_cross_entropy", "binary_cross_entropy"}
-        What `fit` minimises; the two entropies take the outputs as logits.
-    embedding : Embedding, optional
-        For integer tokens as input; its embedding_dim is the core's input_size.
-    rng : int or numpy.random.Generator, optional
-        For the head's initial values.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a part does not fit, or is already part of another model.
-    """
-
-    per_step = False
-
-    def _features(self, h: Array, state: Any) -> Array:
-        h_n = state.h if isinstance(state, LSTMState) else state
-        return np.concatenate(list(h_n[-self._directions :]), axis=1)  # (B, D*H)
-
-    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
-        D, (B, size) = self._directions, dfeatures.shape
-        dh_n = np.zeros((self.core.num_layers * D, B, size // D), self.dtype)
-        dh_n[-D:] = dfeatures.reshape(B, D, size // D).swapaxes(0, 1)
-        dstate = LSTMState(dh_n, np.zeros_like(dh_n)) if isinstance(self.core, LSTM) else dh_n
-        dx: Array | None
-        dx, _ = self.core.backward(tape, None, dstate, input_gradient=input_gradient)
-        return dx
-
-
-class ManyToMany(Model):
-    """One output per step, from the last layer's hidden state at that step: ``y_t = head(h_t)``.
-
-    Steps beyond a sequence's length give zero and never count in the loss.
-
-    Parameters
-    ----------
-    core, output_size, loss, embedding, rng
-        As for `ManyToOne`, errors included; output_size is that of every step.
-    """
-
-    per_step = True
-
-    def _features(self, h: Array, state: Any) -> Array:
-        return h
-
-    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
-        dx: Array | None
-        dx, _ = self.core.backward(tape, dfeatures, input_gradient=input_gradient)
-        return dx
-
-
-def _valid(x: Array, lengths: Lengths | None) -> Array | None:
-    """Return (B, T), True up to each sequence's end; None where all steps are."""
-    return None if lengths is None else np.arange(x.shape[1]) < lengths[:, None]

@@ -1,0 +1,73 @@
+"""DecoderWriter: a decoder that writes symbol by symbol, several candidates for each source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rnncore._arrays import Array
+from rnncore._batch import as_state
+from rnncore.attention import DotAttention, Memory
+from rnncore.functional import LSTMState
+
+
+class DecoderWriter:
+    """The `rnncore.decoding.Writer` of an encoder-decoder.
+
+    Parameters
+    ----------
+    embed : callable
+        From tokens (R*K,) to the decoder's inputs (R*K, I).
+    decoder : RNN, LSTM or GRU
+        Run for inference, one step at a time.
+    state : numpy.ndarray or LSTMState, shape (num_layers, R, H)
+        The decoder's initial state.
+    attender : DotAttention or None
+    memory : Memory or None
+        What attention reads, of R sources.
+    head : callable
+        From the decoder's features to logits.
+    beams : int
+        K, candidates for each source; equal at first.
+    """
+
+    def __init__(
+        self,
+        embed: Callable[[Array], Array],
+        decoder: Any,
+        state: Any,
+        attender: DotAttention | None,
+        memory: Memory | None,
+        head: Callable[[Array], Array],
+        beams: int,
+    ) -> None:
+        self._embed, self._decoder, self._head = embed, decoder, head
+        self._attender, self._memory = attender, memory
+        self._state = _map(state, lambda s: np.repeat(s, beams, axis=1))
+
+    def step(self, tokens: Array) -> Array:
+        """Append tokens (R, K); return the logits of what follows, (R, K, V)."""
+        R, K = tokens.shape
+        h, self._state = self._decoder.step(self._embed(tokens.reshape(-1)), self._state)
+        h = h.reshape(R, K, -1)
+        if self._attender is not None and self._memory is not None:
+            h = self._attender(h, self._memory)  # beams of a source are queries of one memory
+        return self._head(h)
+
+    def keep(self, rows: Array, beams: Array) -> None:
+        """Go on with these rows (R',) and, of each, these of its beams (R', K)."""
+        R, K = len(rows), beams.shape[1]
+        which = (rows[:, None] * K + beams).reshape(-1)
+        before = (self._state.h if isinstance(self._state, LSTMState) else self._state).shape[1]
+        self._state = _map(self._state, lambda s: s[:, which])
+        if self._memory is not None and before > R * K:
+            self._memory = self._memory.take(rows)
+
+
+def _map(state: Any, function: Callable[[Array], Array]) -> Any:
+    """Return the state with h and c passed through a function."""
+    if isinstance(state, LSTMState):
+        return as_state(function(state.h), function(state.c))
+    return function(state)
