@@ -1,12 +1,18 @@
-"""What the examples share: their options, how they print a score, how they save a picture."""
+"""What the examples share: options, data, training, how to print a score and save a picture."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from rnncore import datasets
+from rnncore.models import Model
+from rnncore.optim import AdamW
 
 
 def options(description: str, **flags: str | tuple[Any, str]) -> argparse.Namespace:
@@ -28,9 +34,27 @@ def options(description: str, **flags: str | tuple[Any, str]) -> argparse.Namesp
     return parser.parse_args()
 
 
-def cosine(lr: float, epoch: int, epochs: int) -> float:
-    """Return the learning rate of an epoch, counted from 0: from lr down to nearly 0."""
-    return lr * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+def load(name: str) -> Any:
+    """Return a data set of rnncore.datasets; where its package is missing end with what to run."""
+    try:
+        return datasets.load(name)
+    except ModuleNotFoundError as error:
+        sys.exit(str(error))
+
+
+def fit(
+    model: Model, draw: Callable[[np.random.Generator], np.ndarray], y: np.ndarray, *,
+    epochs: int, lr: float, seed: int, lengths: np.ndarray | None = None,
+    batch_size: int = 32, weight_decay: float = 0.01,
+) -> None:  # fmt: skip
+    """Train on inputs drawn anew in each epoch, with a learning rate that falls to 0 (cosine)."""
+    adam, rng = AdamW(model, lr, weight_decay=weight_decay), np.random.default_rng(seed)
+    for epoch in range(epochs):
+        adam.lr = lr * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+        model.fit(
+            draw(rng), y, lengths=lengths, epochs=1, batch_size=batch_size, optimizer=adam,
+            clip_norm=1.0, rng=rng, progress=False,
+        )  # fmt: skip
 
 
 def report(measure: str, shares: dict[str, float], seconds: float) -> None:

@@ -16,26 +16,25 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from common import cosine, options, picture, report
-from rnncore import GRU, ManyToOne, data, datasets
-from rnncore.optim import AdamW
+from common import fit, load, options, picture, report
+from rnncore import GRU, ManyToOne, data
 
 EPOCHS, NETS, HIDDEN, NOISE, OFFSET = 60, 5, 64, 0.3, 0.3
 
 
-def train(x: np.ndarray, lengths: np.ndarray, labels: np.ndarray, epochs: int, seed: int):
+def train(
+    x: np.ndarray, lengths: np.ndarray, labels: np.ndarray, epochs: int, seed: int
+) -> ManyToOne:
     """Return a net trained on padded utterances x (N, T, 12)."""
     core = GRU(x.shape[2], HIDDEN, bidirectional=True, rng=seed)
     model = ManyToOne(core, 9, loss="softmax_cross_entropy", rng=seed + 100)
-    adam, rng = AdamW(model, 3e-3, weight_decay=0.01), np.random.default_rng(seed)
-    for epoch in range(epochs):
-        adam.lr = cosine(3e-3, epoch, epochs)
+
+    def noisy(rng: np.random.Generator) -> np.ndarray:
         noise = NOISE * rng.standard_normal(x.shape)
         noise += OFFSET * rng.standard_normal((len(x), 1, x.shape[2]))
-        model.fit(
-            x + noise.astype(np.float32), labels, lengths=lengths, epochs=1, batch_size=16,
-            optimizer=adam, clip_norm=1.0, rng=rng, progress=False,
-        )  # fmt: skip
+        return x + noise.astype(np.float32)
+
+    fit(model, noisy, labels, lengths=lengths, epochs=epochs, lr=3e-3, batch_size=16, seed=seed)
     return model
 
 
@@ -58,7 +57,7 @@ def main() -> None:
     """Train, test, draw."""
     chosen = options(__doc__.splitlines()[0], validate="score on a part of the training set")
     begin = time.perf_counter()
-    vowels = datasets.load("japanese-vowels")
+    vowels = load("japanese-vowels")
     known, asked = np.arange(270), np.arange(270, 640)
     if chosen.validate:  # a speaker's 30 training utterances follow one another
         known, asked = known[known % 30 < 20], known[known % 30 >= 20]
