@@ -17,7 +17,7 @@ import pytest
 import rnncore
 from rnncore import GRU, LSTM, RNN, CheckpointError, GRUCell, LSTMCell, RNNCell, checkpoint
 from rnncore.dense import Embedding, Linear
-from rnncore.models import ManyToMany, ManyToOne
+from rnncore.models import LanguageModel, ManyToMany, ManyToOne
 from safetensors.numpy import save as write_tensors
 
 MODULES = {
@@ -30,6 +30,8 @@ MODULES = {
     "linear": lambda: Linear(3, 5, bias=False, rng=0),
     "embedding": lambda: Embedding(7, 3, rng=0),
     "many to one": lambda: ManyToOne(LSTM(3, 5, rng=0), 2, loss="binary_cross_entropy", rng=1),
+    "many to one, pooled": lambda: ManyToOne(GRU(3, 5, rng=0), 2, pooling="max", rng=1),
+    "language model": lambda: LanguageModel(GRU(5, 5, rng=0), 7, tied=True, rng=1),
     "many to many": lambda: ManyToMany(
         GRU(3, 5, rng=0), 2, loss="softmax_cross_entropy", embedding=Embedding(7, 3, rng=1), rng=2
     ),

@@ -166,13 +166,13 @@ def test_a_file_too_few_is_refused(alone: Path) -> None:
 @pytest.mark.parametrize("write", [write_zip, write_tar])
 def test_a_damaged_archive_is_named(alone: Path, tmp_path: Path, write: Any) -> None:
     path = tmp_path / ("my_pack-1.2.zip" if write is write_zip else "my_pack-1.2.tar.gz")
-    write(path, {"pack/_data/one.txt": bytes(np.random.default_rng(0).bytes(5000))})
+    write(path, {"pack/_data/one.txt": bytes(np.random.default_rng(0).bytes(300))})
     whole = path.read_bytes()
-    for size in range(0, len(whole), 97):
+    for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"my_pack-1\.2.*: damaged .*pip install"):
+        with pytest.raises(ValueError, match=r"my_pack-1\.2.*(damaged|another).*pip install"):
             datasets.load("one", tmp_path)
-    for at in range(0, len(whole), 31):
+    for at in range(len(whole)):
         flipped = bytearray(whole)
         flipped[at] ^= 0xFF
         path.write_bytes(flipped)

@@ -24,9 +24,10 @@ def normal(*shape: int, seed: int = 0) -> Any:
 
 def build(kind: Any, cell: str = "lstm", tokens: bool = False, **options: Any) -> Any:
     loss = options.pop("loss", "mean_squared_error")
+    pooling = {"pooling": options.pop("pooling")} if "pooling" in options else {}
     core = CORES[cell](I, 5, **{"dtype": np.float64, "rng": 1, "init": "torch"} | options)
     embedding = Embedding(V, I, dtype=core.dtype, rng=2) if tokens else None
-    return kind(core, O, loss=loss, embedding=embedding, rng=3)
+    return kind(core, O, loss=loss, embedding=embedding, rng=3, **pooling)
 
 
 def inputs(tokens: bool) -> Any:
@@ -79,7 +80,26 @@ def central_differences(model: Any, loss: Any, step: float = 1e-5) -> Any:
 def test_every_gradient_matches_central_differences(
     kind: Any, loss: str, cell: str, tokens: bool, ragged: bool, masked: bool, options: Any
 ) -> None:
-    model = build(kind, cell, tokens, loss=loss, **options)
+    check_gradients(build(kind, cell, tokens, loss=loss, **options), tokens, ragged, masked)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize(
+    ("cell", "tokens", "ragged", "options"),
+    [
+        ("lstm", False, False, {}),
+        ("gru", True, True, {"bidirectional": True}),
+        ("rnn", False, True, {"num_layers": 2}),
+    ],
+)
+def test_gradients_of_pooled_states_match_central_differences(
+    pooling: str, cell: str, tokens: bool, ragged: bool, options: Any
+) -> None:
+    model = build(ManyToOne, cell, tokens, pooling=pooling, **options)
+    check_gradients(model, tokens, ragged, masked=False)
+
+
+def check_gradients(model: Any, tokens: bool, ragged: bool, masked: bool) -> None:
     x, y, lengths = inputs(tokens), targets(model), LENGTHS if ragged else None
     mask = None
     if masked:
@@ -138,10 +158,77 @@ def test_many_to_one_reads_both_ends_of_the_last_layer(cell: str, bidirectional:
     np.testing.assert_allclose(model.forward(x, LENGTHS)[0], expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("pooling", "reduce"), [("mean", np.mean), ("max", np.max)])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_many_to_one_pools_over_valid_steps(
+    bidirectional: bool, pooling: str, reduce: Any, lengths: Any
+) -> None:
+    model = build(ManyToOne, "gru", pooling=pooling, bidirectional=bidirectional)
+    x = inputs(False)
+    h, _ = model.core(x, lengths=lengths)
+    ends = [T] * B if lengths is None else lengths
+    pooled = [
+        reduce(row[:end], axis=0) if end else 0 * row[0] for row, end in zip(h, ends, strict=True)
+    ]
+    weight, bias = model.parameters["head.weight"], model.parameters["head.bias"]
+    expected = np.stack(pooled) @ weight.T + bias
+    np.testing.assert_allclose(model(x, lengths), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(model.forward(x, lengths)[0], expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_sequences_without_steps_see_zeros(pooling: str) -> None:
+    model = build(ManyToOne, pooling=pooling)
+    for x, lengths in ((np.zeros((B, 0, I)), None), (inputs(False) * np.nan, np.zeros(B, int))):
+        model.zero_grad()
+        y, tape = model.forward(x, lengths)
+        np.testing.assert_array_equal(y, np.tile(model.parameters["head.bias"], (B, 1)))
+        assert model.backward(tape, np.ones_like(y)).shape == x.shape
+        assert not model.core.flat_grads.any()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_pooled_outputs_and_gradients_are_those_of_torch(
+    torch: Any, torch_layer: Any, pooling: str, bidirectional: bool
+) -> None:
+    model = build(ManyToOne, "lstm", pooling=pooling, bidirectional=bidirectional)
+    peer = torch_layer("lstm", I, 5, np.float64, batch_first=True, bidirectional=bidirectional)
+    head = torch.nn.Linear(5 * (1 + bidirectional), O).double()
+    peer.load_state_dict({k: torch.tensor(v) for k, v in model.core.state_dict().items()})
+    head.load_state_dict({k: torch.tensor(v) for k, v in model.head.state_dict().items()})
+    lengths, dy = np.array([4, 6, 2, 1]), normal(B, O, seed=4)
+    x = torch.tensor(inputs(False), requires_grad=True)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        x, torch.tensor(lengths), batch_first=True, enforce_sorted=False
+    )
+    h, _ = torch.nn.utils.rnn.pad_packed_sequence(peer(packed)[0], batch_first=True)
+    rows = [row[:end] for row, end in zip(h, lengths, strict=True)]
+    pooled = [row.mean(dim=0) if pooling == "mean" else row.amax(dim=0) for row in rows]
+    expected = head(torch.stack(pooled))
+    (expected * torch.tensor(dy)).sum().backward()
+    y, tape = model.forward(inputs(False), lengths)
+    dx = model.backward(tape, dy)
+    np.testing.assert_allclose(y, expected.detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(dx, x.grad.numpy(), atol=1e-12)
+    for name, parameter in peer.named_parameters():
+        np.testing.assert_allclose(model.core.grads[name], parameter.grad.numpy(), atol=1e-12)
+    np.testing.assert_allclose(model.head.grads["weight"], head.weight.grad.numpy(), atol=1e-12)
+
+
 @pytest.mark.parametrize("tokens", [False, True])
-@pytest.mark.parametrize("kind", [ManyToOne, ManyToMany])
-def test_what_lies_behind_an_end_never_matters(kind: Any, tokens: bool) -> None:
-    model = build(kind, tokens=tokens)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (ManyToOne, {}),
+        (ManyToOne, {"pooling": "mean"}),
+        (ManyToOne, {"pooling": "max"}),
+        (ManyToMany, {}),
+    ],
+)
+def test_what_lies_behind_an_end_never_matters(kind: Any, options: Any, tokens: bool) -> None:
+    model = build(kind, tokens=tokens, **options)
     x, y = inputs(tokens), targets(model)
     wild, wild_y = x.copy(), y.copy()
     for row, end in enumerate(LENGTHS):
@@ -235,6 +322,11 @@ def test_a_core_belongs_to_one_model() -> None:
         (lambda: ManyToOne(LSTM(3, 4), 0), ValueError, "output_size"),
         (lambda: ManyToOne(LSTM(3, 4), 2.0), TypeError, "output_size"),
         (lambda: ManyToOne(LSTM(3, 4), 2, loss="mse"), ValueError, "loss: expected one of"),
+        (
+            lambda: ManyToOne(LSTM(3, 4), 2, pooling="sum"),
+            ValueError,
+            "pooling: expected one of 'last', 'mean', 'max', got 'sum'",
+        ),
         (
             lambda: ManyToOne(LSTM(3, 4), 2, embedding=Embedding(9, 4)),
             ValueError,

@@ -18,7 +18,7 @@ from rnncore._arrays import Array
 from rnncore.cells import GRUCell, LSTMCell, RNNCell
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models import EncoderDecoder, ManyToMany, ManyToOne
+from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne
 from rnncore.module import Module, size_limit
 
 VERSION = 1
@@ -27,7 +27,7 @@ _CLASSES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell, Linear, Embedding, ManyToOne, ManyToMany,
-        EncoderDecoder,
+        LanguageModel, EncoderDecoder,
     )
 }  # fmt: skip
 _NOT_SAVED = ("rng", "init")  # constructor arguments that only concern initial values
@@ -50,7 +50,7 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     Parameters
     ----------
     model : Module
-        ManyToOne, ManyToMany, RNN, LSTM, GRU, a cell, Linear or Embedding.
+        A model, RNN, LSTM, GRU, a cell, Linear or Embedding.
     path : str or path-like
         Conventionally ends in ".safetensors".
 

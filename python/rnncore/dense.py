@@ -43,6 +43,32 @@ class EmbeddingTape:
     indices: Array  # (...), int64
 
 
+def linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    """Return y = x W^T + b, (..., O), of checked arrays: x C-contiguous (..., I), weight (O, I)."""
+    O, I = weight.shape  # noqa: E741
+    lead, N = x.shape[:-1], math.prod(x.shape[:-1])
+    y = empty((*lead, O), x.dtype)
+    core.linear_forward(x.reshape(N, I), weight, bias, y.reshape(N, O))
+    return y
+
+
+def linear_backward(
+    x: Array,
+    weight: Array,
+    dy: Array,
+    dweight: Array,
+    dbias: Array | None,
+    input_gradient: bool = True,
+) -> Array | None:
+    """Add into dweight and dbias; return dx, or None without `input_gradient`."""
+    O, I = weight.shape  # noqa: E741
+    N = math.prod(x.shape[:-1])
+    dx = empty(x.shape, x.dtype) if input_gradient else None
+    dx_rows = None if dx is None else dx.reshape(N, I)
+    core.linear_backward(x.reshape(N, I), weight, dy.reshape(N, O), dx_rows, dweight, dbias)
+    return dx
+
+
 class Linear(Module):
     """y = x W^T + b.
 
@@ -150,20 +176,11 @@ class Linear(Module):
             If the tape is another layer's or dy's shape is not y's.
         """
         check_tape(tape, LinearTape, self)
-        x, lead = tape.x, tape.x.shape[:-1]
+        x = tape.x
         dy = as_array("dy", dy, self.dtype, contiguous=True)
-        check_shape("dy", dy, "(..., O)", (*lead, self.output_size))
-        dx = empty(x.shape, self.dtype) if input_gradient else None
-        N = math.prod(lead)
-        core.linear_backward(
-            x.reshape(N, self.input_size),
-            self.parameters["weight"],
-            dy.reshape(N, self.output_size),
-            None if dx is None else dx.reshape(N, self.input_size),
-            self.grads["weight"],
-            self.grads.get("bias"),
-        )
-        return dx
+        check_shape("dy", dy, "(..., O)", (*x.shape[:-1], self.output_size))
+        weight, slope = self.parameters["weight"], self.grads["weight"]
+        return linear_backward(x, weight, dy, slope, self.grads.get("bias"), input_gradient)
 
     def _read(self, x: Any) -> Array:
         array = as_array("x", x, self.dtype, contiguous=True)
@@ -172,16 +189,7 @@ class Linear(Module):
         return array
 
     def _run(self, x: Array) -> Array:
-        lead = x.shape[:-1]
-        y = empty((*lead, self.output_size), self.dtype)
-        N = math.prod(lead)
-        core.linear_forward(
-            x.reshape(N, self.input_size),
-            self.parameters["weight"],
-            self.parameters.get("bias"),
-            y.reshape(N, self.output_size),
-        )
-        return y
+        return linear(x, self.parameters["weight"], self.parameters.get("bias"))
 
     def __repr__(self) -> str:
         options = {"bias": (self.bias, True), "dtype": (self.dtype.name, "float32")}

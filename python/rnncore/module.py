@@ -35,7 +35,7 @@ def _aligned_size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def constructor_text(
-    module: Module, sizes: tuple[int, ...], options: Mapping[str, tuple[Any, Any]]
+    module: Module, sizes: tuple[Any, ...], options: Mapping[str, tuple[Any, Any]]
 ) -> str:
     """Return the call that builds `module`; options are (value, default), defaults left out."""
     named = [f"{name}={value!r}" for name, (value, usual) in options.items() if value != usual]

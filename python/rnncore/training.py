@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rnncore._arrays import Array, Seed, boolean, choice, generator, number, positive_int
-from rnncore.models.base import Model, TrainingSamples
+from rnncore.models.base import Batch, Model, TrainingSamples
 from rnncore.optim import Adam, clip_grad_norm
 
 Schedule = Callable[[float], float]
@@ -262,7 +262,7 @@ def evaluate(model: Model, data: TrainingSamples, batch_size: int = 256) -> floa
     return total / data.count
 
 
-def _batches(data: TrainingSamples, order: Array, batch_size: int) -> Iterator[TrainingSamples]:
+def _batches(data: TrainingSamples, order: Array, batch_size: int) -> Iterator[Batch]:
     for start in range(0, len(order), batch_size):
         yield data.take(order[start : start + batch_size])
 

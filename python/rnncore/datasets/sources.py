@@ -18,6 +18,8 @@ from typing import Any
 VARIABLE = "RNNCORE_DATA"
 _LARGEST = 1 << 26  # bytes of one file; larger ones are none of ours
 _ARCHIVES = (".whl", ".zip", ".tar.gz")
+# RuntimeError: flags of a zip file that ask for a password or an unknown compression.
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Source:
         read = _tar_members if path.name.endswith(".gz") else _zip_members
         try:
             return sorted(read(path, self._path_of))
-        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        except _DAMAGE as error:
             raise ValueError(f"{path}: damaged ({error}); again: {self.advice}") from error
 
     def _path_of(self, name: str) -> str | None:

@@ -2,7 +2,8 @@
 
 from rnncore.models.base import Model
 from rnncore.models.encoder_decoder import EncoderDecoder
+from rnncore.models.language import LanguageModel
 from rnncore.models.many_to_many import ManyToMany
 from rnncore.models.many_to_one import ManyToOne
 
-__all__ = ["EncoderDecoder", "ManyToMany", "ManyToOne", "Model"]
+__all__ = ["EncoderDecoder", "LanguageModel", "ManyToMany", "ManyToOne", "Model"]

@@ -6,6 +6,9 @@ from abc import abstractmethod
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import numpy as np
+
+from rnncore._arrays import Array, as_integers, refuse
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.module import Module
 
@@ -13,8 +16,16 @@ if TYPE_CHECKING:
     from rnncore.training import History
 
 
+class Batch(Protocol):
+    """Samples that one step is taken on; what they hold is the model's affair."""
+
+    @property
+    def count(self) -> int:
+        """How many outputs the mean loss is taken over."""
+
+
 class TrainingSamples(Protocol):
-    """Checked training data, or one batch of it: what `rnncore.training.fit` works with."""
+    """Checked training data: what `rnncore.training.fit` takes its batches from."""
 
     @property
     def count(self) -> int:
@@ -22,7 +33,7 @@ class TrainingSamples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, which: Any) -> TrainingSamples:
+    def take(self, which: Any) -> Batch:
         """Return the chosen samples as one batch."""
 
 
@@ -57,7 +68,7 @@ class Model(Module):
 
         Parameters
         ----------
-        batch : TrainingSamples
+        batch : Batch
             From `training_samples(...).take(...)`.
         """
 
@@ -67,7 +78,7 @@ class Model(Module):
 
         Parameters
         ----------
-        batch : TrainingSamples
+        batch : Batch
             From `training_samples(...).take(...)`.
         """
 
@@ -116,3 +127,19 @@ def check_core(name: str, core: Any) -> None:
         raise TypeError(f"{name}: expected an RNN, LSTM or GRU, got {type(core).__name__}")
     if not core.batch_first:
         raise ValueError(f"{name}: expected batch_first=True, got batch_first=False")
+
+
+def core_features(core: RNN | LSTM | GRU) -> int:
+    """Features of the core's output, per direction."""
+    return getattr(core, "proj_size", 0) or core.hidden_size
+
+
+def checked_tokens(name: str, tokens: Any, size: int, valid: Array | None = None) -> Array:
+    """Return integers as int64, each in [0, size) where `valid`; elsewhere 0.
+
+    TypeError for no integers, IndexError for one out of range.
+    """
+    array = as_integers(name, tokens, "integer tokens")
+    array = array if valid is None else np.where(valid, array, 0)  # padding may hold anything
+    refuse(name, array, (array < 0) | (array >= size), f"tokens in [0, {size})", IndexError)
+    return np.asarray(array, np.int64)

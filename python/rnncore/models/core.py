@@ -24,9 +24,9 @@ from rnncore._batch import is_ragged, valid_steps
 from rnncore.batches import Samples, samples
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models.base import Model, check_core
+from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.inputs import check_batch, check_embedding, read_inputs
-from rnncore.module import Module, check_tape
+from rnncore.module import Module, check_tape, constructor_text
 
 _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
     "mean_squared_error": losses.mean_squared_error,
@@ -44,6 +44,7 @@ class ModelTape:
     core: Any
     head: Any
     valid: Array | None  # (B, T), False beyond a sequence's end
+    kept: Any  # what the gradient of `_features` needs
     used: bool = False
 
 
@@ -80,17 +81,17 @@ class CoreModel(Model):
         super().__init__({}, core.dtype)
         self.core, self.embedding = core, embedding
         self._directions = 2 if core.bidirectional else 1
-        features = self._directions * core.hidden_size
+        features = self._directions * core_features(core)
         self.head = Linear(features, self.output_size, dtype=core.dtype, rng=rng)
         parts: dict[str, Module] = {} if embedding is None else {"embedding": embedding}
         self._adopt(parts | {"core": core, "head": self.head})
 
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        """Return what `repr` shows behind the sizes: value and default."""
+        return {"loss": (self.loss, None), "embedding": (self.embedding, None)}
+
     def __repr__(self) -> str:
-        embedding = "" if self.embedding is None else f", embedding={self.embedding!r}"
-        return (
-            f"{type(self).__name__}({self.core!r}, {self.output_size}, loss={self.loss!r}"
-            f"{embedding})"
-        )
+        return constructor_text(self, (self.core, self.output_size), self._options())
 
     def training_samples(self, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Samples:
         """Check training data; see `rnncore.batches.samples`."""
@@ -110,12 +111,17 @@ class CoreModel(Model):
         return self.loss_and_gradient(y, batch.y, batch.counted)[0]
 
     @abstractmethod
-    def _features(self, h: Array, state: Any) -> Array:
-        """Return what the head sees of the core's outputs (B, T, D*H) and final state."""
+    def _features(self, h: Array, state: Any, valid: Array | None) -> tuple[Array, Any]:
+        """Return what the head sees of the core's outputs (B, T, F) and final state.
+
+        And what `_core_backward` needs again, as the tape's `kept`.
+        """
 
     @abstractmethod
-    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
-        """Send the gradient of `_features` through the core, whose tape is given; return dx."""
+    def _core_backward(
+        self, tape: ModelTape, dfeatures: Array, input_gradient: bool
+    ) -> Array | None:
+        """Send the gradient of `_features` through the core, and return dx."""
 
     def __call__(self, x: Any, lengths: Any = None) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
@@ -124,7 +130,7 @@ class CoreModel(Model):
         if self.embedding is not None:
             x = self.embedding(x)
         h, state = self.core(x, lengths=lengths)
-        return self._clear_padding(self.head(self._features(h, state)), valid)
+        return self._clear_padding(self.head(self._features(h, state, valid)[0]), valid)
 
     def forward(self, x: Any, lengths: Any = None) -> tuple[Array, ModelTape]:
         """Run one batch in training mode (dropout is active) and keep the tape.
@@ -153,8 +159,9 @@ class CoreModel(Model):
         if self.embedding is not None:
             x, tape_embedding = self.embedding.forward(x)
         h, state, tape_core = self.core.forward(x, lengths=lengths)
-        y, tape_head = self.head.forward(self._features(h, state))
-        tape = ModelTape(self, tape_embedding, tape_core, tape_head, valid)
+        features, kept = self._features(h, state, valid)
+        y, tape_head = self.head.forward(features)
+        tape = ModelTape(self, tape_embedding, tape_core, tape_head, valid, kept)
         return self._clear_padding(y, valid), tape
 
     def backward(self, tape: ModelTape, dy: Any, *, input_gradient: bool = True) -> Array | None:
@@ -187,7 +194,7 @@ class CoreModel(Model):
         dfeatures = self.head.backward(tape.head, self._clear_padding(dy, tape.valid))
         assert dfeatures is not None
         try:
-            dx = self._core_backward(tape.core, dfeatures, needed)
+            dx = self._core_backward(tape, dfeatures, needed)
         except BaseException:
             self.head.flat_grads[...] = saved
             raise

@@ -34,7 +34,7 @@ from rnncore.decoding import (
 )
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models.base import Model, check_core
+from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.bridge import Bridge, needs_bridge
 from rnncore.models.inputs import check_embedding, read_inputs
 from rnncore.models.pairs import Pairs, check_mark, make_pairs
@@ -154,7 +154,7 @@ class EncoderDecoder(Model):
         self.encoder, self.decoder = encoder, decoder
         self.source_embedding, self.target_embedding = source_embedding, target_embedding
         self._marks, source, dtype = Marks(self.start_id, self.end_id), generator(rng), self.dtype
-        H, E = decoder.hidden_size, encoder.hidden_size * (2 if encoder.bidirectional else 1)
+        H, E = core_features(decoder), core_features(encoder) * (2 if encoder.bidirectional else 1)
         self.bridge = (
             Bridge(encoder, decoder, rng=source) if needs_bridge(encoder, decoder) else None
         )

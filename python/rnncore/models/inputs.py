@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from rnncore._arrays import Array, Lengths, as_array, as_integers, check_lengths, refuse
+from rnncore._arrays import Array, Lengths, as_array, as_integers, check_lengths
 from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
 from rnncore.dense import Embedding
+from rnncore.models.base import checked_tokens
 
 
 def check_embedding(name: str, embedding: Any, core: Any, core_name: str) -> None:
@@ -53,7 +52,5 @@ def check_batch(
     if x.ndim != 2:
         raise ValueError(f"x: expected tokens (N, T), got {x.shape}")
     lengths = check_lengths(lengths, x.shape[1], x.shape[0])
-    valid, V = valid_steps(x.shape[1], lengths), embedding.num_embeddings
-    x = x if valid is None else np.where(valid, x, 0)  # padding may hold anything
-    refuse("x", x, (x < 0) | (x >= V), f"tokens in [0, {V})", IndexError)
-    return x, lengths
+    valid = valid_steps(x.shape[1], lengths)
+    return checked_tokens("x", x, embedding.num_embeddings, valid), lengths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rnncore._arrays import Array
-from rnncore.models.core import CoreModel
+from rnncore.models.core import CoreModel, ModelTape
 
 
 class ManyToMany(CoreModel):
@@ -21,10 +21,12 @@ class ManyToMany(CoreModel):
 
     per_step = True
 
-    def _features(self, h: Array, state: Any) -> Array:
-        return h
+    def _features(self, h: Array, state: Any, valid: Array | None) -> tuple[Array, Any]:
+        return h, None
 
-    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
+    def _core_backward(
+        self, tape: ModelTape, dfeatures: Array, input_gradient: bool
+    ) -> Array | None:
         dx: Array | None
-        dx, _ = self.core.backward(tape, dfeatures, input_gradient=input_gradient)
+        dx, _ = self.core.backward(tape.core, dfeatures, input_gradient=input_gradient)
         return dx

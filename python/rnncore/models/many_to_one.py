@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array
+from rnncore._arrays import Array, Seed, choice
+from rnncore.dense import Embedding
 from rnncore.functional import LSTMState
-from rnncore.layers import LSTM
-from rnncore.models.core import CoreModel
+from rnncore.layers import GRU, LSTM, RNN
+from rnncore.models.core import CoreModel, ModelTape
 
 
 class ManyToOne(CoreModel):
-    """One output per sequence, from the last layer's final hidden state.
-
-    ``y = head(h_n)``; with a bidirectional core h_n is both directions' ends side by side,
-    forward first.
+    """One output per sequence: a linear head on the last layer's hidden states, made one.
 
     Parameters
     ----------
@@ -28,6 +26,10 @@ class ManyToOne(CoreModel):
         What `fit` minimises; the two entropies take the outputs as logits.
     embedding : Embedding, optional
         For integer tokens as input; its embedding_dim is the core's input_size.
+    pooling : {"last", "mean", "max"}
+        What the head sees: the state at the last valid step (with a bidirectional core both
+        directions' ends, forward first), or each unit's mean or maximum over all valid steps.
+        Mean and maximum of no step are 0.
     rng : int or numpy.random.Generator, optional
         For the head's initial values.
 
@@ -39,15 +41,82 @@ class ManyToOne(CoreModel):
 
     per_step = False
 
-    def _features(self, h: Array, state: Any) -> Array:
-        h_n = state.h if isinstance(state, LSTMState) else state
-        return np.concatenate(list(h_n[-self._directions :]), axis=1)  # (B, D*H)
+    def __init__(
+        self,
+        core: RNN | LSTM | GRU,
+        output_size: int,
+        *,
+        loss: str = "mean_squared_error",
+        embedding: Embedding | None = None,
+        pooling: str = "last",
+        rng: Seed = None,
+    ) -> None:
+        self.pooling = choice("pooling", pooling, ("last", "mean", "max"))
+        super().__init__(core, output_size, loss=loss, embedding=embedding, rng=rng)
 
-    def _core_backward(self, tape: Any, dfeatures: Array, input_gradient: bool) -> Array | None:
-        D, (B, size) = self._directions, dfeatures.shape
-        dh_n = np.zeros((self.core.num_layers * D, B, size // D), self.dtype)
-        dh_n[-D:] = dfeatures.reshape(B, D, size // D).swapaxes(0, 1)
-        dstate = LSTMState(dh_n, np.zeros_like(dh_n)) if isinstance(self.core, LSTM) else dh_n
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        return super()._options() | {"pooling": (self.pooling, "last")}
+
+    def _features(self, h: Array, state: Any, valid: Array | None) -> tuple[Array, Any]:
+        if self.pooling == "last":
+            h_n = state.h if isinstance(state, LSTMState) else state
+            return np.concatenate(list(h_n[-self._directions :]), axis=1), None
+        if self.pooling == "max":
+            return _maximum(h, valid)
+        share = _share(h, valid)  # h is 0 in padding
+        return h.sum(axis=1) * share[:, :, 0], (share, h.shape[1])
+
+    def _core_backward(
+        self, tape: ModelTape, dfeatures: Array, input_gradient: bool
+    ) -> Array | None:
         dx: Array | None
-        dx, _ = self.core.backward(tape, None, dstate, input_gradient=input_gradient)
+        if self.pooling == "last":
+            dstate = self._last(dfeatures)
+            dx, _ = self.core.backward(tape.core, None, dstate, input_gradient=input_gradient)
+            return dx
+        if self.pooling == "max":
+            dh = _from_maximum(dfeatures, *tape.kept)
+        else:
+            share, steps = tape.kept
+            dh = np.repeat(dfeatures[:, None] * share, steps, axis=1)  # padding is not read
+        dx, _ = self.core.backward(tape.core, dh, input_gradient=input_gradient)
         return dx
+
+    def _last(self, dfeatures: Array) -> Any:
+        """Return the gradient of the core's final state, which only the last layer has."""
+        D, (B, size) = self._directions, dfeatures.shape
+        layers = self.core.num_layers * D
+        dh_n = np.zeros((layers, B, size // D), self.dtype)
+        dh_n[-D:] = dfeatures.reshape(B, D, size // D).swapaxes(0, 1)
+        if not isinstance(self.core, LSTM):
+            return dh_n
+        return LSTMState(dh_n, np.zeros((layers, B, self.core.hidden_size), self.dtype))
+
+
+def _share(h: Array, valid: Array | None) -> Array:
+    """Return 1 / the valid steps of each sequence, (B, 1, 1); 0 for a sequence of none."""
+    B, T, _ = h.shape
+    steps = np.full(B, T) if valid is None else valid.sum(axis=1)
+    share: Array = np.where(steps > 0, 1 / np.maximum(steps, 1), 0).astype(h.dtype)
+    return share[:, None, None]
+
+
+def _maximum(h: Array, valid: Array | None) -> tuple[Array, Any]:
+    """Return the maxima over valid steps, (B, F); where they lie; which sequences have any."""
+    B, T, F = h.shape
+    some = np.asarray(np.full(B, T > 0) if valid is None else valid.any(axis=1))
+    if T == 0:
+        return np.zeros((B, F), h.dtype), (np.zeros((B, 1, F), np.int64), some, T)
+    seen = h if valid is None else np.where(valid[:, :, None], h, h.dtype.type(-np.inf))
+    at = seen.argmax(axis=1)[:, None]
+    greatest = np.where(some[:, None], np.take_along_axis(seen, at, axis=1)[:, 0], 0)
+    return greatest.astype(h.dtype, copy=False), (at, some, T)
+
+
+def _from_maximum(dfeatures: Array, at: Array, some: Array, steps: int) -> Array:
+    """Return dh (B, T, F): the gradient goes to where the maximum was."""
+    dh = np.zeros((len(dfeatures), steps, dfeatures.shape[1]), dfeatures.dtype)
+    if steps > 0:
+        given = np.where(some[:, None], dfeatures, dfeatures.dtype.type(0))
+        np.put_along_axis(dh, at, given[:, None], axis=1)
+    return dh

@@ -1,0 +1,432 @@
+"""LanguageModel: the next token of a stream, learnt by truncated back-propagation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnncore import losses
+from rnncore._arrays import Array, Seed, as_array, boolean, check_shape, generator, positive_int
+from rnncore._batch import is_ragged
+from rnncore.batches import Samples
+from rnncore.decoding import check_temperature, check_top_k, sample
+from rnncore.dense import Embedding, linear, linear_backward
+from rnncore.functional import LSTMState
+from rnncore.init import glorot_uniform
+from rnncore.layers import GRU, LSTM, RNN
+from rnncore.models.base import Model, TrainingSamples, check_core, checked_tokens, core_features
+from rnncore.models.rows import enough_rows, first_rows, with_zeros
+from rnncore.models.streams import Chunk, Score, Stream, check_sequences, separate
+from rnncore.module import check_tape, constructor_text
+
+if TYPE_CHECKING:
+    from rnncore.training import History
+
+
+@dataclass(eq=False, repr=False)
+class LanguageTape:
+    """What `LanguageModel.backward` needs of one `forward`. Opaque; it serves one call."""
+
+    owner: LanguageModel
+    embedding: Any
+    core: Any
+    h: Array  # (rows, T, F)
+    valid: Array | None
+    batch: int  # B <= rows: the others are zeros
+    used: bool = False
+
+
+class LanguageModel(Model):
+    """Tokens in, logits of the next token out, at every step: embedding, core, softmax head.
+
+    Parameters
+    ----------
+    core : RNN, LSTM or GRU
+        Layers of one direction with batch_first=True; they become part of the model. The
+        embedding has core.input_size features.
+    vocabulary_size : int
+        V; tokens are integers in [0, V).
+    tied : bool
+        The head's weight is the embedding's (Press and Wolf 2017): one parameter, whose gradient
+        is the sum of both uses. Needs a core with as many inputs as outputs.
+    rng : int or numpy.random.Generator, optional
+        For the initial values of embedding and head.
+
+    Attributes
+    ----------
+    core : RNN, LSTM or GRU
+    embedding : Embedding
+    parameters, grads : mapping of str to numpy.ndarray
+        "head.weight" (V, F), F = the core's outputs, unless tied; "head.bias" (V,);
+        "embedding.weight" (V, core.input_size); the core's, "core." before them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a part does not fit, or is already part of another model.
+    """
+
+    def __init__(
+        self,
+        core: RNN | LSTM | GRU,
+        vocabulary_size: int,
+        *,
+        tied: bool = False,
+        rng: Seed = None,
+    ) -> None:
+        check_core("core", core)
+        if core.bidirectional:
+            raise ValueError("core: expected one direction (the other one would see the answer)")
+        self.vocabulary_size = positive_int("vocabulary_size", vocabulary_size)
+        self.tied, features, source = boolean("tied", tied), core_features(core), generator(rng)
+        V, D = self.vocabulary_size, core.input_size
+        if self.tied and features != D:
+            raise ValueError(
+                f"tied: expected a core with as many inputs as outputs ({features}), "
+                f"got input_size = {D}"
+            )
+        shapes: dict[str, tuple[int, ...]] = {} if self.tied else {"head.weight": (V, features)}
+        super().__init__(shapes | {"head.bias": (V,)}, core.dtype)
+        self.core = core
+        self.embedding = Embedding(V, D, dtype=core.dtype, rng=source)
+        if self.tied:  # N(0, 1/D): as logits' weights N(0, 1) would be far too sure
+            self.embedding.flat_parameters *= D**-0.5
+        else:
+            glorot_uniform(source, self.parameters["head.weight"])
+        self._adopt({"embedding": self.embedding, "core": core})
+
+    def __repr__(self) -> str:
+        sizes = (self.core, self.vocabulary_size)
+        return constructor_text(self, sizes, {"tied": (self.tied, False)})
+
+    def __call__(self, tokens: Any, state: Any = None, *, lengths: Any = None) -> tuple[Array, Any]:
+        """Return logits and state, without dropout and tape; as `forward` otherwise."""
+        tokens, lengths, valid = self._check(tokens, lengths)
+        B = len(tokens)
+        tokens, lengths, state = self._with_rows(tokens, lengths, state)
+        h, state = self.core(self.embedding(tokens), state, lengths=lengths)
+        logits = linear(h, self._head(self.parameters), self.parameters["head.bias"])
+        return _cleared(logits[:B], valid), first_rows(state, B)
+
+    def forward(
+        self, tokens: Any, state: Any = None, *, lengths: Any = None
+    ) -> tuple[Array, Any, LanguageTape]:
+        """Run one batch in training mode (dropout is active) and keep the tape.
+
+        A sequence run in chunks, each from the state that the one before returned, gives the same
+        bits as the whole run at once. (One exception: float32 on the variant amx multiplies less
+        than 48 rows B*T in another way, so chunks should be longer than that or the whole short.)
+
+        Parameters
+        ----------
+        tokens : array_like of int, shape (B, T), or list of (T_i,)
+            In [0, V).
+        state : as the core's, (num_layers, B, H), optional
+            Where the sequences go on from; zeros by default.
+        lengths : array_like of int, shape (B,), optional
+            Valid steps of each sequence.
+
+        Returns
+        -------
+        logits : numpy.ndarray, shape (B, T, V)
+            Scores of the token that follows each step; zero beyond a sequence's end.
+        state : as the core's, (num_layers, B, H)
+            After the last valid step.
+        tape : LanguageTape
+            For `backward`.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            If a shape, a dtype, a length or a token is not what the model takes.
+        """
+        tokens, lengths, valid = self._check(tokens, lengths)
+        B = len(tokens)
+        tokens, lengths, state = self._with_rows(tokens, lengths, state)
+        x, tape_embedding = self.embedding.forward(tokens)
+        h, state, tape_core = self.core.forward(x, state, lengths=lengths)
+        h = np.ascontiguousarray(h)
+        logits = linear(h, self._head(self.parameters), self.parameters["head.bias"])
+        tape = LanguageTape(self, tape_embedding, tape_core, h, valid, B)
+        return _cleared(logits[:B], valid), first_rows(state, B), tape
+
+    def backward(self, tape: LanguageTape, dlogits: Any, dstate: Any = None) -> Any:
+        """Add the parameters' gradients into `grads`.
+
+        Parameters
+        ----------
+        tape : LanguageTape
+            From `forward`; serves once.
+        dlogits : array_like, shape (B, T, V)
+            Gradient with respect to the logits. Steps beyond a sequence's end don't count.
+        dstate : as the state, optional
+            Gradient with respect to the final state; None = zeros: truncated back-propagation.
+
+        Returns
+        -------
+        dstate : as the state
+            Gradient with respect to the initial state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `tape` is another model's or used already, or a shape does not fit.
+        """
+        check_tape(tape, LanguageTape, self)
+        rows, T, _ = tape.h.shape
+        dlogits = as_array("dlogits", dlogits, self.dtype, contiguous=True)
+        check_shape("dlogits", dlogits, "(B, T, V)", (tape.batch, T, self.vocabulary_size))
+        if dstate is not None:
+            dstate = self._state("dstate", dstate, tape.batch, rows)
+        dlogits = with_zeros(_cleared(dlogits, tape.valid), rows)
+        dweight, dbias = self._head(self.grads), self.grads["head.bias"]
+        saved = (
+            dweight.copy(),
+            dbias.copy(),
+        )  # an error in the core must leave no half of a gradient
+        dh = linear_backward(tape.h, self._head(self.parameters), dlogits, dweight, dbias)
+        try:
+            dx, dstate = self.core.backward(tape.core, dh, dstate)
+        except BaseException:
+            dweight[...], dbias[...] = saved
+            raise
+        tape.used = True
+        self.embedding.backward(tape.embedding, dx)
+        return first_rows(dstate, tape.batch)
+
+    def fit(  # type: ignore[override]  # a stream has no targets but its own tokens
+        self,
+        tokens: Any,
+        *,
+        batch_size: int = 32,
+        steps: int = 64,
+        validation_data: Any = None,
+        **options: Any,
+    ) -> History:
+        """Learn to predict each token from those before it.
+
+        A stream is cut into `batch_size` parts that are read side by side, `steps` tokens per
+        optimizer step. The state goes on from chunk to chunk, the gradient does not (truncated
+        back-propagation through time); every epoch starts from zero state. Of a list of
+        sequences each one starts from zero state, and batches are drawn in a new order.
+
+        Parameters
+        ----------
+        tokens : array_like of int, shape (N,), or list of arrays (T_i,)
+            One stream, or separate sequences.
+        batch_size : int
+            Parts of the stream side by side, or sequences per step.
+        steps : int
+            Tokens after which the gradient is cut; of a list, sequences are never cut.
+        validation_data : as tokens, optional
+            Never trained on; its loss is measured after each epoch.
+        **options
+            epochs, optimizer, schedule, patience, clip_norm, rng, progress of
+            `rnncore.training.fit`, and shuffle for a list.
+
+        Returns
+        -------
+        History
+            Losses in nats per token.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            If an argument is not as described, or the stream is shorter than batch_size + 1.
+        FloatingPointError
+            If the loss becomes NaN or infinite; see `rnncore.training.fit`.
+        """
+        from rnncore.training import fit_samples
+
+        batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
+        train, validation = self._samples(tokens, batch_size, steps), None
+        if validation_data is not None:
+            try:
+                validation = self._samples(validation_data, batch_size, steps)
+            except (ValueError, TypeError, IndexError) as error:
+                raise type(error)(f"validation_data: {error}") from error
+        if isinstance(train, Stream):
+            if options.setdefault("shuffle", False):
+                raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
+            if isinstance(validation, Samples):
+                raise TypeError("validation_data: expected one stream as tokens, got a list")
+            return fit_samples(self, train, validation, batch_size=1, **options)
+        if isinstance(validation, Stream):
+            raise TypeError("validation_data: expected a list of sequences as tokens, got one")
+        return fit_samples(self, train, validation, batch_size=batch_size, **options)
+
+    def training_samples(
+        self, x: Any, y: Any = None, lengths: Any = None, mask: Any = None
+    ) -> TrainingSamples:
+        """Return separate sequences (N, T), or a list of them, as samples; y is None."""
+        if y is not None:
+            raise ValueError("y: expected None: the targets are the sequences' own next tokens")
+        return separate(x, lengths, self.vocabulary_size, mask)
+
+    def batch_gradient(self, batch: Any) -> float:
+        """Add the gradient of a batch's mean loss into `grads`; return the loss in nats."""
+        if isinstance(batch, Chunk):
+            logits, batch.stream.state, tape = self.forward(batch.x, _before(batch))
+            loss, dlogits = losses.softmax_cross_entropy(logits, batch.y)
+        else:
+            logits, _, tape = self.forward(batch.x, lengths=batch.lengths)
+            loss, dlogits = losses.softmax_cross_entropy(logits, batch.y, batch.counted)
+        if math.isfinite(loss):
+            self.backward(tape, dlogits)
+        return loss
+
+    def batch_loss(self, batch: Any) -> float:
+        """Return a batch's mean loss, in nats, in inference mode."""
+        if isinstance(batch, Chunk):
+            logits, batch.stream.state = self(batch.x, _before(batch))
+            return losses.softmax_cross_entropy(logits, batch.y)[0]
+        logits, _ = self(batch.x, lengths=batch.lengths)
+        return losses.softmax_cross_entropy(logits, batch.y, batch.counted)[0]
+
+    def score(self, tokens: Any, *, batch_size: int = 1, steps: int = 1024) -> Score:
+        """Return how well each token is predicted from all before it.
+
+        Parameters
+        ----------
+        tokens : array_like of int, shape (N,), or list of arrays (T_i,)
+            One stream, or separate sequences. Every token but the first is predicted.
+        batch_size : int
+            Parts of a stream that are read side by side: quicker, but each part begins without
+            knowledge of what was before it, and up to batch_size - 1 tokens at the end are left
+            out. Sequences at a time of a list.
+        steps : int
+            Steps of a stream at a time; it changes nothing but memory.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            If there is nothing to predict or a token is out of range.
+        """
+        from rnncore.training import evaluate
+
+        batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
+        data = self._samples(tokens, batch_size, steps)
+        nats = evaluate(self, data, 1 if isinstance(data, Stream) else batch_size)
+        return Score(nats, nats / math.log(2), data.count)
+
+    def predict(self, tokens: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:
+        """Return the logits of the token that follows each step, batch by batch.
+
+        Parameters
+        ----------
+        tokens : array_like of int, shape (N, T), or list of arrays (T_i,)
+        lengths : array_like of int, shape (N,), optional
+            Valid steps of each sequence.
+        batch_size : int
+            Sequences at a time.
+
+        Returns
+        -------
+        logits : numpy.ndarray, shape (N, T, V), or a list of (T_i, V) for a list
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            As `forward`.
+        """
+        array, ends, _ = check_sequences(tokens, lengths, self.vocabulary_size)
+        batch_size = positive_int("batch_size", batch_size)
+        logits = np.empty((*array.shape, self.vocabulary_size), self.dtype)
+        for start in range(0, len(array), batch_size):
+            part = slice(start, start + batch_size)
+            logits[part], _ = self(array[part], lengths=None if ends is None else ends[part])
+        if is_ragged(tokens) and ends is not None:
+            return [row[:end] for row, end in zip(logits, ends, strict=True)]
+        return logits
+
+    def generate(
+        self,
+        n: int,
+        *,
+        prompt: Any,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        rng: Seed = None,
+    ) -> Array:
+        """Continue a text by n tokens, each drawn given all before it.
+
+        Parameters
+        ----------
+        n : int
+            Tokens to draw.
+        prompt : array_like of int, shape (P,) or (B, P)
+            What is to be continued, P >= 1.
+        temperature, top_k, rng
+            As for `rnncore.decoding.sample`; temperature 0 takes the likeliest token.
+
+        Returns
+        -------
+        tokens : numpy.ndarray of int64, shape (n,) or (B, n)
+            Without the prompt.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            If the prompt is empty or an argument is out of range.
+        """
+        n, rng = positive_int("n", n), generator(rng)
+        check_temperature(temperature), check_top_k(top_k, self.vocabulary_size)
+        prompt = checked_tokens("prompt", prompt, self.vocabulary_size)
+        if prompt.ndim not in (1, 2) or prompt.size == 0:
+            raise ValueError(f"prompt: expected (P,) or (B, P) tokens, P >= 1, got {prompt.shape}")
+        rows = prompt.reshape(-1, prompt.shape[-1])
+        h, state = self.core(self.embedding(rows))
+        h = np.ascontiguousarray(h[:, -1])
+        weight, bias = self._head(self.parameters), self.parameters["head.bias"]
+        result = np.empty((len(rows), n), np.int64)
+        for t in range(n):
+            if t > 0:
+                h, state = self.core.step(self.embedding(result[:, t - 1]), state)
+            result[:, t] = sample(linear(h, weight, bias), temperature, top_k, rng)
+        return result if prompt.ndim == 2 else result[0]
+
+    def _head(self, arrays: Any) -> Array:
+        """Return the head's weight, or its gradient, (V, F)."""
+        weight: Array = arrays["embedding.weight" if self.tied else "head.weight"]
+        return weight
+
+    def _samples(self, tokens: Any, batch_size: int, steps: int) -> Stream | Samples:
+        if is_ragged(tokens):
+            return separate(tokens, None, self.vocabulary_size)
+        if np.ndim(tokens) != 1:
+            raise ValueError(
+                f"tokens: expected one stream (N,) or a list of (T_i,), got {np.shape(tokens)}"
+            )
+        stream = checked_tokens("tokens", tokens, self.vocabulary_size)
+        return Stream.of(stream, batch_size, steps)
+
+    def _check(self, tokens: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
+        return check_sequences(tokens, lengths, self.vocabulary_size)
+
+    def _with_rows(self, tokens: Array, lengths: Any, state: Any) -> tuple[Array, Any, Any]:
+        """Add rows of zeros where the kernels would sum so few in another order."""
+        B, T = tokens.shape
+        rows = enough_rows(B, T, lengths)
+        if lengths is not None:
+            lengths = np.concatenate([lengths, np.full(rows - B, T)])
+        if state is not None:
+            state = self._state("state", state, B, rows)
+        return with_zeros(tokens, rows), lengths, state
+
+    def _state(self, name: str, state: Any, B: int, rows: int) -> Any:
+        """Return a checked state of B sequences as one of `rows`, zeros behind."""
+        h, c = self.core._read_state(name, state, B, single=False)
+        h = with_zeros(h, rows, axis=1)
+        return h if c is None else LSTMState(h, with_zeros(c, rows, axis=1))
+
+
+def _before(chunk: Chunk) -> Any:
+    return None if chunk.first else chunk.stream.state
+
+
+def _cleared(array: Array, valid: Array | None) -> Array:
+    """Return the array with zeros beyond each sequence's end."""
+    return array if valid is None else np.where(valid[:, :, None], array, array.dtype.type(0))

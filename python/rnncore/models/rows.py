@@ -1,0 +1,36 @@
+"""Rows of zeros beside a short batch: they keep its bits what they are within a longer one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rnncore._arrays import Array, Lengths
+from rnncore.functional import LSTMState
+
+# The kernels sum the products of fewer rows in another order than those of more: gemm/dot.hpp.
+_LEAST = 9
+
+
+def enough_rows(batch: int, steps: int, lengths: Lengths | None = None) -> int:
+    """Return how many sequences of so many steps the kernels treat as they treat many."""
+    total = batch * steps if lengths is None else int(lengths.sum())
+    return batch + math.ceil(max(_LEAST - total, 0) / steps) if total > 0 else batch
+
+
+def with_zeros(array: Array, rows: int, axis: int = 0) -> Array:
+    """Return the array with zeros behind it, `rows` long along an axis."""
+    if array.shape[axis] == rows:
+        return array
+    shape = list(array.shape)
+    shape[axis] = rows - shape[axis]
+    return np.concatenate([array, np.zeros(shape, array.dtype)], axis=axis)
+
+
+def first_rows(state: Any, batch: int) -> Any:
+    """Return the state of the first sequences: they lie along axis 1."""
+    if isinstance(state, LSTMState):
+        return LSTMState(state.h[:, :batch], state.c[:, :batch])
+    return state[:, :batch]

@@ -1,0 +1,128 @@
+"""Streams: a long sequence of tokens cut into chunks that carry their state, and short ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnncore._arrays import Array, Lengths, check_lengths, check_shape
+from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
+from rnncore.batches import Samples
+from rnncore.models.base import checked_tokens
+
+
+class Score(NamedTuple):
+    """How well a text is predicted.
+
+    Attributes
+    ----------
+    nats, bits : float
+        Mean of -log p(token | tokens before), in nats and in bits: bits per character where
+        tokens are characters.
+    tokens : int
+        Tokens that were predicted.
+    """
+
+    nats: float
+    bits: float
+    tokens: int
+
+
+@dataclass(eq=False)
+class Stream:
+    """Training samples of truncated back-propagation: chunk i follows chunk i - 1.
+
+    The sequence is cut into B parts of S = (N - 1) // B steps that run side by side; a sample is
+    one chunk of `steps` of them. At most B - 1 tokens at the end are left out.
+
+    Attributes
+    ----------
+    x, y : numpy.ndarray of int64, shape (B, S)
+        Tokens, and the tokens that follow them.
+    steps : int
+        Steps of a chunk; the last one may be shorter.
+    state : state of the core, or None
+        Where the chunk before ended; the model that reads the chunks keeps it here.
+    """
+
+    x: Array
+    y: Array
+    steps: int
+    state: Any = None
+
+    @staticmethod
+    def of(tokens: Array, batch_size: int, steps: int) -> Stream:
+        """Cut N checked tokens; ValueError if a part would have no step."""
+        if len(tokens) < batch_size + 1:
+            raise ValueError(
+                f"tokens: expected at least batch_size + 1 = {batch_size + 1}, got {len(tokens)}"
+            )
+        S = (len(tokens) - 1) // batch_size
+        used = S * batch_size
+        return Stream(
+            tokens[:used].reshape(batch_size, S), tokens[1 : used + 1].reshape(batch_size, S), steps
+        )
+
+    def __len__(self) -> int:
+        return -(-int(self.x.shape[1]) // self.steps)
+
+    @property
+    def count(self) -> int:
+        """Tokens that are predicted."""
+        return int(self.x.size)
+
+    def take(self, which: Any) -> Chunk:
+        """Return one chunk."""
+        (i,) = which
+        part = slice(i * self.steps, (i + 1) * self.steps)
+        return Chunk(self.x[:, part], self.y[:, part], self, bool(i == 0))
+
+
+@dataclass(eq=False)
+class Chunk:
+    """Some steps of a `Stream`, and whether they are its first."""
+
+    x: Array
+    y: Array
+    stream: Stream
+    first: bool
+
+    @property
+    def count(self) -> int:
+        """Tokens that are predicted."""
+        return int(self.x.size)
+
+
+def check_sequences(
+    tokens: Any, lengths: Any, vocabulary_size: int
+) -> tuple[Array, Lengths | None, Array | None]:
+    """Return tokens as int64 (N, T), lengths and what is valid (N, T), of an array or a list."""
+    if is_ragged(tokens):
+        if lengths is not None:
+            raise ValueError("lengths: expected None with a list of sequences, got an array")
+        arrays, lengths = read_sequences("tokens", tokens)
+        tokens = side_by_side(arrays, int(lengths.max()))
+    shape = np.shape(tokens)
+    if len(shape) != 2:
+        raise ValueError(f"tokens: expected (N, T), got {shape}")
+    lengths = check_lengths(lengths, shape[1], shape[0])
+    valid = valid_steps(shape[1], lengths)
+    return checked_tokens("tokens", tokens, vocabulary_size, valid), lengths, valid
+
+
+def separate(tokens: Any, lengths: Any, vocabulary_size: int, mask: Any = None) -> Samples:
+    """Return sequences as samples whose targets are their own next tokens."""
+    tokens, lengths, _ = check_sequences(tokens, lengths, vocabulary_size)
+    N, T = tokens.shape
+    steps = np.full(N, T, np.int64) if lengths is None else lengths
+    steps = np.maximum(steps - 1, 0)
+    counted = np.arange(max(T - 1, 0)) < steps[:, None]
+    if mask is not None:
+        mask = np.asarray(mask)
+        check_shape("mask", mask, "(N, T - 1)", counted.shape)
+        counted = counted & mask
+    if not counted.any():
+        raise ValueError("tokens: expected a sequence of two tokens or more, got none")
+    return Samples(tokens[:, :-1], tokens[:, 1:], steps, counted, per_step=True)
