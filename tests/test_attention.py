@@ -63,7 +63,11 @@ def test_every_gradient_matches_central_differences(E: int, valid: Any) -> None:
 
     _, tape = module.forward(q, v, valid)
     dq, dv = module.backward(tape, dy)
-    for array, found in [(q, dq), (v, dv), *((module.parameters[k], g) for k, g in module.grads.items())]:
+    for array, found in [
+        (q, dq),
+        (v, dv),
+        *((module.parameters[k], g) for k, g in module.grads.items()),
+    ]:
         assert found.shape == array.shape
         expected, flat = np.zeros(array.size), array.reshape(-1)
         for i in range(flat.size):
@@ -206,7 +210,9 @@ def test_tapes_and_dy_that_do_not_fit_are_named() -> None:
     _, tape = module.forward(q, v)
     with pytest.raises(ValueError, match="another module"):
         build(4).backward(tape, q)
-    with pytest.raises(TypeError, match="tape: expected the AttentionTape of forward, got NoneType"):
+    with pytest.raises(
+        TypeError, match="tape: expected the AttentionTape of forward, got NoneType"
+    ):
         module.backward(None, q)
     with pytest.raises(ValueError, match=re.escape("dy: expected (B, S, H) = (3, 4, 6)")):
         module.backward(tape, q[:1])
