@@ -678,8 +678,9 @@ def test_nan_in_a_source_is_named_and_never_written(method: str) -> None:
     x = sources()
     x[2, 3, 1] = np.nan
     expected = r"logits: expected finite numbers, got NaN or infinity in step 0 of sequence 2"
-    with pytest.raises(ValueError, match=expected):
-        build().predict(x, method=method)
+    for batch_size in (256, 2, 1):
+        with pytest.raises(ValueError, match=expected):
+            build().predict(x, method=method, batch_size=batch_size)
 
 
 def test_a_loss_that_is_nan_stops_training() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -18,37 +18,19 @@ from rnncore._arrays import (
     check_shape,
     choice,
     generator,
-    number,
     positive_int,
 )
 from rnncore._batch import valid_steps
 from rnncore.attention import DotAttention, Memory
-from rnncore.decoding import (
-    Hypothesis,
-    Marks,
-    beam_search,
-    check_temperature,
-    check_top_k,
-    sample,
-    write,
-)
+from rnncore.decoding import Hypothesis, Marks, beam_search, write
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.bridge import Bridge, needs_bridge
-from rnncore.models.inputs import check_embedding, read_inputs
+from rnncore.models.inputs import check_embedding, check_target_embedding, read_inputs
 from rnncore.models.pairs import Pairs, check_mark, make_pairs
-from rnncore.models.writer import DecoderWriter
+from rnncore.models.writer import DecoderWriter, check_beam, check_method, checked_draw
 from rnncore.module import Module, check_tape
-
-_WIDEST = 1024  # beams of a search
-_OPTIONS = {
-    "greedy": (),
-    "sample": ("temperature", "top_k", "rng"),
-    "beam": ("beam_width", "alpha"),
-}
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(eq=False, repr=False)
@@ -144,7 +126,7 @@ class EncoderDecoder(Model):
             )
         self.output_size = V = positive_int("output_size", output_size)
         check_embedding("source_embedding", source_embedding, encoder, "encoder")
-        _check_target_embedding(target_embedding, decoder, V)
+        check_target_embedding("target_embedding", target_embedding, decoder, "decoder", V)
         self.start_id = check_mark("start_id", start_id, V)
         self.end_id = check_mark("end_id", end_id, V)
         if self.start_id == self.end_id:
@@ -326,36 +308,23 @@ class EncoderDecoder(Model):
             If an argument is not as described, an option belongs to another method, or the
             model's logits are NaN or infinite.
         """
-        given = {
+        options = {
             "temperature": temperature, "top_k": top_k, "rng": rng,
             "beam_width": beam_width, "alpha": alpha,
         }  # fmt: skip
-        for name in given.keys() - set(_OPTIONS[choice("method", method, tuple(_OPTIONS))]):
-            if given[name] is not None:
-                raise ValueError(
-                    f"{name}: expected None with method {method!r}, got {given[name]!r}"
-                )
+        chosen = check_method(method, options)
         if method == "beam":
             found = self.search(
-                x, lengths=lengths, max_steps=max_steps, batch_size=batch_size,
-                beam_width=5 if beam_width is None else beam_width,
-                alpha=1.0 if alpha is None else alpha,
-            )  # fmt: skip
-            return [best[0].tokens for best in found]
-        heat = 0.0 if method == "greedy" else 1.0 if temperature is None else temperature
-        heat, top_k, draw = (
-            check_temperature(heat),
-            check_top_k(top_k, self.output_size),
-            generator(rng),
-        )
-        max_steps = positive_int("max_steps", max_steps)
-
-        def run(writer: DecoderWriter, rows: int) -> list[Array]:
-            return write(
-                writer, rows, self._marks, max_steps, lambda z: sample(z, heat, top_k, draw)
+                x, lengths=lengths, max_steps=max_steps, batch_size=batch_size, **chosen
             )
-
-        return self._each_batch(x, lengths, 1, batch_size, run)
+            return [best[0].tokens for best in found]
+        drawn = {"temperature": 0} if method == "greedy" else chosen
+        draw, steps = checked_draw(self.output_size, **drawn), positive_int("max_steps", max_steps)
+        return [
+            tokens
+            for writer, rows, first in self._writers(x, lengths, 1, batch_size)
+            for tokens in write(writer, rows, self._marks, steps, draw, first=first)
+        ]
 
     def search(
         self,
@@ -389,16 +358,13 @@ class EncoderDecoder(Model):
         ValueError, TypeError, IndexError
             As `predict`.
         """
-        beam_width = positive_int("beam_width", beam_width, _WIDEST)
-        max_steps = positive_int("max_steps", max_steps)
-        exponent = number("alpha", alpha)
-        if not 0 <= exponent <= 10:
-            raise ValueError(f"alpha: expected a number in [0, 10], got {alpha!r}")
-
-        def run(writer: DecoderWriter, rows: int) -> list[list[Hypothesis]]:
-            return beam_search(writer, rows, self._marks, max_steps, beam_width, exponent)
-
-        return self._each_batch(x, lengths, beam_width, batch_size, run)
+        width, exponent = check_beam(beam_width, alpha)
+        steps = positive_int("max_steps", max_steps)
+        return [
+            best
+            for writer, rows, first in self._writers(x, lengths, width, batch_size)
+            for best in beam_search(writer, rows, self._marks, steps, width, exponent, first=first)
+        ]
 
     def attention_weights(self, x: Any, y: Any, *, lengths: Any = None) -> list[Array]:
         """Return what each step of the decoder reads of the source, targets fed back.
@@ -486,38 +452,19 @@ class EncoderDecoder(Model):
         """Return logits (B, S, V) with zeros behind the end marks."""
         return np.where(valid[:, :, None], logits, self.dtype.type(0))
 
-    def _each_batch(
-        self,
-        x: Any,
-        lengths: Any,
-        beams: int,
-        batch_size: int,
-        run: Callable[[DecoderWriter, int], list[_Result]],
-    ) -> list[_Result]:
-        """Encode the sources a batch at a time; run writes or searches for each."""
+    def _writers(
+        self, x: Any, lengths: Any, beams: int, batch_size: int
+    ) -> Iterator[tuple[DecoderWriter, int, int]]:
+        """Encode a batch of sources at a time; yield its writer, its size and its first number."""
         x, lengths = read_inputs(x, lengths, self.encoder, self.source_embedding)
         rows = max(1, positive_int("batch_size", batch_size) // beams)
-        results: list[_Result] = []
         for start in range(0, len(x), rows):
-            part = slice(start, start + rows)
-            some, ends = x[part], None
+            some, ends = x[start : start + rows], None
             if lengths is not None:
-                ends = lengths[part]
+                ends = lengths[start : start + rows]
                 some = some[:, : int(ends.max())]
             state, memory = self._encode(some, ends)
             writer = DecoderWriter(
                 self.target_embedding, self.decoder, state, self.attender, memory, self.head, beams
             )
-            results += run(writer, len(some))
-        return results
-
-
-def _check_target_embedding(embedding: Any, decoder: Any, V: int) -> None:
-    if embedding is None:
-        raise TypeError("target_embedding: expected an Embedding, got NoneType")
-    check_embedding("target_embedding", embedding, decoder, "decoder")
-    if embedding.num_embeddings != V:
-        raise ValueError(
-            f"target_embedding: expected num_embeddings = output_size = {V}, "
-            f"got {embedding.num_embeddings}"
-        )
+            yield writer, len(some), start
