@@ -13,16 +13,22 @@ from rnncore.models import Model
 from rnncore.optim import AdamW
 
 
-def options(description: str, **flags: str) -> argparse.Namespace:
-    """Read --short, --out and the flags given as name=help from the command line."""
+def options(description: str, **flags: str | tuple[Any, str]) -> argparse.Namespace:
+    """Read --short, --out and the flags given as name=help or name=(default, help)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--short", action="store_true", help="little training, poor scores")
     parser.add_argument(
         "--out", type=Path, default=Path("example-output"), metavar="DIR",
         help="where pictures go (default: %(default)s)",
     )  # fmt: skip
-    for name, text in flags.items():
-        parser.add_argument(f"--{name}", action="store_true", help=text)
+    for name, flag in flags.items():
+        if isinstance(flag, str):
+            parser.add_argument(f"--{name}", action="store_true", help=flag)
+        else:
+            usual, text = flag
+            parser.add_argument(
+                f"--{name}", type=type(usual), default=usual, help=f"{text} (default: %(default)s)"
+            )
     return parser.parse_args()
 
 

@@ -17,7 +17,7 @@ import pytest
 import rnncore
 from rnncore import GRU, LSTM, RNN, CheckpointError, GRUCell, LSTMCell, RNNCell, checkpoint
 from rnncore.dense import Embedding, Linear
-from rnncore.models import LanguageModel, ManyToMany, ManyToOne
+from rnncore.models import LanguageModel, ManyToMany, ManyToOne, OneToMany
 from safetensors.numpy import save as write_tensors
 
 MODULES = {
@@ -31,6 +31,16 @@ MODULES = {
     "embedding": lambda: Embedding(7, 3, rng=0),
     "many to one": lambda: ManyToOne(LSTM(3, 5, rng=0), 2, loss="binary_cross_entropy", rng=1),
     "many to one, pooled": lambda: ManyToOne(GRU(3, 5, rng=0), 2, pooling="max", rng=1),
+    "one to many": lambda: OneToMany(
+        LSTM(5, 4, rng=0),
+        7,
+        vector_size=2,
+        embedding=Embedding(7, 3, rng=1),
+        start_id=0,
+        end_id=1,
+        start="both",
+        rng=2,
+    ),
     "language model": lambda: LanguageModel(GRU(5, 5, rng=0), 7, tied=True, rng=1),
     "many to many": lambda: ManyToMany(
         GRU(3, 5, rng=0), 2, loss="softmax_cross_entropy", embedding=Embedding(7, 3, rng=1), rng=2

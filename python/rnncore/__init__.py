@@ -9,7 +9,7 @@ from rnncore.cells import GRUCell, LSTMCell, RNNCell
 from rnncore.checkpoint import CheckpointError, load, save
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne
+from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
 from rnncore.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -28,6 +28,7 @@ __all__ = [
     "Linear",
     "ManyToMany",
     "ManyToOne",
+    "OneToMany",
     "RNNCell",
     "Vocabulary",
     "attention",

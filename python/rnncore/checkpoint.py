@@ -18,7 +18,7 @@ from rnncore._arrays import Array
 from rnncore.cells import GRUCell, LSTMCell, RNNCell
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne
+from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
 from rnncore.module import Module, size_limit
 
 VERSION = 1
@@ -27,7 +27,7 @@ _CLASSES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell, Linear, Embedding, ManyToOne, ManyToMany,
-        LanguageModel, EncoderDecoder,
+        EncoderDecoder, LanguageModel, OneToMany,
     )
 }  # fmt: skip
 _NOT_SAVED = ("rng", "init")  # constructor arguments that only concern initial values

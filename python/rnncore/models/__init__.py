@@ -5,5 +5,6 @@ from rnncore.models.encoder_decoder import EncoderDecoder
 from rnncore.models.language import LanguageModel
 from rnncore.models.many_to_many import ManyToMany
 from rnncore.models.many_to_one import ManyToOne
+from rnncore.models.one_to_many import OneToMany
 
-__all__ = ["EncoderDecoder", "LanguageModel", "ManyToMany", "ManyToOne", "Model"]
+__all__ = ["EncoderDecoder", "LanguageModel", "ManyToMany", "ManyToOne", "Model", "OneToMany"]

@@ -6,9 +6,6 @@ from abc import abstractmethod
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
-
-from rnncore._arrays import Array, as_integers, refuse
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.module import Module
 
@@ -132,14 +129,3 @@ def check_core(name: str, core: Any) -> None:
 def core_features(core: RNN | LSTM | GRU) -> int:
     """Features of the core's output, per direction."""
     return getattr(core, "proj_size", 0) or core.hidden_size
-
-
-def checked_tokens(name: str, tokens: Any, size: int, valid: Array | None = None) -> Array:
-    """Return integers as int64, each in [0, size) where `valid`; elsewhere 0.
-
-    TypeError for no integers, IndexError for one out of range.
-    """
-    array = as_integers(name, tokens, "integer tokens")
-    array = array if valid is None else np.where(valid, array, 0)  # padding may hold anything
-    refuse(name, array, (array < 0) | (array >= size), f"tokens in [0, {size})", IndexError)
-    return np.asarray(array, np.int64)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnncore._arrays import Array, Lengths, as_array, as_integers, check_lengths
+import numpy as np
+
+from rnncore._arrays import Array, Lengths, as_array, as_integers, check_lengths, refuse
 from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
 from rnncore.dense import Embedding
-from rnncore.models.base import checked_tokens
 
 
 def check_embedding(name: str, embedding: Any, core: Any, core_name: str) -> None:
@@ -66,3 +67,14 @@ def check_batch(
     lengths = check_lengths(lengths, x.shape[1], x.shape[0])
     valid = valid_steps(x.shape[1], lengths)
     return checked_tokens("x", x, embedding.num_embeddings, valid), lengths
+
+
+def checked_tokens(name: str, tokens: Any, size: int, valid: Array | None = None) -> Array:
+    """Return integers as int64, each in [0, size) where `valid`; elsewhere 0.
+
+    TypeError for no integers, IndexError for one out of range.
+    """
+    array = as_integers(name, tokens, "integer tokens")
+    array = array if valid is None else np.where(valid, array, 0)  # padding may hold anything
+    refuse(name, array, (array < 0) | (array >= size), f"tokens in [0, {size})", IndexError)
+    return np.asarray(array, np.int64)

@@ -11,15 +11,23 @@ import numpy as np
 from rnncore import losses
 from rnncore._arrays import Array, Seed, as_array, boolean, check_shape, generator, positive_int
 from rnncore._batch import is_ragged
-from rnncore.batches import Samples
 from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.dense import Embedding, linear, linear_backward
 from rnncore.functional import LSTMState
 from rnncore.init import glorot_uniform
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models.base import Model, TrainingSamples, check_core, checked_tokens, core_features
-from rnncore.models.rows import enough_rows, first_rows, with_zeros
-from rnncore.models.streams import Chunk, Score, Stream, check_sequences, separate
+from rnncore.models.base import Model, TrainingSamples, check_core, core_features
+from rnncore.models.inputs import checked_tokens
+from rnncore.models.rows import cleared, enough_rows, first_rows, with_zeros
+from rnncore.models.streams import (
+    Chunk,
+    Score,
+    Stream,
+    check_sequences,
+    separate,
+    token_samples,
+    training_data,
+)
 from rnncore.module import check_tape, constructor_text
 
 if TYPE_CHECKING:
@@ -104,12 +112,12 @@ class LanguageModel(Model):
 
     def __call__(self, tokens: Any, state: Any = None, *, lengths: Any = None) -> tuple[Array, Any]:
         """Return logits and state, without dropout and tape; as `forward` otherwise."""
-        tokens, lengths, valid = self._check(tokens, lengths)
+        tokens, lengths, valid = check_sequences(tokens, lengths, self.vocabulary_size)
         B = len(tokens)
         tokens, lengths, state = self._with_rows(tokens, lengths, state)
         h, state = self.core(self.embedding(tokens), state, lengths=lengths)
         logits = linear(h, self._head(self.parameters), self.parameters["head.bias"])
-        return _cleared(logits[:B], valid), first_rows(state, B)
+        return cleared(logits[:B], valid), first_rows(state, B)
 
     def forward(
         self, tokens: Any, state: Any = None, *, lengths: Any = None
@@ -143,7 +151,7 @@ class LanguageModel(Model):
         ValueError, TypeError, IndexError
             If a shape, a dtype, a length or a token is not what the model takes.
         """
-        tokens, lengths, valid = self._check(tokens, lengths)
+        tokens, lengths, valid = check_sequences(tokens, lengths, self.vocabulary_size)
         B = len(tokens)
         tokens, lengths, state = self._with_rows(tokens, lengths, state)
         x, tape_embedding = self.embedding.forward(tokens)
@@ -151,7 +159,7 @@ class LanguageModel(Model):
         h = np.ascontiguousarray(h)
         logits = linear(h, self._head(self.parameters), self.parameters["head.bias"])
         tape = LanguageTape(self, tape_embedding, tape_core, h, valid, B)
-        return _cleared(logits[:B], valid), first_rows(state, B), tape
+        return cleared(logits[:B], valid), first_rows(state, B), tape
 
     def backward(self, tape: LanguageTape, dlogits: Any, dstate: Any = None) -> Any:
         """Add the parameters' gradients into `grads`.
@@ -181,7 +189,7 @@ class LanguageModel(Model):
         check_shape("dlogits", dlogits, "(B, T, V)", (tape.batch, T, self.vocabulary_size))
         if dstate is not None:
             dstate = self._state("dstate", dstate, tape.batch, rows)
-        dlogits = with_zeros(_cleared(dlogits, tape.valid), rows)
+        dlogits = with_zeros(cleared(dlogits, tape.valid), rows)
         dweight, dbias = self._head(self.grads), self.grads["head.bias"]
         saved = (
             dweight.copy(),
@@ -241,21 +249,12 @@ class LanguageModel(Model):
         """
         from rnncore.training import fit_samples
 
-        batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        train, validation = self._samples(tokens, batch_size, steps), None
-        if validation_data is not None:
-            try:
-                validation = self._samples(validation_data, batch_size, steps)
-            except (ValueError, TypeError, IndexError) as error:
-                raise type(error)(f"validation_data: {error}") from error
+        sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
+        train, validation = training_data(tokens, validation_data, self.vocabulary_size, *sizes)
         if isinstance(train, Stream):
             if options.setdefault("shuffle", False):
                 raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
-            if isinstance(validation, Samples):
-                raise TypeError("validation_data: expected one stream as tokens, got a list")
             return fit_samples(self, train, validation, batch_size=1, **options)
-        if isinstance(validation, Stream):
-            raise TypeError("validation_data: expected a list of sequences as tokens, got one")
         return fit_samples(self, train, validation, batch_size=batch_size, **options)
 
     def training_samples(
@@ -308,7 +307,7 @@ class LanguageModel(Model):
         from rnncore.training import evaluate
 
         batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        data = self._samples(tokens, batch_size, steps)
+        data = token_samples(tokens, self.vocabulary_size, batch_size, steps)
         nats = evaluate(self, data, 1 if isinstance(data, Stream) else batch_size)
         return Score(nats, nats / math.log(2), data.count)
 
@@ -393,19 +392,6 @@ class LanguageModel(Model):
         weight: Array = arrays["embedding.weight" if self.tied else "head.weight"]
         return weight
 
-    def _samples(self, tokens: Any, batch_size: int, steps: int) -> Stream | Samples:
-        if is_ragged(tokens):
-            return separate(tokens, None, self.vocabulary_size)
-        if np.ndim(tokens) != 1:
-            raise ValueError(
-                f"tokens: expected one stream (N,) or a list of (T_i,), got {np.shape(tokens)}"
-            )
-        stream = checked_tokens("tokens", tokens, self.vocabulary_size)
-        return Stream.of(stream, batch_size, steps)
-
-    def _check(self, tokens: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
-        return check_sequences(tokens, lengths, self.vocabulary_size)
-
     def _with_rows(self, tokens: Array, lengths: Any, state: Any) -> tuple[Array, Any, Any]:
         """Add rows of zeros where the kernels would sum so few in another order."""
         B, T = tokens.shape
@@ -425,8 +411,3 @@ class LanguageModel(Model):
 
 def _before(chunk: Chunk) -> Any:
     return None if chunk.first else chunk.stream.state
-
-
-def _cleared(array: Array, valid: Array | None) -> Array:
-    """Return the array with zeros beyond each sequence's end."""
-    return array if valid is None else np.where(valid[:, :, None], array, array.dtype.type(0))

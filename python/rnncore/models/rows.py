@@ -1,4 +1,4 @@
-"""Rows of zeros beside a short batch: they keep its bits what they are within a longer one."""
+"""Rows of zeros beside a short batch, which keep its bits, and zeros behind sequences' ends."""
 
 from __future__ import annotations
 
@@ -34,3 +34,8 @@ def first_rows(state: Any, batch: int) -> Any:
     if isinstance(state, LSTMState):
         return LSTMState(state.h[:, :batch], state.c[:, :batch])
     return state[:, :batch]
+
+
+def cleared(array: Array, valid: Array | None) -> Array:
+    """Return (B, T, D) with zeros beyond each sequence's end; as it is where all is valid."""
+    return array if valid is None else np.where(valid[:, :, None], array, array.dtype.type(0))

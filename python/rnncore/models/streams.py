@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._arrays import Array, Lengths, check_lengths, check_shape
+from rnncore._arrays import Array, Lengths, as_booleans, check_lengths, check_shape
 from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
 from rnncore.batches import Samples
-from rnncore.models.base import checked_tokens
+from rnncore.models.inputs import checked_tokens
 
 
 class Score(NamedTuple):
@@ -120,9 +120,40 @@ def separate(tokens: Any, lengths: Any, vocabulary_size: int, mask: Any = None) 
     steps = np.maximum(steps - 1, 0)
     counted = np.arange(max(T - 1, 0)) < steps[:, None]
     if mask is not None:
-        mask = np.asarray(mask)
+        mask = as_booleans("mask", mask)
         check_shape("mask", mask, "(N, T - 1)", counted.shape)
         counted = counted & mask
     if not counted.any():
         raise ValueError("tokens: expected a sequence of two tokens or more, got none")
     return Samples(tokens[:, :-1], tokens[:, 1:], steps, counted, per_step=True)
+
+
+def token_samples(
+    tokens: Any, vocabulary_size: int, batch_size: int, steps: int
+) -> Stream | Samples:
+    """Return one stream (N,), or a list of sequences, as training samples."""
+    if is_ragged(tokens):
+        return separate(tokens, None, vocabulary_size)
+    if np.ndim(tokens) != 1:
+        raise ValueError(
+            f"tokens: expected one stream (N,) or a list of (T_i,), got {np.shape(tokens)}"
+        )
+    return Stream.of(checked_tokens("tokens", tokens, vocabulary_size), batch_size, steps)
+
+
+def training_data(
+    tokens: Any, validation_data: Any, vocabulary_size: int, batch_size: int, steps: int
+) -> tuple[Stream | Samples, Stream | Samples | None]:
+    """Return training and validation samples, both of streams or both of lists."""
+    sizes = vocabulary_size, batch_size, steps
+    train = token_samples(tokens, *sizes)
+    if validation_data is None:
+        return train, None
+    try:
+        validation = token_samples(validation_data, *sizes)
+    except (ValueError, TypeError, IndexError) as error:
+        raise type(error)(f"validation_data: {error}") from error
+    if type(validation) is not type(train):
+        expected = "one stream" if isinstance(train, Stream) else "a list of sequences"
+        raise TypeError(f"validation_data: expected {expected}, as tokens are")
+    return train, validation

@@ -1,0 +1,109 @@
+"""Curves: checked vectors and the sequences of values that they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncore._arrays import (
+    Array,
+    Lengths,
+    as_array,
+    as_booleans,
+    as_numpy,
+    check_lengths,
+    check_shape,
+    refuse,
+)
+from rnncore._batch import is_ragged, read_sequences, side_by_side
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """N vectors and, for each, the values that are to follow from it.
+
+    Attributes
+    ----------
+    x : numpy.ndarray, shape (N, F)
+        Vectors.
+    y : numpy.ndarray, shape (N, T, O)
+        Values.
+    lengths : numpy.ndarray of int64, shape (N,)
+        Valid steps of y.
+    counted : numpy.ndarray of bool, shape (N, T)
+        Where the loss counts.
+    """
+
+    x: Array
+    y: Array
+    lengths: Lengths
+    counted: Array
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def count(self) -> int:
+        """How many outputs the mean loss is taken over."""
+        return int(np.count_nonzero(self.counted))
+
+    @property
+    def valid(self) -> Array:
+        """(N, T), True up to each sequence's end."""
+        return np.asarray(np.arange(self.y.shape[1]) < self.lengths[:, None])
+
+    def take(self, which: Any) -> Curves:
+        """Return the chosen ones, cut after the longest of them."""
+        lengths = self.lengths[which]
+        T = int(lengths.max(initial=0))
+        return Curves(self.x[which], self.y[which][:, :T], lengths, self.counted[which][:, :T])
+
+
+def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int) -> Curves:
+    """Check targets against vectors that are checked already.
+
+    Parameters
+    ----------
+    x : numpy.ndarray, shape (N, F)
+    y : array_like, shape (N, T, O), or list of N arrays (T_i, O)
+        Finite where it counts.
+    lengths : array_like of int, shape (N,), or None
+        Valid steps of an array y.
+    mask : array_like of bool, shape (N, T), or None
+        Where the loss counts.
+    output_size : int
+        O.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If something is of another shape or dtype, a target that counts is NaN or infinite, or
+        nothing counts.
+    """
+    if is_ragged(y):
+        if lengths is not None:
+            raise ValueError("lengths: expected None with a list of sequences, got an array")
+        arrays, lengths = read_sequences("y", y)
+        y = side_by_side(arrays, int(lengths.max()))
+    y = as_numpy("y", y)
+    if y.dtype.kind in "fiub":  # silently: a target needs no more digits than the output has
+        y = y.astype(x.dtype, copy=False)
+    y = as_array("y", y, x.dtype, contiguous=True)
+    if y.ndim != 3 or len(y) != len(x) or y.shape[2] != output_size:
+        raise ValueError(
+            f"y: expected (N, T, output_size) = ({len(x)}, T, {output_size}), got {y.shape}"
+        )
+    N, T, _ = y.shape
+    checked = check_lengths(lengths, T, N)
+    steps = np.full(N, T, np.int64) if checked is None else checked
+    counted = np.asarray(np.arange(T) < steps[:, None])
+    if mask is not None:
+        mask = as_booleans("mask", mask)
+        check_shape("mask", mask, "(N, T)", (N, T))
+        counted = counted & mask
+    refuse("y", y, counted[:, :, None] & ~np.isfinite(y), "finite numbers")
+    if not counted.any():
+        raise ValueError("mask: expected something that counts in the loss, got nothing")
+    return Curves(x, y, steps, counted)
