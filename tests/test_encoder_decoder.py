@@ -570,6 +570,14 @@ def test_parts_that_do_not_fit_are_named(options: Any, error: Any, text: str) ->
         parts(**options)
 
 
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+def test_layers_with_a_readout_of_their_own_are_refused(name: str) -> None:
+    layer: Any = GRU(3 if name == "encoder" else 2, 4)
+    layer.output_size = 4
+    with pytest.raises(ValueError, match=f"{name}: expected output_size=None, so that y is h"):
+        parts(**{name: layer})
+
+
 def test_parts_belong_to_one_model_and_one_place() -> None:
     model = parts()
     with pytest.raises(ValueError, match="encoder: already part of another model"):

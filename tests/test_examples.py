@@ -12,12 +12,13 @@ import pytest
 from rnncore import datasets
 
 FOLDER = Path(__file__).parents[1] / "examples"
-# Data set, and what the score of the short form must reach, in per cent.
+# Data set, and between which bounds the score of the short form lies.
 EXAMPLES = {
-    "sentiment": ("movie-reviews", 55),
-    "splice": ("splice", 85),
-    "vowels": ("japanese-vowels", 85),
-    "weather": ("seattle-weather", 60),
+    "pronunciation": ("cmudict", 5, 25),  # an error rate: the lower, the better
+    "sentiment": ("movie-reviews", 55, 100),
+    "splice": ("splice", 85, 100),
+    "vowels": ("japanese-vowels", 85, 100),
+    "weather": ("seattle-weather", 60, 100),
 }
 
 
@@ -40,8 +41,9 @@ def test_an_example_prints_its_score_beside_a_baseline(name: str, tmp_path: Path
     )
     assert len(found) == 1, printed
     score, baseline = map(float, found[0])
-    assert EXAMPLES[name][1] <= score <= 100
-    assert 30 < baseline <= 100
+    _, least, most = EXAMPLES[name]
+    assert least <= score <= most
+    assert 25 < baseline <= 100
     picture = tmp_path / "out" / f"{name}.png"
     if importlib.util.find_spec("matplotlib") is None:
         assert "no picture: pip install matplotlib" in printed

@@ -118,8 +118,11 @@ class EncoderDecoder(Model):
         attention: str | None = None,
         rng: Seed = None,
     ) -> None:
-        check_core("encoder", encoder)
-        check_core("decoder", decoder)
+        for name, layers in (("encoder", encoder), ("decoder", decoder)):
+            check_core(name, layers)
+            own = getattr(layers, "output_size", None)
+            if own is not None:
+                raise ValueError(f"{name}: expected output_size=None, so that y is h, got {own}")
         if decoder.bidirectional:
             raise ValueError(
                 "decoder: expected bidirectional=False, since it writes in one direction, got True"
