@@ -44,7 +44,7 @@ def check_parts(
     for name, mark in (("start_id", start_id), ("end_id", end_id)):
         if mark is not None:
             raise ValueError(f"{name}: expected None without an embedding, got {mark!r}")
-    feeds_back = core.recurrence != ("hidden",)
+    feeds_back = getattr(core, "recurrence", ("hidden",)) != ("hidden",)
     if forcing > 0 and not feeds_back:
         raise ValueError(
             f"teacher_forcing: expected 0.0, since no output feeds back, got {forcing}"
@@ -72,9 +72,7 @@ def _check_inputs(core: RNN | LSTM | GRU, size: int, text: str) -> None:
 
 
 def _check_marks(start_id: Any, end_id: Any, output_size: int) -> None:
-    start, end = (
-        check_mark("start_id", start_id, output_size),
-        check_mark("end_id", end_id, output_size),
-    )
+    start = check_mark("start_id", start_id, output_size)
+    end = check_mark("end_id", end_id, output_size)
     if start == end:
         raise ValueError(f"end_id: expected another token than start_id, got {end} for both")
