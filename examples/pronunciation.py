@@ -45,6 +45,7 @@ def main() -> None:
         for word, first, others in zip(pairs.sources, pairs.targets, pairs.others, strict=True)
     }
     train, validation, test = split(list(ways), chosen.words)
+    test = test[:1000] if chosen.short else test
     phones = Vocabulary(
         sorted({phone for target in pairs.targets for phone in target}), start="<s>", end="</s>"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,25 @@ def test_every_gradient_matches_central_differences(E: int, valid: Any) -> None:
             flat[i] = kept
         assert np.abs(expected).max() > 0.01
         np.testing.assert_allclose(found.reshape(-1), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("E", [H, 4])
+def test_numpy_of_the_page_is_the_module(E: int) -> None:
+    page = Path(__file__).parents[1] / "docs" / "math" / "attention.md"
+    names: dict[str, Any] = {"np": np}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(compile(block, str(page), "exec"), names)
+    module, q, v, do = build(E), normal(1, S, H), normal(1, T, E, seed=2), normal(1, S, H, seed=3)
+    W, b = module.parameters["join.weight"], module.parameters["join.bias"]
+    arguments = (q[0], v[0], module.parameters.get("keys.weight", np.eye(H)), W, b)
+    y, tape = module.forward(q, v)
+    np.testing.assert_allclose(names["attention"](*arguments), y[0], rtol=1e-12)
+    dq, dv = module.backward(tape, do)
+    expected = [dq[0], dv[0], None, module.grads["join.weight"], module.grads["join.bias"]]
+    expected[2] = module.grads.get("keys.weight")
+    for found, exact in zip(names["attention_backward"](do[0], *arguments), expected, strict=True):
+        if exact is not None:  # without key weights the page's K is the unit matrix
+            np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-13)
 
 
 def test_gradients_add_up_and_a_tape_serves_again() -> None:

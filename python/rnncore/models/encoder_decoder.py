@@ -30,7 +30,7 @@ from rnncore.models.bridge import Bridge, needs_bridge
 from rnncore.models.inputs import check_embedding, check_target_embedding, read_inputs
 from rnncore.models.pairs import Pairs, check_mark, make_pairs
 from rnncore.models.writer import DecoderWriter, check_beam, check_method, checked_draw
-from rnncore.module import Module, check_tape
+from rnncore.module import Module, check_tape, constructor_text
 
 
 @dataclass(eq=False, repr=False)
@@ -55,13 +55,14 @@ class EncoderDecoder(Model):
     ::
 
         states, s_n = encoder(x)
-        s_0 = s_n, or tanh(W s_n + b) where the encoder is bidirectional or of another shape
+        s_0 = s_n, or tanh(W h_n + b) where the encoder is bidirectional or of another shape
         h_t, s_t = decoder(embedding of the symbol before, s_{t-1})       start_id before the first
         logits_t = head(h_t), with attention head(tanh(W [h_t; c_t] + b)), c_t read from states
 
-    In training the symbol before is the target's (teacher forcing), so that all steps are
-    computed at once, and the loss is the mean cross-entropy over the targets' symbols and
-    their end marks. `predict` writes from its own symbols until it writes end_id.
+    where h_n holds the ends of the encoder's last layer. In training the symbol before is the
+    target's (teacher forcing), so that all steps are computed at once, and the loss is the mean
+    cross-entropy over the targets' symbols and their end marks. `predict` writes from its own
+    symbols until it writes end_id.
 
     Parameters
     ----------
@@ -153,15 +154,9 @@ class EncoderDecoder(Model):
         self._adopt({name: part for name, part in parts.items() if part is not None})
 
     def __repr__(self) -> str:
-        source = (
-            "" if self.source_embedding is None else f", source_embedding={self.source_embedding!r}"
-        )
-        attention = "" if self.attention is None else f", attention={self.attention!r}"
-        return (
-            f"EncoderDecoder({self.encoder!r}, {self.decoder!r}, {self.output_size}, "
-            f"target_embedding={self.target_embedding!r}, start_id={self.start_id}, "
-            f"end_id={self.end_id}{source}{attention})"
-        )
+        parts = (self.encoder, self.decoder, self.output_size)
+        names = ("target_embedding", "start_id", "end_id", "source_embedding", "attention")
+        return constructor_text(self, parts, {name: (getattr(self, name), None) for name in names})
 
     def training_samples(self, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Pairs:
         """Check training data against the model.
