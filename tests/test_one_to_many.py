@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,17 @@ def test_save_and_load_give_the_same_bits(start: str, tmp_path: Path) -> None:
     other = OneToMany.load(tmp_path / "m.safetensors")
     assert repr(other) == repr(model)
     np.testing.assert_array_equal(other(x, TARGETS), model(x, TARGETS))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_writes_the_same_and_lives_alone(duplicate: Any) -> None:
+    model = build("lstm", "both")
+    other = duplicate(model)
+    written = [np.concatenate(m.predict(vectors(), temperature=1.0, rng=0)) for m in (model, other)]
+    np.testing.assert_array_equal(*written)
+    kept = model.flat_parameters.copy()
+    other.flat_parameters += 1
+    np.testing.assert_array_equal(model.flat_parameters, kept)
 
 
 def test_a_tape_serves_once_and_an_error_leaves_no_half_of_a_gradient(monkeypatch: Any) -> None:

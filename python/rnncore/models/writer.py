@@ -74,6 +74,35 @@ class DecoderWriter:
             self._memory = self._memory.take(rows)
 
 
+class VectorWriter:
+    """The `rnncore.decoding.Writer` of sequences that vectors stand for, one beam for each.
+
+    Parameters
+    ----------
+    read_on : callable
+        From vectors (R, F), tokens (R, 1) and a state to logits (R, 1, V) and the next state.
+    state : numpy.ndarray, LSTMState or None
+        The initial state; None = zeros.
+    x : numpy.ndarray, shape (R, F)
+        The vectors.
+    """
+
+    def __init__(
+        self, read_on: Callable[[Array, Array, Any], tuple[Array, Any]], state: Any, x: Array
+    ) -> None:
+        self._read_on, self._state, self._x = read_on, state, x
+
+    def step(self, tokens: Array) -> Array:
+        """Append tokens (R, 1); return the logits of what follows, (R, 1, V)."""
+        logits, self._state = self._read_on(self._x, tokens, self._state)
+        return logits
+
+    def keep(self, rows: Array, beams: Array) -> None:
+        """Go on with these rows (R',)."""
+        self._x = self._x[rows]
+        self._state = _map(self._state, lambda s: s[:, rows])
+
+
 def _map(state: Any, function: Callable[[Array], Array]) -> Any:
     """Return the state with h and c passed through a function."""
     if isinstance(state, LSTMState):
