@@ -1,13 +1,14 @@
-"""Decoding: what is drawn follows the distribution that was asked for; errors are named."""
+"""Decoding: draws follow the distribution asked for; beams find what they should; errors."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 import numpy as np
 import pytest
-from rnncore.decoding import sample
+from rnncore.decoding import Marks, beam_search, sample, write
 
 LOGITS = np.array([[0.5, -1.0, 2.0, 1.0], [3.0, 3.0, -4.0, 0.0]])
 
@@ -85,3 +86,150 @@ def test_nothing_to_draw_for_is_empty() -> None:
 def test_bad_arguments_are_named(logits: Any, options: Any, error: Any, text: str) -> None:
     with pytest.raises(error, match=re.escape(text)):
         sample(logits, **options)
+
+
+MARKS = Marks(start=1, end=3)
+V = 5
+
+
+class Prefixes:
+    """A Writer whose logits are random numbers that the row and the whole prefix decide."""
+
+    def __init__(self, rows: int, beams: int, *, sharp: float = 2.0, worst: Any = None) -> None:
+        self.text = [[(r,) for _ in range(beams)] for r in range(rows)]
+        self.sharp, self.worst, self.steps = sharp, worst, 0
+
+    def logits(self, prefix: Any) -> Any:
+        if self.worst is not None and len(prefix) == self.worst[0]:
+            return np.full(V, self.worst[1])
+        return self.sharp * np.random.default_rng(list(prefix)).standard_normal(V)
+
+    def step(self, tokens: Any) -> Any:
+        self.steps += 1
+        self.text = [
+            [(*prefix, int(token)) for prefix, token in zip(line, row, strict=True)]
+            for line, row in zip(self.text, tokens, strict=True)
+        ]
+        return np.array(
+            [[self.logits(prefix[:1] + prefix[2:]) for prefix in line] for line in self.text]
+        )
+
+    def keep(self, rows: Any, beams: Any) -> None:
+        self.text = [[self.text[r][k] for k in row] for r, row in zip(rows, beams, strict=True)]
+
+
+def log_probability(row: int, tokens: Any, steps: int) -> tuple[float, int]:
+    """Sum over the tokens and, where there is room, the end mark; and how many those are."""
+    writer, total = Prefixes(1, 1), 0.0
+    written = [*tokens, MARKS.end][:steps]
+    for t, token in enumerate(written):
+        z = writer.logits((row, *tokens[:t]))
+        z[MARKS.start] = -np.inf
+        total += z[token] - np.log(np.exp(z).sum())
+    return float(total), len(written)
+
+
+def greedy(z: Any) -> Any:
+    return sample(z, 0)
+
+
+@pytest.mark.parametrize("max_steps", [1, 2, 6])
+def test_write_takes_what_is_chosen_until_the_end(max_steps: int) -> None:
+    writer = Prefixes(9, 1)
+    found = write(writer, 9, MARKS, max_steps, greedy)
+    for row, tokens in enumerate(found):
+        expected: list[int] = []
+        while len(expected) < max_steps:
+            z = writer.logits((row, *expected))
+            z[MARKS.start] = -np.inf
+            if z.argmax() == MARKS.end:
+                break
+            expected.append(int(z.argmax()))
+        assert tokens.tolist() == expected
+        assert tokens.dtype == np.int64
+    longest = max(len(tokens) for tokens in found)
+    assert writer.steps == min(max_steps, longest + 1)  # not one step more than needed
+
+
+def test_a_beam_of_one_is_greedy_choice_even_among_equals() -> None:
+    for sharp in (2.0, 0.0):
+        expected = write(Prefixes(9, 1, sharp=sharp), 9, MARKS, 5, greedy)
+        found = beam_search(Prefixes(9, 1, sharp=sharp), 9, MARKS, 5, 1, 1.0)
+        for tokens, best in zip(expected, found, strict=True):
+            assert [one.tokens.tolist() for one in best] == [tokens.tolist()]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_wide_beam_finds_every_sequence_in_order(alpha: float, steps: int) -> None:
+    width = 130
+    found = beam_search(Prefixes(3, width), 3, MARKS, steps, width, alpha)
+    symbols = [v for v in range(V) if v not in MARKS]
+    for row in range(3):
+        every = []
+        for n in range(steps + 1):
+            for tokens in itertools.product(symbols, repeat=n):
+                total, length = log_probability(row, tokens, steps)
+                every.append((total / length**alpha, tokens))
+        every.sort(key=lambda one: -one[0])
+        assert [tuple(one.tokens) for one in found[row]] == [tokens for _, tokens in every][:width]
+        np.testing.assert_allclose(
+            [one.score for one in found[row]], [score for score, _ in every][:width]
+        )
+
+
+@pytest.mark.parametrize("width", [2, 3, 7])
+def test_a_narrow_beam_is_the_textbook_search(width: int) -> None:
+    steps, alpha = 6, 0.7
+    found = beam_search(Prefixes(8, width), 8, MARKS, steps, width, alpha)
+    writer = Prefixes(1, 1)
+    for row in range(8):
+        live: list[Any] = [(0.0, ())]
+        done: list[Any] = []
+        for step in range(steps):
+            grown = []
+            for total, tokens in live:
+                z = writer.logits((row, *tokens))
+                z[MARKS.start] = -np.inf
+                logp = z - np.log(np.exp(z).sum())
+                grown += [(total + logp[v], (*tokens, v)) for v in range(V) if v != MARKS.start]
+            grown.sort(key=lambda one: -one[0])
+            done += [
+                (total / (step + 1) ** alpha, tokens[:-1])
+                for total, tokens in grown[:width]
+                if tokens[-1] == MARKS.end
+            ]
+            live = [one for one in grown if one[1][-1] != MARKS.end][:width]
+            if len(done) >= width:
+                break
+        else:
+            done += [(total / steps**alpha, tokens) for total, tokens in live]
+        done.sort(key=lambda one: -one[0])
+        got = [(one.score, tuple(one.tokens)) for one in found[row]]
+        assert [tokens for _, tokens in got] == [tokens for _, tokens in done[:width]]
+        np.testing.assert_allclose([s for s, _ in got], [s for s, _ in done[:width]])
+
+
+def test_rows_of_a_search_do_not_disturb_each_other() -> None:
+    found = beam_search(Prefixes(6, 3), 6, MARKS, 7, 3, 1.0)
+    for row in range(6):
+        writer = Prefixes(6, 3)
+        writer.text = writer.text[row : row + 1]
+        alone = beam_search(writer, 1, MARKS, 7, 3, 1.0)[0]
+        assert [(h.tokens.tolist(), h.score) for h in alone] == [
+            (h.tokens.tolist(), h.score) for h in found[row]
+        ]
+
+
+def test_nothing_to_write() -> None:
+    assert write(Prefixes(0, 1), 0, MARKS, 5, greedy) == []
+    assert beam_search(Prefixes(0, 2), 0, MARKS, 5, 2, 1.0) == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_logits_that_cannot_be_compared_are_named(bad: float) -> None:
+    text = "logits: expected finite numbers, got NaN or infinity in step 2 of sequence"
+    with pytest.raises(ValueError, match=text):
+        write(Prefixes(9, 1, worst=(3, bad)), 9, MARKS, 5, greedy)
+    with pytest.raises(ValueError, match=text):
+        beam_search(Prefixes(9, 2, worst=(3, bad)), 9, MARKS, 5, 2, 1.0)

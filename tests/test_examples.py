@@ -15,6 +15,8 @@ from rnncore import datasets
 FOLDER = Path(__file__).parents[1] / "examples"
 # Data set, between what the score of the short form must lie, and what is drawn or written.
 EXAMPLES = {
+    "pen_strokes": ("penbased", 5, 30, "pen_strokes.png"),
+    "pronunciation": ("cmudict", 5, 25, "pronunciation.png"),  # an error rate
     "sentiment": ("movie-reviews", 55, 85, "sentiment.png"),
     "shakespeare": ("shakespeare", 2, 3.5, "shakespeare.txt"),
     "splice": ("splice", 85, 99, "splice.png"),

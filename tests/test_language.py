@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -260,6 +262,18 @@ def test_save_and_load_give_the_same_bits(tied: bool, tmp_path: Path) -> None:
     assert repr(other) == repr(model)
     assert ("head.weight" in model.parameters) != tied
     np.testing.assert_array_equal(other(x)[0], model(x)[0])
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_writes_the_same_and_lives_alone(duplicate: Any) -> None:
+    model = build(tied=True)
+    other = duplicate(model)
+    np.testing.assert_array_equal(
+        other.generate(9, prompt=[1], rng=0), model.generate(9, prompt=[1], rng=0)
+    )
+    kept = model.flat_parameters.copy()
+    other.flat_parameters += 1
+    np.testing.assert_array_equal(model.flat_parameters, kept)
 
 
 def test_a_tape_serves_once_and_an_error_leaves_no_half_of_a_gradient(monkeypatch: Any) -> None:

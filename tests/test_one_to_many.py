@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from problems import central_differences
-from rnncore import GRU, LSTM, RNN, losses
+from rnncore import GRU, LSTM, RNN, decoding, losses
 from rnncore.dense import Embedding, Linear
 from rnncore.models import OneToMany
 from rnncore.optim import Adam
@@ -135,6 +137,17 @@ def test_save_and_load_give_the_same_bits(start: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(other(x, TARGETS), model(x, TARGETS))
 
 
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_writes_the_same_and_lives_alone(duplicate: Any) -> None:
+    model = build("lstm", "both")
+    other = duplicate(model)
+    written = [np.concatenate(m.predict(vectors(), temperature=1.0, rng=0)) for m in (model, other)]
+    np.testing.assert_array_equal(*written)
+    kept = model.flat_parameters.copy()
+    other.flat_parameters += 1
+    np.testing.assert_array_equal(model.flat_parameters, kept)
+
+
 def test_a_tape_serves_once_and_an_error_leaves_no_half_of_a_gradient(monkeypatch: Any) -> None:
     model = build(start="both")
     logits, tape = model.forward(vectors(), TARGETS)
@@ -220,3 +233,20 @@ def test_data_that_cannot_be_learnt_is_named(
 def test_what_cannot_be_written_is_named(options: Any, error: Any, text: str) -> None:
     with pytest.raises(error, match=re.escape(text)):
         make().predict(np.zeros((2, F), np.float32), **options)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_is_written_is_drawn_from_the_logits_of_what_was_written_before(start: str) -> None:
+    model, x = build("lstm", start, num_layers=2), vectors(1)
+    model.flat_parameters[...] *= 3  # far from uniform
+    for seed in range(5):
+        rng, text = np.random.default_rng(seed), []
+        for _ in range(12):
+            logits = model(x, [text])[:, -1]
+            logits[:, START] = -np.inf
+            token = int(decoding.sample(logits, 1.5, rng=rng)[0])
+            if token == END:
+                break
+            text.append(token)
+        got = model.predict(x, temperature=1.5, rng=seed, max_steps=12)[0]
+        np.testing.assert_array_equal(got, text)

@@ -20,6 +20,8 @@ from rnncore._arrays import (
 from rnncore.dense import Linear, LinearTape
 from rnncore.module import Module, check_tape, constructor_text
 
+_quiet = np.errstate(invalid="ignore", over="ignore")  # NaN and infinity stay in their sequence
+
 
 class Memory(NamedTuple):
     """An encoder's states, ready to be read; made by `DotAttention.remember`.
@@ -187,6 +189,7 @@ class DotAttention(Module):
         y = np.tanh(z)
         return y, AttentionTape(self, queries, memory, tape_keys, a, tape_join, y)
 
+    @_quiet
     def backward(self, tape: AttentionTape, dy: Any) -> tuple[Array, Array]:
         """Add the gradients of the parameters into `grads`; return those of the inputs.
 
@@ -255,19 +258,20 @@ class DotAttention(Module):
         return constructor_text(self, (self.query_size, self.memory_size), options)
 
 
+@_quiet
 def attend(queries: Array, memory: Memory) -> Array:
     """Return the softmax over valid steps of queries (B, S, H) times keys: (B, S, T)."""
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity stay in their row
-        scores = queries @ memory.keys.swapaxes(1, 2)
-        if memory.valid is not None:
-            scores = np.where(memory.valid[:, None, :], scores, -np.inf)
-        peak = scores.max(axis=2, keepdims=True, initial=-np.inf)
-        a = np.exp(scores - np.where(peak == -np.inf, 0, peak))
-        total = a.sum(axis=2, keepdims=True)
+    scores = queries @ memory.keys.swapaxes(1, 2)
+    if memory.valid is not None:
+        scores = np.where(memory.valid[:, None, :], scores, -np.inf)
+    peak = scores.max(axis=2, keepdims=True, initial=-np.inf)
+    a = np.exp(scores - np.where(peak == -np.inf, 0, peak))
+    total = a.sum(axis=2, keepdims=True)
     a /= np.where(total == 0, 1, total)  # nothing to read gives weights 0
     return np.asarray(a, queries.dtype)
 
 
+@_quiet
 def _joined(queries: Array, memory: Memory, a: Array) -> Array:
     """Return queries and contexts side by side, (B, S, H + E)."""
     return np.concatenate([queries, a @ memory.values], axis=2)

@@ -110,8 +110,8 @@ class Hypothesis(NamedTuple):
     tokens : numpy.ndarray of int64, shape (S,)
         Without start and end.
     score : float
-        Logarithm of the sequence's probability over its number of tokens, the end mark among
-        them, to the power of alpha.
+        Logarithm of the sequence's probability, divided by its number of tokens (the end mark
+        is one) to the power of alpha. The start mark counts as impossible.
     """
 
     tokens: Array
@@ -119,7 +119,13 @@ class Hypothesis(NamedTuple):
 
 
 def write(
-    writer: Writer, rows: int, marks: Marks, max_steps: int, choose: Callable[[Array], Array]
+    writer: Writer,
+    rows: int,
+    marks: Marks,
+    max_steps: int,
+    choose: Callable[[Array], Array],
+    *,
+    first: int = 0,
 ) -> list[Array]:
     """Write sequences token by token, until each has ended.
 
@@ -133,7 +139,9 @@ def write(
     max_steps : int
         Most tokens of a sequence, the end mark among them.
     choose : callable
-        From logits (R', V) to tokens (R',), such as `sample`.
+        From logits (R', V), -inf for the start mark, to tokens (R',), such as `sample`.
+    first : int
+        Number of the first sequence: how errors count them.
 
     Returns
     -------
@@ -150,7 +158,7 @@ def write(
     for step in range(max_steps):
         if live.size == 0:
             break
-        logits = _logits(writer, tokens[:, None], live, marks, step)
+        logits = _logits(writer, tokens[:, None], first + live, marks, step)
         tokens = choose(logits[:, 0])
         columns.append(np.full(rows, marks.end))
         columns[-1][live] = tokens
@@ -165,7 +173,14 @@ def write(
 
 
 def beam_search(
-    writer: Writer, rows: int, marks: Marks, max_steps: int, width: int, alpha: float
+    writer: Writer,
+    rows: int,
+    marks: Marks,
+    max_steps: int,
+    width: int,
+    alpha: float,
+    *,
+    first: int = 0,
 ) -> list[list[Hypothesis]]:
     """Search for the sequences of the highest score, `width` candidates at a time.
 
@@ -178,7 +193,7 @@ def beam_search(
     ----------
     writer : Writer
         At the sequences' start, with `width` equal beams for each.
-    rows, marks, max_steps
+    rows, marks, max_steps, first
         As for `write`.
     width : int
         K, candidates kept for each sequence.
@@ -209,7 +224,7 @@ def beam_search(
     for step in range(max_steps):
         if live.size == 0:
             break
-        logits = _logits(writer, tokens, live, marks, step)
+        logits = _logits(writer, tokens, first + live, marks, step)
         V = logits.shape[2]
         total = (score[:, :, None] + _log_softmax(logits)).reshape(live.size, width * V)
         best = _largest(total, min(2 * width, width * V))
@@ -234,14 +249,14 @@ def beam_search(
     return [sorted(these, key=lambda one: -one.score)[:width] for these in found]
 
 
-def _logits(writer: Writer, tokens: Array, live: Array, marks: Marks, step: int) -> Array:
+def _logits(writer: Writer, tokens: Array, numbers: Array, marks: Marks, step: int) -> Array:
     """Take one step; refuse what cannot be compared, and exclude the start mark."""
     logits = writer.step(tokens).astype(np.float64)
     wrong = ~np.isfinite(logits).all(axis=(1, 2))
     if wrong.any():
         raise ValueError(
             f"logits: expected finite numbers, got NaN or infinity in step {step} of sequence "
-            f"{live[wrong.argmax()]}; NaN or infinity is in its input or in the parameters"
+            f"{numbers[wrong.argmax()]}; NaN or infinity is in its input or in the parameters"
         )
     logits[:, :, marks.start] = -np.inf
     return logits

@@ -118,14 +118,21 @@ class Model(Module):
         return model
 
 
-def check_core(name: str, core: Any) -> None:
-    """Raise unless `core` is recurrent layers that take batches first."""
+def check_core(name: str, core: Any, *, own_outputs: bool = False) -> None:
+    """Raise unless `core` is recurrent layers that take batches first.
+
+    And, without `own_outputs`, unless its outputs are h: a head reads them.
+    """
     if not isinstance(core, (RNN, LSTM, GRU)):
         raise TypeError(f"{name}: expected an RNN, LSTM or GRU, got {type(core).__name__}")
     if not core.batch_first:
         raise ValueError(f"{name}: expected batch_first=True, got batch_first=False")
+    own = getattr(core, "output_size", None)
+    if own is not None and not own_outputs:
+        raise ValueError(f"{name}: expected output_size=None, so that y is h, got {own}")
 
 
 def core_features(core: RNN | LSTM | GRU) -> int:
     """Features of the core's output, per direction."""
-    return getattr(core, "proj_size", 0) or core.hidden_size
+    own = getattr(core, "output_size", None)
+    return own or getattr(core, "proj_size", 0) or core.hidden_size

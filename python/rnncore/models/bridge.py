@@ -12,6 +12,7 @@ from rnncore._batch import as_state
 from rnncore.dense import Linear, LinearTape
 from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.models.base import core_features
 from rnncore.module import Module, check_tape
 
 
@@ -20,8 +21,10 @@ def needs_bridge(encoder: RNN | LSTM | GRU, decoder: RNN | LSTM | GRU) -> bool:
     return encoder.bidirectional or _form(encoder) != _form(decoder)
 
 
-def _form(layer: RNN | LSTM | GRU) -> tuple[int, int, bool]:
-    return layer.num_layers, layer.hidden_size, isinstance(layer, LSTM)
+def _form(layer: RNN | LSTM | GRU) -> tuple[int, int, int]:
+    """Return layers and, of one layer's state, the features of h and of c."""
+    c = layer.hidden_size if isinstance(layer, LSTM) else 0
+    return layer.num_layers, core_features(layer), c
 
 
 @dataclass(eq=False, repr=False)
@@ -31,14 +34,14 @@ class BridgeTape:
     used: ClassVar[bool] = False  # backward overwrites nothing
     owner: Bridge
     linear: LinearTape
-    s: Array  # (B, parts*L*H)
+    s: Array  # (B, L*(F + C))
 
 
 class Bridge(Module):
     """``s = tanh(W h + b)``: h of the encoder's last layer to the states of all decoder layers.
 
-    h (B, D*H_e) holds the ends of each direction side by side; s (B, parts*L*H_d) is cut into
-    the decoder's h and, for an LSTM, c (then parts = 2).
+    h (B, D*F) holds both directions' ends side by side; s (B, L*(F + C)) is cut into h and c of
+    each layer of the decoder, C = 0 without c.
 
     Parameters
     ----------
@@ -57,11 +60,9 @@ class Bridge(Module):
     ) -> None:
         super().__init__({}, encoder.dtype)
         self._directions = 2 if encoder.bidirectional else 1
-        self._from = (encoder.num_layers * self._directions, encoder.hidden_size)
-        self._from_lstm = isinstance(encoder, LSTM)
-        parts = 2 if isinstance(decoder, LSTM) else 1
-        self._to = (parts, decoder.num_layers, decoder.hidden_size)
-        sizes = self._directions * encoder.hidden_size, int(np.prod(self._to))
+        self._from, self._to = _form(encoder), _form(decoder)
+        layers, *features = self._to
+        sizes = self._directions * self._from[1], layers * sum(features)
         self._linear = Linear(*sizes, dtype=encoder.dtype, rng=rng)
         self._adopt({"linear": self._linear})
 
@@ -78,19 +79,20 @@ class Bridge(Module):
     def backward(self, tape: BridgeTape, dstate: Any) -> Any:
         """Add the parameters' gradients into `grads`; return that of the encoder's state."""
         check_tape(tape, BridgeTape, self)
-        dparts = np.stack(dstate) if isinstance(dstate, LSTMState) else dstate[None]
-        ds = dparts.transpose(2, 0, 1, 3).reshape(tape.s.shape)
+        both = np.concatenate(dstate, axis=2) if isinstance(dstate, LSTMState) else dstate
+        ds = both.swapaxes(0, 1).reshape(tape.s.shape)
         dends = self._linear.backward(tape.linear, ds * (1 - tape.s**2))
         assert dends is not None
-        D, (K, H), B = self._directions, self._from, len(tape.s)
-        dh_n = np.zeros((K, B, H), self.dtype)
-        dh_n[-D:] = dends.reshape(B, D, H).swapaxes(0, 1)
-        return as_state(dh_n, np.zeros_like(dh_n) if self._from_lstm else None)
+        D, B, (layers, F, C) = self._directions, len(tape.s), self._from
+        dh_n = np.zeros((layers * D, B, F), self.dtype)
+        dh_n[-D:] = dends.reshape(B, D, F).swapaxes(0, 1)
+        return as_state(dh_n, np.zeros((layers * D, B, C), self.dtype) if C else None)
 
     def _ends(self, state: Any) -> Array:
         h_n = state.h if isinstance(state, LSTMState) else state
-        return np.concatenate(list(h_n[-self._directions :]), axis=1)  # (B, D*H_e)
+        return np.concatenate(list(h_n[-self._directions :]), axis=1)  # (B, D*F)
 
     def _cut(self, s: Array) -> Any:
-        parts = s.reshape(len(s), *self._to).transpose(1, 2, 0, 3)  # (parts, L, B, H_d)
-        return as_state(*map(np.ascontiguousarray, parts), *[None] * (2 - len(parts)))
+        layers, F, C = self._to
+        both = s.reshape(len(s), layers, F + C).swapaxes(0, 1)  # (L, B, F + C)
+        return as_state(both[..., :F], both[..., F:] if C else None)

@@ -74,7 +74,7 @@ class CoreModel(Model):
         embedding: Embedding | None = None,
         rng: Seed = None,
     ) -> None:
-        check_core("core", core)
+        check_core("core", core, own_outputs=self.per_step)
         check_embedding("embedding", embedding, core, "core")
         self.loss = choice("loss", loss, tuple(_LOSSES))
         self.output_size = positive_int("output_size", output_size)

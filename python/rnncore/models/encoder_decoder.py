@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -18,37 +18,19 @@ from rnncore._arrays import (
     check_shape,
     choice,
     generator,
-    number,
     positive_int,
 )
 from rnncore._batch import valid_steps
 from rnncore.attention import DotAttention, Memory
-from rnncore.decoding import (
-    Hypothesis,
-    Marks,
-    beam_search,
-    check_temperature,
-    check_top_k,
-    sample,
-    write,
-)
+from rnncore.decoding import Hypothesis, Marks, beam_search, write
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models.base import Model, check_core
+from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.bridge import Bridge, needs_bridge
-from rnncore.models.inputs import check_embedding, read_inputs
+from rnncore.models.inputs import check_embedding, check_target_embedding, read_inputs
 from rnncore.models.pairs import Pairs, check_mark, make_pairs
-from rnncore.models.writer import DecoderWriter
-from rnncore.module import Module, check_tape
-
-_WIDEST = 1024  # beams of a search
-_OPTIONS = {
-    "greedy": (),
-    "sample": ("temperature", "top_k", "rng"),
-    "beam": ("beam_width", "alpha"),
-}
-
-_Result = TypeVar("_Result")
+from rnncore.models.writer import DecoderWriter, check_beam, check_method, checked_draw
+from rnncore.module import Module, check_tape, constructor_text
 
 
 @dataclass(eq=False, repr=False)
@@ -73,13 +55,14 @@ class EncoderDecoder(Model):
     ::
 
         states, s_n = encoder(x)
-        s_0 = s_n, or tanh(W s_n + b) where the encoder is bidirectional or of another shape
+        s_0 = s_n, or tanh(W h_n + b) where the encoder is bidirectional or of another shape
         h_t, s_t = decoder(embedding of the symbol before, s_{t-1})       start_id before the first
         logits_t = head(h_t), with attention head(tanh(W [h_t; c_t] + b)), c_t read from states
 
-    In training the symbol before is the target's (teacher forcing), so that all steps are
-    computed at once, and the loss is the mean cross-entropy over the targets' symbols and
-    their end marks. `predict` writes from its own symbols until it writes end_id.
+    where h_n holds the ends of the encoder's last layer. In training the symbol before is the
+    target's (teacher forcing), so that all steps are computed at once, and the loss is the mean
+    cross-entropy over the targets' symbols and their end marks. `predict` writes from its own
+    symbols until it writes end_id.
 
     Parameters
     ----------
@@ -136,15 +119,18 @@ class EncoderDecoder(Model):
         attention: str | None = None,
         rng: Seed = None,
     ) -> None:
-        check_core("encoder", encoder)
-        check_core("decoder", decoder)
+        for name, layers in (("encoder", encoder), ("decoder", decoder)):
+            check_core(name, layers)
+            own = getattr(layers, "output_size", None)
+            if own is not None:
+                raise ValueError(f"{name}: expected output_size=None, so that y is h, got {own}")
         if decoder.bidirectional:
             raise ValueError(
                 "decoder: expected bidirectional=False, since it writes in one direction, got True"
             )
         self.output_size = V = positive_int("output_size", output_size)
         check_embedding("source_embedding", source_embedding, encoder, "encoder")
-        _check_target_embedding(target_embedding, decoder, V)
+        check_target_embedding("target_embedding", target_embedding, decoder, "decoder", V)
         self.start_id = check_mark("start_id", start_id, V)
         self.end_id = check_mark("end_id", end_id, V)
         if self.start_id == self.end_id:
@@ -154,7 +140,7 @@ class EncoderDecoder(Model):
         self.encoder, self.decoder = encoder, decoder
         self.source_embedding, self.target_embedding = source_embedding, target_embedding
         self._marks, source, dtype = Marks(self.start_id, self.end_id), generator(rng), self.dtype
-        H, E = decoder.hidden_size, encoder.hidden_size * (2 if encoder.bidirectional else 1)
+        H, E = core_features(decoder), core_features(encoder) * (2 if encoder.bidirectional else 1)
         self.bridge = (
             Bridge(encoder, decoder, rng=source) if needs_bridge(encoder, decoder) else None
         )
@@ -168,15 +154,9 @@ class EncoderDecoder(Model):
         self._adopt({name: part for name, part in parts.items() if part is not None})
 
     def __repr__(self) -> str:
-        source = (
-            "" if self.source_embedding is None else f", source_embedding={self.source_embedding!r}"
-        )
-        attention = "" if self.attention is None else f", attention={self.attention!r}"
-        return (
-            f"EncoderDecoder({self.encoder!r}, {self.decoder!r}, {self.output_size}, "
-            f"target_embedding={self.target_embedding!r}, start_id={self.start_id}, "
-            f"end_id={self.end_id}{source}{attention})"
-        )
+        parts = (self.encoder, self.decoder, self.output_size)
+        names = ("target_embedding", "start_id", "end_id", "source_embedding", "attention")
+        return constructor_text(self, parts, {name: (getattr(self, name), None) for name in names})
 
     def training_samples(self, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Pairs:
         """Check training data against the model.
@@ -326,36 +306,23 @@ class EncoderDecoder(Model):
             If an argument is not as described, an option belongs to another method, or the
             model's logits are NaN or infinite.
         """
-        given = {
+        options = {
             "temperature": temperature, "top_k": top_k, "rng": rng,
             "beam_width": beam_width, "alpha": alpha,
         }  # fmt: skip
-        for name in given.keys() - set(_OPTIONS[choice("method", method, tuple(_OPTIONS))]):
-            if given[name] is not None:
-                raise ValueError(
-                    f"{name}: expected None with method {method!r}, got {given[name]!r}"
-                )
+        chosen = check_method(method, options)
         if method == "beam":
             found = self.search(
-                x, lengths=lengths, max_steps=max_steps, batch_size=batch_size,
-                beam_width=5 if beam_width is None else beam_width,
-                alpha=1.0 if alpha is None else alpha,
-            )  # fmt: skip
-            return [best[0].tokens for best in found]
-        heat = 0.0 if method == "greedy" else 1.0 if temperature is None else temperature
-        heat, top_k, draw = (
-            check_temperature(heat),
-            check_top_k(top_k, self.output_size),
-            generator(rng),
-        )
-        max_steps = positive_int("max_steps", max_steps)
-
-        def run(writer: DecoderWriter, rows: int) -> list[Array]:
-            return write(
-                writer, rows, self._marks, max_steps, lambda z: sample(z, heat, top_k, draw)
+                x, lengths=lengths, max_steps=max_steps, batch_size=batch_size, **chosen
             )
-
-        return self._each_batch(x, lengths, 1, batch_size, run)
+            return [best[0].tokens for best in found]
+        drawn = {"temperature": 0} if method == "greedy" else chosen
+        draw, steps = checked_draw(self.output_size, **drawn), positive_int("max_steps", max_steps)
+        return [
+            tokens
+            for writer, rows, first in self._writers(x, lengths, 1, batch_size)
+            for tokens in write(writer, rows, self._marks, steps, draw, first=first)
+        ]
 
     def search(
         self,
@@ -389,16 +356,13 @@ class EncoderDecoder(Model):
         ValueError, TypeError, IndexError
             As `predict`.
         """
-        beam_width = positive_int("beam_width", beam_width, _WIDEST)
-        max_steps = positive_int("max_steps", max_steps)
-        exponent = number("alpha", alpha)
-        if not 0 <= exponent <= 10:
-            raise ValueError(f"alpha: expected a number in [0, 10], got {alpha!r}")
-
-        def run(writer: DecoderWriter, rows: int) -> list[list[Hypothesis]]:
-            return beam_search(writer, rows, self._marks, max_steps, beam_width, exponent)
-
-        return self._each_batch(x, lengths, beam_width, batch_size, run)
+        width, exponent = check_beam(beam_width, alpha)
+        steps = positive_int("max_steps", max_steps)
+        return [
+            best
+            for writer, rows, first in self._writers(x, lengths, width, batch_size)
+            for best in beam_search(writer, rows, self._marks, steps, width, exponent, first=first)
+        ]
 
     def attention_weights(self, x: Any, y: Any, *, lengths: Any = None) -> list[Array]:
         """Return what each step of the decoder reads of the source, targets fed back.
@@ -486,38 +450,19 @@ class EncoderDecoder(Model):
         """Return logits (B, S, V) with zeros behind the end marks."""
         return np.where(valid[:, :, None], logits, self.dtype.type(0))
 
-    def _each_batch(
-        self,
-        x: Any,
-        lengths: Any,
-        beams: int,
-        batch_size: int,
-        run: Callable[[DecoderWriter, int], list[_Result]],
-    ) -> list[_Result]:
-        """Encode the sources a batch at a time; run writes or searches for each."""
+    def _writers(
+        self, x: Any, lengths: Any, beams: int, batch_size: int
+    ) -> Iterator[tuple[DecoderWriter, int, int]]:
+        """Encode a batch of sources at a time; yield its writer, its size and its first number."""
         x, lengths = read_inputs(x, lengths, self.encoder, self.source_embedding)
         rows = max(1, positive_int("batch_size", batch_size) // beams)
-        results: list[_Result] = []
         for start in range(0, len(x), rows):
-            part = slice(start, start + rows)
-            some, ends = x[part], None
+            some, ends = x[start : start + rows], None
             if lengths is not None:
-                ends = lengths[part]
+                ends = lengths[start : start + rows]
                 some = some[:, : int(ends.max())]
             state, memory = self._encode(some, ends)
             writer = DecoderWriter(
                 self.target_embedding, self.decoder, state, self.attender, memory, self.head, beams
             )
-            results += run(writer, len(some))
-        return results
-
-
-def _check_target_embedding(embedding: Any, decoder: Any, V: int) -> None:
-    if embedding is None:
-        raise TypeError("target_embedding: expected an Embedding, got NoneType")
-    check_embedding("target_embedding", embedding, decoder, "decoder")
-    if embedding.num_embeddings != V:
-        raise ValueError(
-            f"target_embedding: expected num_embeddings = output_size = {V}, "
-            f"got {embedding.num_embeddings}"
-        )
+            yield writer, len(some), start

@@ -24,6 +24,18 @@ def check_embedding(name: str, embedding: Any, core: Any, core_name: str) -> Non
         )
 
 
+def check_target_embedding(name: str, embedding: Any, core: Any, core_name: str, size: int) -> None:
+    """Raise unless `embedding` holds `size` symbols and gives what the layers `core` take."""
+    if embedding is None:
+        raise TypeError(f"{name}: expected an Embedding, got NoneType")
+    check_embedding(name, embedding, core, core_name)
+    if embedding.num_embeddings != size:
+        raise ValueError(
+            f"{name}: expected num_embeddings = output_size = {size}, "
+            f"got {embedding.num_embeddings}"
+        )
+
+
 def read_inputs(
     x: Any, lengths: Any, core: Any, embedding: Embedding | None
 ) -> tuple[Array, Lengths | None]:

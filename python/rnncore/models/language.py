@@ -13,12 +13,11 @@ from rnncore._arrays import Array, Seed, as_array, boolean, check_shape, generat
 from rnncore._batch import is_ragged
 from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.dense import Embedding, linear, linear_backward
-from rnncore.functional import LSTMState
 from rnncore.init import glorot_uniform
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.base import Model, TrainingSamples, check_core, core_features
 from rnncore.models.inputs import checked_tokens
-from rnncore.models.rows import cleared, enough_rows, first_rows, with_zeros
+from rnncore.models.rows import cleared, first_rows, state_of_rows, with_rows, with_zeros
 from rnncore.models.streams import (
     Chunk,
     Score,
@@ -114,7 +113,7 @@ class LanguageModel(Model):
         """Return logits and state, without dropout and tape; as `forward` otherwise."""
         tokens, lengths, valid = check_sequences(tokens, lengths, self.vocabulary_size)
         B = len(tokens)
-        tokens, lengths, state = self._with_rows(tokens, lengths, state)
+        tokens, lengths, state = with_rows(self.core, tokens, lengths, state)
         h, state = self.core(self.embedding(tokens), state, lengths=lengths)
         logits = linear(h, self._head(self.parameters), self.parameters["head.bias"])
         return cleared(logits[:B], valid), first_rows(state, B)
@@ -153,7 +152,7 @@ class LanguageModel(Model):
         """
         tokens, lengths, valid = check_sequences(tokens, lengths, self.vocabulary_size)
         B = len(tokens)
-        tokens, lengths, state = self._with_rows(tokens, lengths, state)
+        tokens, lengths, state = with_rows(self.core, tokens, lengths, state)
         x, tape_embedding = self.embedding.forward(tokens)
         h, state, tape_core = self.core.forward(x, state, lengths=lengths)
         h = np.ascontiguousarray(h)
@@ -188,7 +187,7 @@ class LanguageModel(Model):
         dlogits = as_array("dlogits", dlogits, self.dtype, contiguous=True)
         check_shape("dlogits", dlogits, "(B, T, V)", (tape.batch, T, self.vocabulary_size))
         if dstate is not None:
-            dstate = self._state("dstate", dstate, tape.batch, rows)
+            dstate = state_of_rows(self.core, "dstate", dstate, tape.batch, rows)
         dlogits = with_zeros(cleared(dlogits, tape.valid), rows)
         dweight, dbias = self._head(self.grads), self.grads["head.bias"]
         saved = (
@@ -391,22 +390,6 @@ class LanguageModel(Model):
         """Return the head's weight, or its gradient, (V, F)."""
         weight: Array = arrays["embedding.weight" if self.tied else "head.weight"]
         return weight
-
-    def _with_rows(self, tokens: Array, lengths: Any, state: Any) -> tuple[Array, Any, Any]:
-        """Add rows of zeros where the kernels would sum so few in another order."""
-        B, T = tokens.shape
-        rows = enough_rows(B, T, lengths)
-        if lengths is not None:
-            lengths = np.concatenate([lengths, np.full(rows - B, T)])
-        if state is not None:
-            state = self._state("state", state, B, rows)
-        return with_zeros(tokens, rows), lengths, state
-
-    def _state(self, name: str, state: Any, B: int, rows: int) -> Any:
-        """Return a checked state of B sequences as one of `rows`, zeros behind."""
-        h, c = self.core._read_state(name, state, B, single=False)
-        h = with_zeros(h, rows, axis=1)
-        return h if c is None else LSTMState(h, with_zeros(c, rows, axis=1))
 
 
 def _before(chunk: Chunk) -> Any:

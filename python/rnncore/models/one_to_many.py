@@ -12,7 +12,6 @@ from rnncore import losses
 from rnncore._arrays import Array, Seed, as_array, check_shape, choice, generator, positive_int
 from rnncore.decoding import Marks, check_temperature, check_top_k, sample, write
 from rnncore.dense import Embedding, Linear
-from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.curves import Curves, make_curves
@@ -20,6 +19,7 @@ from rnncore.models.pairs import Pairs, make_pairs
 from rnncore.models.parts import check_parts
 from rnncore.models.rows import cleared
 from rnncore.models.start import StartState
+from rnncore.models.writer import VectorWriter
 from rnncore.module import Module, check_tape, constructor_text
 
 
@@ -105,7 +105,7 @@ class OneToMany(Model):
         teacher_forcing: float = 0.0,
         rng: Seed = None,
     ) -> None:
-        check_core("core", core)
+        check_core("core", core, own_outputs=True)
         if core.bidirectional:
             raise ValueError("core: expected one direction, since it writes in one, got two")
         self.output_size = positive_int("output_size", output_size)
@@ -165,7 +165,7 @@ class OneToMany(Model):
         if len(x) == 0:
             raise ValueError(f"x: expected at least one vector, got shape {x.shape}")
         if self.embedding is None:
-            return make_curves(x, y, lengths, mask, self.output_size)
+            return make_curves(x, y, lengths, mask, self.output_size, self.teacher_forcing > 0)
         if mask is not None:
             raise ValueError(f"mask: expected None, got {type(mask).__name__}: every token counts")
         pair = y if lengths is None else (np.asarray(y), lengths)
@@ -298,8 +298,9 @@ class OneToMany(Model):
         temperature, top_k = check_temperature(temperature), check_top_k(top_k, self.output_size)
         found: list[Array] = []
         for part in parts:
+            writer = VectorWriter(self._read_on, self._begin(part), part)
             found += write(
-                _Writer(self, part), len(part), self._marks, max_steps,
+                writer, len(part), self._marks, max_steps,
                 lambda z: sample(z, temperature, top_k, draw),
             )  # fmt: skip
         return found
@@ -330,6 +331,13 @@ class OneToMany(Model):
             return np.zeros((len(x), steps, 1), self.dtype)
         whole: Array = np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
         return whole
+
+    def _read_on(self, x: Array, tokens: Array, state: Any) -> tuple[Array, Any]:
+        """Return the logits after tokens (R, 1), (R, 1, V), and the state."""
+        assert self.embedding is not None
+        inputs = self._inputs(x, self.embedding(tokens), 1)
+        h, state = self.core.step(inputs[:, 0], state)
+        return np.asarray(self.head(h)[:, None]), state
 
     def _run(self, batch: Pairs | Curves) -> Array:
         state, steps = self._begin(batch.x), batch.valid.shape[1]
@@ -374,30 +382,6 @@ class OneToMany(Model):
             dv: Array = du[..., D:].sum(axis=1)  # zero behind each target's end
             dx = dv if dx is None else dx + dv
         return dx
-
-
-class _Writer:
-    """The `rnncore.decoding.Writer` of a batch of vectors, one beam for each."""
-
-    def __init__(self, model: OneToMany, x: Array) -> None:
-        self._model, self._x = model, x
-        self._state: Any = model._begin(x)
-
-    def step(self, tokens: Array) -> Array:
-        """Append tokens (R, 1); return the logits of what follows, (R, 1, V)."""
-        model = self._model
-        assert model.embedding is not None
-        u = model._inputs(self._x, model.embedding(tokens), 1)
-        h, self._state = model.core.step(u[:, 0], self._state)
-        return np.asarray(model.head(h)[:, None])
-
-    def keep(self, rows: Array, beams: Array) -> None:
-        """Go on with these rows (R',)."""
-        self._x, state = self._x[rows], self._state
-        if isinstance(state, LSTMState):
-            self._state = LSTMState(state.h[:, rows], state.c[:, rows])
-        else:
-            self._state = state[:, rows]
 
 
 def _loss(y: Array, batch: Pairs | Curves) -> tuple[float, Array]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._arrays import Array, Lengths
+from rnncore._batch import as_state
 from rnncore.functional import LSTMState
 
 # The kernels sum the products of fewer rows in another order than those of more: gemm/dot.hpp.
@@ -27,6 +28,25 @@ def with_zeros(array: Array, rows: int, axis: int = 0) -> Array:
     shape = list(array.shape)
     shape[axis] = rows - shape[axis]
     return np.concatenate([array, np.zeros(shape, array.dtype)], axis=axis)
+
+
+def with_rows(
+    core: Any, tokens: Array, lengths: Lengths | None, state: Any
+) -> tuple[Array, Lengths | None, Any]:
+    """Return a batch for recurrent layers, with rows of zeros behind where there are too few."""
+    B, T = tokens.shape
+    rows = enough_rows(B, T, lengths)
+    if lengths is not None:
+        lengths = np.concatenate([lengths, np.full(rows - B, T)])
+    if state is not None:
+        state = state_of_rows(core, "state", state, B, rows)
+    return with_zeros(tokens, rows), lengths, state
+
+
+def state_of_rows(core: Any, name: str, state: Any, batch: int, rows: int) -> Any:
+    """Return a state of `batch` sequences, checked, as one of `rows`: zeros behind."""
+    h, c = core._read_state(name, state, batch, single=False)
+    return as_state(with_zeros(h, rows, axis=1), None if c is None else with_zeros(c, rows, axis=1))
 
 
 def first_rows(state: Any, batch: int) -> Any:

@@ -12,7 +12,6 @@ from rnncore._batch import as_state
 from rnncore.dense import Linear, LinearTape
 from rnncore.functional import LSTMState
 from rnncore.layers import GRU, LSTM, RNN
-from rnncore.models.base import core_features
 from rnncore.module import Module, check_tape
 
 
@@ -43,7 +42,9 @@ class StartState(Module):
 
     def __init__(self, vector_size: int, core: RNN | LSTM | GRU, *, rng: Seed = None) -> None:
         super().__init__({}, core.dtype)
-        sizes = [core_features(core)] + [core.hidden_size] * isinstance(core, LSTM)
+        sizes = [getattr(core, "proj_size", 0) or core.hidden_size]
+        if isinstance(core, LSTM):
+            sizes.append(core.hidden_size)
         self._sizes, self._layers = sizes, core.num_layers  # of h and c
         size = sum(sizes) * core.num_layers
         self._linear = Linear(vector_size, size, dtype=core.dtype, rng=rng)

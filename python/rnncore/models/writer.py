@@ -1,16 +1,24 @@
-"""DecoderWriter: a decoder that writes symbol by symbol, several candidates for each source."""
+"""DecoderWriter: a decoder that writes symbol by symbol; and the options of writing, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array
+from rnncore._arrays import Array, Seed, choice, generator, number, positive_int
 from rnncore._batch import as_state
 from rnncore.attention import DotAttention, Memory
+from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.functional import LSTMState
+
+_WIDEST = 1024  # beams of a search
+_OPTIONS = {
+    "greedy": (),
+    "sample": ("temperature", "top_k", "rng"),
+    "beam": ("beam_width", "alpha"),
+}
 
 
 class DecoderWriter:
@@ -66,8 +74,63 @@ class DecoderWriter:
             self._memory = self._memory.take(rows)
 
 
+class VectorWriter:
+    """The `rnncore.decoding.Writer` of sequences that vectors stand for, one beam for each.
+
+    Parameters
+    ----------
+    read_on : callable
+        From vectors (R, F), tokens (R, 1) and a state to logits (R, 1, V) and the next state.
+    state : numpy.ndarray, LSTMState or None
+        The initial state; None = zeros.
+    x : numpy.ndarray, shape (R, F)
+        The vectors.
+    """
+
+    def __init__(
+        self, read_on: Callable[[Array, Array, Any], tuple[Array, Any]], state: Any, x: Array
+    ) -> None:
+        self._read_on, self._state, self._x = read_on, state, x
+
+    def step(self, tokens: Array) -> Array:
+        """Append tokens (R, 1); return the logits of what follows, (R, 1, V)."""
+        logits, self._state = self._read_on(self._x, tokens, self._state)
+        return logits
+
+    def keep(self, rows: Array, beams: Array) -> None:
+        """Go on with these rows (R',)."""
+        self._x = self._x[rows]
+        self._state = _map(self._state, lambda s: s[:, rows])
+
+
 def _map(state: Any, function: Callable[[Array], Array]) -> Any:
     """Return the state with h and c passed through a function."""
     if isinstance(state, LSTMState):
         return as_state(function(state.h), function(state.c))
     return function(state)
+
+
+def check_method(method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given (not None); ValueError for those of another method."""
+    allowed = _OPTIONS[choice("method", method, tuple(_OPTIONS))]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if name not in allowed:
+            raise ValueError(f"{name}: expected None with method {method!r}, got {value!r}")
+    return given
+
+
+def checked_draw(
+    size: int, *, temperature: Any = 1.0, top_k: Any = None, rng: Seed = None
+) -> Callable[[Array], Array]:
+    """Return `sample` with checked options for logits (R, size)."""
+    heat, most, source = check_temperature(temperature), check_top_k(top_k, size), generator(rng)
+    return lambda logits: sample(logits, heat, most, source)
+
+
+def check_beam(beam_width: Any, alpha: Any) -> tuple[int, float]:
+    """Return a beam's width in [1, 1024] and alpha in [0, 10]; TypeError or ValueError."""
+    width, exponent = positive_int("beam_width", beam_width, _WIDEST), number("alpha", alpha)
+    if not 0 <= exponent <= 10:
+        raise ValueError(f"alpha: expected a number in [0, 10], got {alpha!r}")
+    return width, exponent
