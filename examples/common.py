@@ -1,14 +1,16 @@
-"""What the examples share: options, training, how to print a score and save a picture."""
+"""What the examples share: options, data, training, how to print a score and save a picture."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rnncore import datasets
 from rnncore.models import Model
 from rnncore.optim import AdamW
 
@@ -30,6 +32,14 @@ def options(description: str, **flags: str | tuple[Any, str]) -> argparse.Namesp
                 f"--{name}", type=type(usual), default=usual, help=f"{text} (default: %(default)s)"
             )
     return parser.parse_args()
+
+
+def load(name: str) -> Any:
+    """Return a data set of rnncore.datasets; where its package is missing end with what to run."""
+    try:
+        return datasets.load(name)
+    except ModuleNotFoundError as error:
+        sys.exit(str(error))
 
 
 def fit(

@@ -6,14 +6,15 @@ pip download --no-deps --no-binary :all: vaderSentiment==3.3.2 -d DIR, and set R
 10,605 snippets, each with the mean of ratings from -4 to 4; the sign is to be predicted (the 37
 rated 0 count neither in training nor in the test). A bidirectional GRU reads the words; the head
 sees each unit's maximum over the words. It learns from how good a snippet is, not only from the
-sign: its target is the logistic function of twice the rating. Half of the words are hidden (made
-unknown) anew in every epoch, without which it learns the 7,568 snippets by heart. Three nets vote.
+sign: its target is the logistic function of twice the rating. Against overfitting half of the words
+are hidden (made unknown), others in every epoch, and the weights decay. Three nets vote.
 Drawn once: 1,000 snippets for choosing sizes and epochs (--validate), 2,000 for the test.
 
 Baselines: naive Bayes on which words occur, and on which words and pairs of neighbouring words.
 Nobody wins: on the test the nets are 0.2 points of accuracy ahead of the second one, on the
 validation part they are 0.7 behind, and chance is larger than that. So few texts do not teach a net
-from nothing what a word means, while counting needs not be taught. Both together are 1 to 2 better.
+from nothing what a word means, while counting needs not be taught. Both together do better than
+either, by 1.8 points on the test and 0.4 on the validation part.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from collections import Counter
 from itertools import pairwise
 
 import numpy as np
-from common import fit, options, picture, report
-from rnncore import GRU, Embedding, ManyToOne, Vocabulary, data, datasets
+from common import fit, load, options, picture, report
+from rnncore import GRU, Embedding, ManyToOne, Vocabulary, data
 
 EPOCHS, NETS, HIDDEN, HIDE = 6, 3, 64, 0.5
 
@@ -79,7 +80,7 @@ def main() -> None:
     """Train, test, draw."""
     chosen = options(__doc__.splitlines()[0], validate="score the snippets set aside for choosing")
     begin = time.perf_counter()
-    reviews = datasets.load("movie-reviews")
+    reviews = load("movie-reviews")
     order = np.random.default_rng(0).permutation(len(reviews.texts))
     order = order[reviews.ratings[order] != 0]
     validation, test, training = order[:1000], order[1000:3000], order[3000:]

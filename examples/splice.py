@@ -19,8 +19,8 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from common import fit, options, picture, report
-from rnncore import GRU, ManyToOne, Vocabulary, datasets
+from common import fit, load, options, picture, report
+from rnncore import GRU, ManyToOne, Vocabulary
 
 EPOCHS, NETS, HIDDEN = 10, 5, 64
 DNA = Vocabulary.dna()
@@ -52,7 +52,7 @@ def main() -> None:
     """Train, test, draw."""
     chosen = options(__doc__.splitlines()[0], validate="score on a part of the training set")
     begin = time.perf_counter()
-    dna = datasets.load("splice")
+    dna = load("splice")
     first = {bases: i for i, bases in reversed(list(enumerate(dna.x)))}
     distinct = np.array(sorted(first.values()))
     bases = np.array([DNA.encode(dna.x[i]) for i in distinct])

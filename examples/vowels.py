@@ -16,8 +16,8 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from common import fit, options, picture, report
-from rnncore import GRU, ManyToOne, data, datasets
+from common import fit, load, options, picture, report
+from rnncore import GRU, ManyToOne, data
 
 EPOCHS, NETS, HIDDEN, NOISE, OFFSET = 60, 5, 64, 0.3, 0.3
 
@@ -57,7 +57,7 @@ def main() -> None:
     """Train, test, draw."""
     chosen = options(__doc__.splitlines()[0], validate="score on a part of the training set")
     begin = time.perf_counter()
-    vowels = datasets.load("japanese-vowels")
+    vowels = load("japanese-vowels")
     known, asked = np.arange(270), np.arange(270, 640)
     if chosen.validate:  # a speaker's 30 training utterances follow one another
         known, asked = known[known % 30 < 20], known[known % 30 >= 20]

@@ -20,8 +20,8 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from common import fit, options, picture, report
-from rnncore import GRU, ManyToMany, data, datasets
+from common import fit, load, options, picture, report
+from rnncore import GRU, ManyToMany, data
 from rnncore.datasets import LabelledSeries
 
 EPOCHS, NETS, HIDDEN, DAYS = 20, 5, 16, 30
@@ -69,7 +69,7 @@ def main() -> None:
     """Train, test, draw."""
     chosen = options(__doc__.splitlines()[0], validate="train on 2012 and 2013, score 2014")
     begin = time.perf_counter()
-    weather = datasets.load("seattle-weather")
+    weather = load("seattle-weather")
     year = weather.time.astype("datetime64[Y]").astype(int) + 1970
     asked = 2014 if chosen.validate else 2015
     training, test = np.flatnonzero(year < asked), np.flatnonzero(year == asked)

@@ -66,18 +66,19 @@ MUTANTS = {
         "full",
     ),
     "recurrent-gradient-dropped": Mutant(
-        "cpp/sequence/backward.cpp",
+        "cpp/sequence/backward_loop.hpp",
         (
             (
-                "pointwise_panel(row_at(r, step, kept), panel, V::load(sums));",
-                "pointwise_panel(row_at(r, step, kept), panel, sums ? V::zero() : V::load(sums));",
+                "pointwise_panel(row_at(r, step, kept, dy), panel, V::load(sums));",
+                "pointwise_panel(row_at(r, step, kept, dy), panel, "
+                "sums ? V::zero() : V::load(sums));",
             ),
         ),
         REFERENCE,
         "full",
     ),
     "direct-state-gradient-dropped": Mutant(
-        "cpp/sequence/backward.cpp",
+        "cpp/sequence/backward_loop.hpp",
         (("    dh = dh + lanes.load(row.dh + unit);\n", ""),),
         REFERENCE,
         "full",

@@ -10,12 +10,13 @@ from problems import Array, Problem, Result
 FORWARD_ARGUMENTS = (
     *("cell", "x", "h_0", "c_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c", "recompute", "cache"),
+    *("fed", "weight_oh"),
 )
 BACKWARD_ARGUMENTS = (
     *("cell", "x", "weight_ih", "weight_hh", "lengths", "reverse", "gates", "h", "c"),
     *("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0"),
     *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
-    *("bias_ih", "bias_hh", "recompute"),
+    *("bias_ih", "bias_hh", "recompute", "fed", "weight_oh", "dfed", "dweight_oh"),
 )
 
 
@@ -70,6 +71,8 @@ def forward_arguments(
         lengths=int64_lengths(problem),
         recompute=recompute,
         cache=None,
+        fed=None,
+        weight_oh=None,
         y=nan_like(problem.dy),
         h_n=nan_like(problem.h_0),
         c_n=nan_like(problem.c_0),
@@ -80,8 +83,10 @@ def forward_arguments(
 
 def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, Any]:
     """Arguments of core.backward by name, in its order, with the tape of a forward call."""
-    shared = {k: forward[k] for k in ("lengths", "gates", "h", "c", "recompute")}
-    arguments = {**problem._asdict(), **shared}
+    shared = {
+        k: forward[k] for k in ("lengths", "gates", "h", "c", "recompute", "fed", "weight_oh")
+    }
+    arguments = {**problem._asdict(), **shared, "dfed": None, "dweight_oh": None}
     for name in ("x", "h_0", "c_0"):
         arguments["d" + name] = nan_like(getattr(problem, name))
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):

@@ -22,12 +22,19 @@ OUTPUTS = {
     "forward": ("y", "h_n", "c_n", "gates", "h", "c"),
     "backward": (
         *("gates", "dx", "dh_0", "dc_0"),
-        *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
+        *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dfed", "dweight_oh"),
     ),
 }
-MATRICES = ("h_0", "c_0", "weight_ih", "weight_hh", "h_n", "c_n", "dh_n", "dc_n", "dh_0", "dc_0")
+MATRICES = (
+    *("h_0", "c_0", "weight_ih", "weight_hh", "weight_oh", "h_n", "c_n"),
+    *("dh_n", "dc_n", "dh_0", "dc_0"),
+)
 CONTIGUOUS = ("gates", "h", "c", "bias_ih", "bias_hh", "dbias_ih", "dbias_hh", "lengths")
-SIZES_FOLLOW = {"x": (0, 1, 2), "weight_hh": (1,)}  # other arguments are measured by these axes
+SIZES_FOLLOW = {
+    "x": (0, 1, 2),
+    "weight_hh": (1,),
+    "fed": (2,),
+}  # other arguments are measured by these axes
 
 
 def arrays_of(cell, function):
@@ -51,10 +58,15 @@ def good(cell, function, dtype=np.float32, recompute=0):
     """Arguments by name that the function accepts."""
     problem = problems.make(cell, 3, 4, 5, 6, dtype=dtype, ragged=True)
     forward = raw.forward_arguments(core, problem, recompute=recompute)
+    forward["fed"] = np.zeros((3, 4, 2), dtype)
+    forward["weight_oh"] = np.zeros((len(problem.weight_hh), 2), dtype)
     if function == "forward":
         return forward
     core.forward(*forward.values())
-    return raw.backward_arguments(problem, forward)
+    backward = raw.backward_arguments(problem, forward)
+    backward["dfed"] = np.zeros_like(forward["fed"])
+    backward["dweight_oh"] = np.zeros_like(forward["weight_oh"])
+    return backward
 
 
 def call(function, arguments):
@@ -281,13 +293,16 @@ def test_gradient_of_c_for_a_cell_without_c():
 
 @pytest.mark.parametrize(("cell", "function", "name"), cases())
 def test_none_for_what_is_not_optional(cell, function, name):
-    if name in ("lengths", "dy", "dh_n", "dc_n", "dx"):
+    optional = ("lengths", "dy", "dh_n", "dc_n", "dx", "dfed")
+    if name in optional or (function, name) == ("forward", "weight_hh"):
         pytest.skip("optional")
     arguments = good(cell, function)
     arguments[name] = None
     with pytest.raises((TypeError, ValueError)) as caught:
         call(function, arguments)
-    names = (name, "bias_hh", "dbias_hh") if "bias" in name else (name,)
+    together = {"bias_ih": "bias_hh", "dbias_ih": "dbias_hh", "bias_hh": "bias_hh"}
+    together |= {"fed": "weight_oh", "weight_hh": "dweight_hh", "weight_oh": "weight_oh"}
+    names = (name, together.get(name, name))
     assert str(caught.value).startswith(tuple(f"{n}: " for n in names)), str(caught.value)
 
 

@@ -21,6 +21,7 @@ PYBIND11_MODULE(RNNCORE_MODULE, m) {
   m.def("set_num_threads", &set_num_threads, py::arg("threads"));
   rnncore::bind_gemm(m);
   rnncore::bind_sequence(m);
+  rnncore::bind_output(m);
   rnncore::bind_step(m);
   rnncore::bind_nn(m);
   rnncore::bind_optim(m);

@@ -25,7 +25,7 @@ struct Problem {
 };
 
 inline void read_lengths(Problem& p, ArrayCheck& check, const py::object& object) {
-  const auto [T, B, I, H] = p.sizes;
+  const Index T = p.sizes.steps, B = p.sizes.batch;
   p.rows = checked_mul(T, B);
   p.longest = T;
   if (object.is_none()) return;
@@ -44,14 +44,17 @@ inline void read_lengths(Problem& p, ArrayCheck& check, const py::object& object
   p.lengths_or_null = p.lengths.data();
 }
 
+// `units`: the array named `name` whose columns are the hidden units.
 inline Problem make_problem(const std::string& cell, ArrayCheck& check, const py::object& x,
-                            const py::object& weight_hh, const py::object& lengths) {
+                            const char* name, const py::object& units, const py::object& lengths) {
   Problem p;
   p.cell = find_cell(cell);
   p.sizes = {dimension("x", x, 3, 0), dimension("x", x, 3, 1), dimension("x", x, 3, 2),
-             dimension("weight_hh", weight_hh, 2, 1)};
+             dimension(name, units, 2, 1)};
   if (p.sizes.input < 1) throw py::value_error("x: expected at least 1 feature, got 0");
-  if (p.sizes.hidden < 1) throw py::value_error("weight_hh: expected at least 1 column, got 0");
+  if (p.sizes.hidden < 1) {
+    throw py::value_error(std::string(name) + ": expected at least 1 column, got 0");
+  }
   p.gates = checked_mul(static_cast<Index>(p.cell.gates.size()), p.sizes.hidden);
   p.slots = checked_mul(static_cast<Index>(p.cell.wiring.size()), p.sizes.hidden);
   read_lengths(p, check, lengths);

@@ -46,13 +46,37 @@ template <class T>
 void read_layer(LayerArgs<T>& a, const Problem& p, ArrayCheck& check, const py::object& x,
                 const py::object& weight_ih, const py::object& weight_hh, const py::object& bias_ih,
                 const py::object& bias_hh) {
-  const auto [steps, batch, input, hidden] = p.sizes;
+  const auto [steps, batch, input, hidden, fed] = p.sizes;
   expect_both_biases("bias_hh", bias_ih, bias_hh);
   a.x = check.sequence<T>("x", x, {steps, batch, input});
   a.weight_ih = check.matrix<T>("weight_ih", weight_ih, {p.gates, input});
-  a.weight_hh = check.matrix<T>("weight_hh", weight_hh, {p.gates, hidden});
+  a.weight_hh = check.optional_matrix<T>("weight_hh", weight_hh, {p.gates, hidden});
   a.bias_ih = check.optional_contiguous<T>("bias_ih", bias_ih, {p.gates});
   a.bias_hh = check.optional_contiguous<T>("bias_hh", bias_hh, {p.gates});
+}
+
+// Values that feed back, given beforehand, and the weights U that they meet: both or neither.
+template <class T>
+void read_fed(LayerArgs<T>& a, Problem& p, ArrayCheck& check, const py::object& fed,
+              const py::object& weight_oh) {
+  if (fed.is_none() != weight_oh.is_none()) {
+    throw py::value_error("weight_oh: expected both fed and weight_oh or neither");
+  }
+  if (fed.is_none()) return;
+  const auto [steps, batch, input, hidden, none] = p.sizes;
+  p.sizes.fed = a.sizes.fed = dimension("fed", fed, 3, 2);
+  if (p.sizes.fed < 1) throw py::value_error("fed: expected at least 1 feature, got 0");
+  a.fed = check.sequence<T>("fed", fed, {steps, batch, p.sizes.fed});
+  a.weight_oh = check.matrix<T>("weight_oh", weight_oh, {p.gates, p.sizes.fed});
+}
+
+// The array whose columns are the hidden units: R, or a state where there is none.
+template <class T>
+Problem make_problem(const std::string& cell, ArrayCheck& check, const py::object& x,
+                     const py::object& weight_hh, const char* state, const py::object& h,
+                     const py::object& lengths) {
+  return weight_hh.is_none() ? make_problem(cell, check, x, state, h, lengths)
+                             : make_problem(cell, check, x, "weight_hh", weight_hh, lengths);
 }
 
 // h and c of the tape: every step's, or one before each segment.
@@ -113,13 +137,15 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
                   const py::object& bias_ih, const py::object& bias_hh, const py::object& lengths,
                   bool reverse, const py::object& y, const py::object& h_n, const py::object& c_n,
                   const py::object& gates, const py::object& h, const py::object& c,
-                  Index recompute, const py::object& cache) {
+                  Index recompute, const py::object& cache, const py::object& fed,
+                  const py::object& weight_oh) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
-    const Problem p = make_problem(cell, check, x, weight_hh, lengths);
+    Problem p = make_problem<T>(cell, check, x, weight_hh, "h_0", h_0, lengths);
     ForwardArgs<T> a;
     read_problem(a, p, reverse, recompute);
+    read_fed(a, p, check, fed, weight_oh);
     expect_c(p.cell, "c_0", c_0);
     expect_c(p.cell, "c_n", c_n);
     read_layer(a, p, check, x, weight_ih, weight_hh, bias_ih, bias_hh);
@@ -135,6 +161,9 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
                 check.optional_out_contiguous<T>("c", c, states)};
     }
     a.cache = read_cache(cache, recompute > 0 || a.tape.gates != nullptr);
+    if (a.cache != nullptr && !a.weight_hh) {
+      throw py::value_error("cache: expected None without weight_hh, got one");
+    }
     check.no_overlap();
     const py::gil_scoped_release release;
     forward<T>(p.cell.name, a);
@@ -148,14 +177,17 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
                    const py::object& dx, const py::object& dh_0, const py::object& dc_0,
                    const py::object& dweight_ih, const py::object& dweight_hh,
                    const py::object& dbias_ih, const py::object& dbias_hh,
-                   const py::object& bias_ih, const py::object& bias_hh, Index recompute) {
+                   const py::object& bias_ih, const py::object& bias_hh, Index recompute,
+                   const py::object& fed, const py::object& weight_oh, const py::object& dfed,
+                   const py::object& dweight_oh) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
-    const Problem p = make_problem(cell, check, x, weight_hh, lengths);
-    const auto [steps, batch, input, hidden] = p.sizes;
+    Problem p = make_problem<T>(cell, check, x, weight_hh, "dh_0", dh_0, lengths);
     BackwardArgs<T> a;
     read_problem(a, p, reverse, recompute);
+    read_fed(a, p, check, fed, weight_oh);
+    const auto [steps, batch, input, hidden, fed_size] = p.sizes;
     expect_c(p.cell, "dc_0", dc_0);
     if (!dc_n.is_none()) expect_c(p.cell, "dc_n", dc_n);
     expect_both_biases("dbias_hh", dbias_ih, dbias_hh);
@@ -172,7 +204,16 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
     a.dh_0 = check.out_matrix<T>("dh_0", dh_0, p.states());
     a.dc_0 = check.optional_out_matrix<T>("dc_0", dc_0, p.states());
     a.dweight_ih = check.out_matrix<T>("dweight_ih", dweight_ih, {p.gates, input});
-    a.dweight_hh = check.out_matrix<T>("dweight_hh", dweight_hh, {p.gates, hidden});
+    if (weight_hh.is_none() != dweight_hh.is_none()) {
+      throw py::value_error("dweight_hh: expected both weight_hh and dweight_hh or neither");
+    }
+    a.dweight_hh = check.optional_out_matrix<T>("dweight_hh", dweight_hh, {p.gates, hidden});
+    if (weight_oh.is_none() != dweight_oh.is_none()) {
+      throw py::value_error("dweight_oh: expected both weight_oh and dweight_oh or neither");
+    }
+    a.dweight_oh = check.optional_out_matrix<T>("dweight_oh", dweight_oh, {p.gates, fed_size});
+    if (fed.is_none() && !dfed.is_none()) throw py::value_error("dfed: expected None without fed");
+    a.dfed = check.optional_out_sequence<T>("dfed", dfed, {steps, batch, fed_size});
     a.dbias_ih = check.optional_out_contiguous<T>("dbias_ih", dbias_ih, {p.gates});
     a.dbias_hh = check.optional_out_contiguous<T>("dbias_hh", dbias_hh, {p.gates});
     check.no_overlap();
@@ -186,7 +227,7 @@ Index bind_segments(const std::string& cell, const py::object& x, const py::obje
   return by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
-    const Problem p = make_problem(cell, check, x, weight_hh, lengths);
+    const Problem p = make_problem(cell, check, x, "weight_hh", weight_hh, lengths);
     LayerArgs<T> a;
     read_problem(a, p, false, recompute);
     const py::gil_scoped_release release;
@@ -202,7 +243,7 @@ void bind_sequence(py::module_& m) {
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("h_0"), arg("c_0"), arg("weight_ih"),
         arg("weight_hh"), arg("bias_ih"), arg("bias_hh"), arg("lengths"), arg("reverse"), arg("y"),
         arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"), arg("recompute") = Index{0},
-        arg("cache") = py::none());
+        arg("cache") = py::none(), arg("fed") = py::none(), arg("weight_oh") = py::none());
   m.def("weight_cache", &weight_cache);
   m.def("weight_cache_hits", &weight_cache_hits, arg("cache"));
   m.def("partition", &bind_partition, arg("steps"), arg("batch"), arg("panels"), arg("depth"),
@@ -211,7 +252,8 @@ void bind_sequence(py::module_& m) {
         arg("lengths"), arg("reverse"), arg("gates"), arg("h"), arg("c"), arg("dy"), arg("dh_n"),
         arg("dc_n"), arg("dx"), arg("dh_0"), arg("dc_0"), arg("dweight_ih"), arg("dweight_hh"),
         arg("dbias_ih"), arg("dbias_hh"), arg("bias_ih") = py::none(), arg("bias_hh") = py::none(),
-        arg("recompute") = Index{0});
+        arg("recompute") = Index{0}, arg("fed") = py::none(), arg("weight_oh") = py::none(),
+        arg("dfed") = py::none(), arg("dweight_oh") = py::none());
   m.def("segments", &bind_segments, arg("cell"), arg("x"), arg("weight_hh"), arg("lengths"),
         arg("recompute"));
 }

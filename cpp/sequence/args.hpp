@@ -7,9 +7,9 @@
 
 namespace rnncore {
 
-// T steps, B sequences, I features in, H units.
+// T steps, B sequences, I features in, H units; F numbers that outputs feed back into a step.
 struct Sizes {
-  Index steps = 0, batch = 0, input = 0, hidden = 0;
+  Index steps = 0, batch = 0, input = 0, hidden = 0, fed = 0;
 };
 
 // One layer in one direction and its input: what both passes read.
@@ -18,22 +18,27 @@ struct LayerArgs {
   Sizes sizes;
   Sequence<const T> x;                               // (T, B, I)
   Matrix<const T> weight_ih;                         // W (G*H, I)
-  Matrix<const T> weight_hh;                         // R (G*H, H)
+  Matrix<const T> weight_hh;                         // R (G*H, H), or empty
+  Matrix<const T> weight_oh;                         // U (G*H, F), or empty
+  Sequence<const T> fed;                             // (T, B, F): what U meets, or empty
   const T *bias_ih = nullptr, *bias_hh = nullptr;    // (G*H,) or null
   const Index* lengths = nullptr;                    // (B,) or null: all T
   bool reverse = false;                              // each sequence from its own end
   Precision precision = float32_matmul_precision();  // of the whole call
   Index recompute = 0;  // 0: the tape holds every step; k: states k steps apart (Segments)
+
+  // Elements of a row of states. What is not given as `fed` lies behind h: [h | fed].
+  Index state() const { return sizes.hidden + (fed ? 0 : sizes.fed); }
 };
 
 // What backward needs of forward. N = all valid steps of all sequences, L = the longest length, S =
-// slots of the cell. Rows are sorted by length, longest first.
+// slots of the cell, K = LayerArgs::state(). Rows are sorted by length, longest first.
 template <class T>
 struct Tape {
   T* gates = nullptr;  // (N, S*H): activated gates; empty with `recompute`
-  T* h = nullptr;      // (L+1, B, H): slot 0 is the initial state; finished rows carry theirs.
+  T* h = nullptr;      // (L+1, B, K): slot 0 is the initial state; finished rows carry their h.
                        // With `recompute` (segments, B, H): the states before each segment
-  T* c = nullptr;      // as h, or empty
+  T* c = nullptr;      // (L+1, B, H) likewise, or empty
 };
 
 class WeightCache;
@@ -53,9 +58,10 @@ struct BackwardArgs : LayerArgs<T> {
   const T *h = nullptr, *c = nullptr;          // the tape's
   Sequence<const T> dy;                        // (T, B, H), or empty: zeros
   Matrix<const T> dh_n, dc_n;                  // (B, H), or empty: zeros
-  Sequence<T> dx;                              // (T, B, I) =, or empty: not wanted
+  Sequence<T> dx, dfed;                        // (T, B, I), (T, B, F) =, or empty: not wanted
   Matrix<T> dh_0, dc_0;                        // (B, H) =
-  Matrix<T> dweight_ih, dweight_hh;            // +=
+  Matrix<T> dweight_ih;                        // +=
+  Matrix<T> dweight_hh, dweight_oh;            // +=, or empty as the weights
   T *dbias_ih = nullptr, *dbias_hh = nullptr;  // +=, or null
 };
 

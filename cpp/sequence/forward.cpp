@@ -20,7 +20,14 @@ class Forward {
         segments_(schedule_, gradient_chunk<Cell, T>(args.sizes, schedule_), args.recompute),
         loop_(args, schedule_, args.cache != nullptr),
         partition_(loop_.costs()),
-        to_{args.tape.gates != nullptr, 0, args.tape.gates, args.tape.h, args.tape.c, BH_, args.y} {
+        to_{args.tape.gates != nullptr,
+            0,
+            args.tape.gates,
+            args.tape.h,
+            args.tape.c,
+            BH_,
+            BH_,
+            args.y} {
     const auto plan = [&](auto&& array) {
       if (!keeps()) loop_.plan_panels(array);
       loop_.plan_scratch(array, partition_.threads());

@@ -14,36 +14,42 @@ template <class T>
 struct FinishedSteps {
   Range steps;
   const T* dz = nullptr;      // (rows, S*H): of all their rows
-  const T* h_prev = nullptr;  // (steps, B, H): the states before each
+  const T* h_prev = nullptr;  // (steps, B, K): the states before each
 };
 
 template <class Cell, class T>
 class MergedGradients {
  public:
-  MergedGradients(const BackwardArgs<T>& args, const Schedule& schedule, int threads)
+  // `chunk`: rows at a time.
+  MergedGradients(const BackwardArgs<T>& args, const Schedule& schedule, Index chunk, int threads)
       : a_(args),
         schedule_(schedule),
         H_(args.sizes.hidden),
-        x_rows_(as_rows(schedule, args.x)),
-        dx_rows_(as_rows(schedule, args.dx)),
+        K_(args.state()),
+        x_(schedule, args.x, chunk),
+        fed_(schedule, args.fed, chunk),
+        dx_(schedule, args.dx, chunk),
+        dfed_(schedule, args.dfed, chunk),
         ragged_(args.lengths != nullptr),
         threads_(threads),
-        chunk_(gradient_chunk<Cell, T>(args.sizes, schedule)) {
-    const Index I = a_.sizes.input;
+        chunk_(chunk) {
+    const Index I = a_.sizes.input, F = a_.sizes.fed;
     scratch_.precision = a_.precision;
-    scratch_.each = std::max({product_scratch<T>(gates * H_, I, chunk_),
-                              product_scratch<T>(gates * H_, H_, chunk_),
-                              product_scratch<T>(chunk_, I, gates * H_)});
+    scratch_.each = std::max(
+        {product_scratch<T>(gates * H_, I, chunk_), product_scratch<T>(gates * H_, H_, chunk_),
+         product_scratch<T>(gates * H_, F, chunk_), product_scratch<T>(chunk_, I, gates * H_),
+         product_scratch<T>(chunk_, F, gates * H_)});
   }
 
   // Calls array(pointer, elements) for each array that this needs of the arena.
   template <class F>
   void plan(F&& array) {
-    const Index I = a_.sizes.input;
     array(scratch_.data, threads_ * scratch_.each);
-    if (!x_rows_) array(x_chunk_, checked_mul(chunk_, I));
-    if (ragged_) array(h_chunk_, checked_mul(chunk_, H_));
-    if (a_.dx && !dx_rows_) array(dx_chunk_, checked_mul(chunk_, I));
+    x_.plan(array);
+    fed_.plan(array);
+    dx_.plan(array);
+    dfed_.plan(array);
+    if (ragged_) array(states_, checked_mul(chunk_, K_));
   }
 
   // The first step of the chunk that ends before step `end`.
@@ -51,19 +57,19 @@ class MergedGradients {
 
   // Called by every worker of the team for a chunk of steps, after their time loop and a barrier.
   void run(const Worker& worker, const FinishedSteps<T>& done) {
-    const Matrix<const T> x = x_of(worker, done.steps), h = h_prev_of(worker, done);
-    if (!x_rows_ || ragged_) worker.barrier();
-    for (const Run& run : W::runs('x')) {
-      product<T>(worker, Into::accumulate, Op::transpose, dz_of(done, run), Op::none, x,
-                 gate_rows(a_.dweight_ih, run), scratch_);
-    }
-    for (const Run& run : W::runs('h')) {
-      product<T>(worker, Into::accumulate, Op::transpose, dz_of(done, run), Op::none, h,
-                 gate_rows(a_.dweight_hh, run), scratch_);
-    }
+    const Range steps = done.steps;
+    const Matrix<const T> x = x_.at(worker, steps), states = states_of(worker, done);
+    const Matrix<const T> fed = a_.fed
+                                    ? fed_.at(worker, steps)
+                                    : Matrix<const T>{states.data + H_, states.rows, K_ - H_, K_};
+    if (x_.gathers() || fed_.gathers() || ragged_) worker.barrier();
+    weight_gradient(worker, done, 'x', x, a_.dweight_ih);
+    weight_gradient(worker, done, 'h', {states.data, states.rows, H_, K_}, a_.dweight_hh);
+    weight_gradient(worker, done, 'h', fed, a_.dweight_oh);
     bias_gradient(worker, done, 'x', a_.dbias_ih);
     bias_gradient(worker, done, 'h', a_.dbias_hh);
-    if (a_.dx) input_gradient(worker, done);
+    input_gradient(worker, done, 'x', a_.weight_ih, a_.dx, dx_);
+    input_gradient(worker, done, 'h', a_.weight_oh, a_.dfed, dfed_);
   }
 
  private:
@@ -84,22 +90,25 @@ class MergedGradients {
     return {weights.row(run.gate * H_), run.count * H_, weights.cols, weights.stride};
   }
 
-  Matrix<const T> x_of(const Worker& worker, Range steps) {
-    const Index first = schedule_.offset(steps.begin), rows = rows_of(steps);
-    if (x_rows_) return {x_rows_.row(first), rows, x_rows_.cols, x_rows_.stride};
-    gather(worker, schedule_, a_.x, steps.begin, steps.end, x_chunk_);
-    return {x_chunk_, rows, a_.sizes.input, a_.sizes.input};
-  }
-
   // The states before each step of the chunk: the tape itself unless sequences drop out.
-  Matrix<const T> h_prev_of(const Worker& worker, const FinishedSteps<T>& done) {
+  Matrix<const T> states_of(const Worker& worker, const FinishedSteps<T>& done) const {
     const auto [begin, end] = done.steps;
     const Index rows = rows_of(done.steps), batch = a_.sizes.batch;
-    if (!ragged_) return {done.h_prev, rows, H_, H_};
+    if (!ragged_) return {done.h_prev, rows, K_, K_};
     for_rows(worker, schedule_, begin, end, [&](Index i, Index step, Index row) {
-      std::copy_n(done.h_prev + ((step - begin) * batch + row) * H_, H_, h_chunk_ + i * H_);
+      std::copy_n(done.h_prev + ((step - begin) * batch + row) * K_, K_, states_ + i * K_);
     });
-    return {h_chunk_, rows, H_, H_};
+    return {states_, rows, K_, K_};
+  }
+
+  // dweights += dz^T operand, for the slots that take `part`.
+  void weight_gradient(const Worker& worker, const FinishedSteps<T>& done, char part,
+                       Matrix<const T> operand, Matrix<T> dweights) const {
+    if (!dweights) return;
+    for (const Run& run : W::runs(part)) {
+      product<T>(worker, Into::accumulate, Op::transpose, dz_of(done, run), Op::none, operand,
+                 gate_rows(dweights, run), scratch_);
+    }
   }
 
   // Adds the sums of dz over the rows of the chunk; workers split the units.
@@ -135,34 +144,31 @@ class MergedGradients {
     return total;
   }
 
-  // dx = dz W, straight into dx where its layout allows that.
-  void input_gradient(const Worker& worker, const FinishedSteps<T>& done) {
-    const auto [begin, end] = done.steps;
-    const Index first = schedule_.offset(begin), rows = rows_of(done.steps);
-    const Index I = a_.sizes.input;
-    const Matrix<T> to = dx_rows_ ? Matrix<T>{dx_rows_.row(first), rows, I, dx_rows_.stride}
-                                  : Matrix<T>{dx_chunk_, rows, I, I};
+  // d = dz weights, of the slots that take `part`, straight into `wanted` where its layout allows
+  // that.
+  void input_gradient(const Worker& worker, const FinishedSteps<T>& done, char part,
+                      Matrix<const T> weights, const Sequence<T>& wanted,
+                      const OutputRows<T>& rows) const {
+    if (!wanted) return;
     Into into = Into::assign;
-    for (const Run& run : W::runs('x')) {
+    for (const Run& run : W::runs(part)) {
       if (run.count == 0) continue;
-      product<T>(worker, into, Op::none, dz_of(done, run), Op::none, gate_rows(a_.weight_ih, run),
-                 to, scratch_);
+      product<T>(worker, into, Op::none, dz_of(done, run), Op::none, gate_rows(weights, run),
+                 rows.at(done.steps), scratch_);
       into = Into::accumulate;
     }
-    if (dx_rows_) return;
-    worker.barrier();
-    scatter(worker, schedule_, dx_chunk_, begin, end, a_.dx);
+    rows.finish(worker, done.steps);
   }
 
   const BackwardArgs<T>& a_;
   const Schedule& schedule_;
-  const Index H_;
-  const Matrix<const T> x_rows_;  // x as one matrix, or empty: gathered by chunks
-  const Matrix<T> dx_rows_;
+  const Index H_, K_;
+  InputRows<T> x_, fed_;
+  OutputRows<T> dx_, dfed_;
   const bool ragged_;
   const int threads_;
   const Index chunk_;
-  T *x_chunk_ = nullptr, *h_chunk_ = nullptr, *dx_chunk_ = nullptr;
+  T* states_ = nullptr;
   Scratch<T> scratch_;
 };
 

@@ -55,12 +55,13 @@ double pass_cycles(const PassWork& work, int row_parts, int unit_parts) {
 
 }  // namespace
 
-Partition::Partition(const PassWork& work) {
+Partition::Partition(const PassWork& work, bool by_rows) {
   const int most = team_limit();
+  const Index unit_parts = by_rows ? 1 : work.panels;
   if (most == 1) return;
   double best = pass_cycles(work, 1, 1);
   for (int threads = std::min(2, most);; threads = std::min(2 * threads, most)) {
-    for (int units = 1; units <= std::min<Index>(threads, work.panels); ++units) {
+    for (int units = 1; units <= std::min<Index>(threads, unit_parts); ++units) {
       if (threads % units != 0) continue;
       const double cycles = pass_cycles(work, threads / units, units);
       const bool same_team = threads == this->threads();

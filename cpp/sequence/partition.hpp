@@ -48,8 +48,9 @@ struct Share {
 
 class Partition {
  public:
-  // The cheapest by the cost rule below among teams of 1, 2, 4, ... and all threads.
-  explicit Partition(const PassWork& work);
+  // The cheapest by the cost rule below among teams of 1, 2, 4, ... and all threads. `by_rows`:
+  // units are never split.
+  explicit Partition(const PassWork& work, bool by_rows = false);
 
   int threads() const { return row_parts_ * unit_parts_; }
   int row_parts() const { return row_parts_; }

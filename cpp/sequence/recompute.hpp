@@ -4,18 +4,11 @@
 
 #include <algorithm>
 
+#include "sequence/backward_loop.hpp"
 #include "sequence/forward_loop.hpp"
 #include "sequence/segments.hpp"
 
 namespace rnncore {
-
-// Gates and states of the steps from `begin` on: a whole tape, or a segment of it.
-template <class T>
-struct Stretch {
-  Index begin = 0;
-  T* gates = nullptr;
-  const T *h = nullptr, *c = nullptr;  // slot 0: the state before `begin`
-};
 
 template <class Cell, class T>
 class Recomputation {
@@ -58,7 +51,7 @@ class Recomputation {
       std::copy_n(a_.h + kept, count, h_ + at);
       if (Cell::has_c) std::copy_n(a_.c + kept, count, c_ + at);
     });
-    const ForwardResults<T> to{true, steps.begin, gates_, h_, c_, BH_, {}};
+    const ForwardResults<T> to{true, steps.begin, gates_, h_, c_, BH_, BH_, {}};
     loop_.run(worker, mine, partition_.splits_units(), steps, to);
     return {steps.begin, gates_, h_, c_};
   }

@@ -59,6 +59,71 @@ void scatter(const Worker& worker, const Schedule& schedule, const T* from, Inde
   });
 }
 
+// The rows of a sequence at some steps as one matrix: read where they lie if the layout allows
+// that, else gathered, at most `chunk` rows at once.
+template <class T>
+class InputRows {
+ public:
+  InputRows(const Schedule& schedule, const Sequence<const T>& from, Index chunk)
+      : schedule_(schedule), from_(from), rows_(as_rows(schedule, from)), chunk_(chunk) {}
+
+  // Calls array(pointer, elements) for each array that this needs of the arena.
+  template <class F>
+  void plan(F&& array) {
+    if (gathers()) array(gathered_, checked_mul(chunk_, from_.features));
+  }
+
+  // Called by every worker; if it gathers, a barrier must follow.
+  bool gathers() const { return from_ && !rows_; }
+  Matrix<const T> at(const Worker& worker, Range steps) const {
+    const Index first = schedule_.offset(steps.begin), rows = schedule_.offset(steps.end) - first;
+    if (!from_) return {};
+    if (rows_) return {rows_.row(first), rows, rows_.cols, rows_.stride};
+    gather(worker, schedule_, from_, steps.begin, steps.end, gathered_);
+    return {gathered_, rows, from_.features, from_.features};
+  }
+
+ private:
+  const Schedule& schedule_;
+  const Sequence<const T> from_;
+  const Matrix<const T> rows_;
+  const Index chunk_;
+  T* gathered_ = nullptr;
+};
+
+// The same for a sequence that is written: `to`, and then `finish`.
+template <class T>
+class OutputRows {
+ public:
+  OutputRows(const Schedule& schedule, const Sequence<T>& to, Index chunk)
+      : schedule_(schedule), to_(to), rows_(as_rows(schedule, to)), chunk_(chunk) {}
+
+  template <class F>
+  void plan(F&& array) {
+    if (to_ && !rows_) array(scattered_, checked_mul(chunk_, to_.features));
+  }
+
+  Matrix<T> at(Range steps) const {
+    const Index first = schedule_.offset(steps.begin), rows = schedule_.offset(steps.end) - first;
+    if (rows_) return {rows_.row(first), rows, rows_.cols, rows_.stride};
+    return {scattered_, rows, to_.features, to_.features};
+  }
+
+  // Called by every worker when it has written its share.
+  void finish(const Worker& worker, Range steps) const {
+    if (rows_) return;
+    worker.barrier();
+    scatter(worker, schedule_, scattered_, steps.begin, steps.end, to_);
+  }
+
+ private:
+  const Schedule& schedule_;
+  const Sequence<T> to_;
+  const Matrix<T> rows_;
+  const Index chunk_;
+  T* scattered_ = nullptr;
+};
+
 // Zeros beyond the end of each sequence of this worker's rows.
 template <class T>
 void zero_padding(const Schedule& schedule, Range rows, const Sequence<T>& sequence) {

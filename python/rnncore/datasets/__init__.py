@@ -163,7 +163,8 @@ def load(name: str, folder: str | PathLike[str] | None = None) -> Any:
                                                             (°F) of San Francisco, 2010, one
                                                             hour missing
     "seattle-weather" vega_datasets 0.9.0     MIT           `LabelledSeries`: 1,461 days, 4
-                                                            values, 5 kinds of weather
+                                                            values, 5 kinds of weather; rain is
+                                                            called fog from April 2013 on
     "stocks"          bokeh-sampledata 2026.1 public domain dict of ticker to `Series`: 12,154
                                                             days of 5 companies; open, high,
                                                             low, close, volume, adjusted close

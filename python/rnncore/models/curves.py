@@ -61,7 +61,7 @@ class Curves:
         return Curves(self.x[which], self.y[which][:, :T], lengths, self.counted[which][:, :T])
 
 
-def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int) -> Curves:
+def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int, fed: bool) -> Curves:
     """Check targets against vectors that are checked already.
 
     Parameters
@@ -75,6 +75,8 @@ def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int) -> 
         Where the loss counts.
     output_size : int
         O.
+    fed : bool
+        Whether targets feed back: then they are finite at every valid step.
 
     Raises
     ------
@@ -99,6 +101,9 @@ def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int) -> 
     checked = check_lengths(lengths, T, N)
     steps = np.full(N, T, np.int64) if checked is None else checked
     counted = np.asarray(np.arange(T) < steps[:, None])
+    y = np.where(counted[:, :, None], y, y.dtype.type(0))
+    if fed:
+        refuse("y", y, ~np.isfinite(y), "finite numbers, since targets feed back")
     if mask is not None:
         mask = as_booleans("mask", mask)
         check_shape("mask", mask, "(N, T)", (N, T))

@@ -165,7 +165,7 @@ class OneToMany(Model):
         if len(x) == 0:
             raise ValueError(f"x: expected at least one vector, got shape {x.shape}")
         if self.embedding is None:
-            return make_curves(x, y, lengths, mask, self.output_size)
+            return make_curves(x, y, lengths, mask, self.output_size, self.teacher_forcing > 0)
         if mask is not None:
             raise ValueError(f"mask: expected None, got {type(mask).__name__}: every token counts")
         pair = y if lengths is None else (np.asarray(y), lengths)

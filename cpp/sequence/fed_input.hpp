@@ -1,0 +1,52 @@
+// Teacher forcing: values fed back that are given beforehand meet U for a chunk of steps at once.
+#pragma once
+
+#include "cells/cell.hpp"
+#include "gemm/product.hpp"
+#include "sequence/rows.hpp"
+
+namespace rnncore {
+
+template <class Cell, class T>
+class FedInput {
+ public:
+  FedInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk)
+      : a_(args), H_(args.sizes.hidden), fed_(schedule, args.fed, chunk) {
+    scratch_.precision = args.precision;
+    scratch_.problem_rows = schedule.rows();
+    scratch_.each = product_scratch<T>(chunk, args.weight_oh.rows, args.sizes.fed);
+  }
+
+  // Calls array(pointer, elements) for each array that this needs of the arena.
+  template <class F>
+  void plan(F&& array, int threads) {
+    array(scratch_.data, threads * scratch_.each);
+    fed_.plan(array);
+  }
+
+  // z += U fed in the slots that take the recurrent part; it is the first to write those that take
+  // no x-part. Called by every worker.
+  void multiply(const Worker& worker, Range steps, T* z) const {
+    const Matrix<const T> fed = fed_.at(worker, steps);
+    if (fed_.gathers()) worker.barrier();
+    for (const Run& run : W::runs('h')) {
+      if (run.count == 0) continue;
+      const Matrix<const T> weights{a_.weight_oh.row(run.gate * H_), run.count * H_,
+                                    a_.weight_oh.cols, a_.weight_oh.stride};
+      const Matrix<T> to{z + run.slot * H_, fed.rows, run.count * H_, W::slots * H_};
+      const Into into = W::takes(run.slot, 'x') ? Into::accumulate : Into::assign;
+      product<T>(worker, into, Op::none, fed, Op::transpose, weights, to, scratch_);
+    }
+    worker.barrier();
+  }
+
+ private:
+  using W = Wiring<Cell>;
+
+  const LayerArgs<T>& a_;
+  const Index H_;
+  InputRows<T> fed_;
+  Scratch<T> scratch_;
+};
+
+}  // namespace rnncore

@@ -1,0 +1,191 @@
+// One forward time step of a layer: the recurrent product on packed weights with the cell's
+// pointwise step on each register tile's sums.
+#pragma once
+
+#include <optional>
+
+#include "cells/cell.hpp"
+#include "gemm/packed_weights.hpp"
+#include "sequence/partition.hpp"
+#include "sequence/recurrence.hpp"
+#include "sequence/rows.hpp"
+
+namespace rnncore {
+
+// Where the steps leave what they compute. `all`: gates, h and c of every step from `begin` on;
+// else the gates of one chunk at a time, and two states that take turns.
+template <class T>
+struct ForwardResults {
+  bool all = false;
+  Index begin = 0;
+  T *gates = nullptr, *h = nullptr, *c = nullptr;
+  Index h_size = 0, c_size = 0;  // of one state: B*K and B*H
+  Sequence<T> y;                 // or empty
+
+  T* h_before(Index step) const { return h + slot(step) * h_size; }
+  T* c_before(Index step) const { return c + slot(step) * c_size; }
+
+ private:
+  Index slot(Index step) const { return all ? step - begin : step % 2; }
+};
+
+template <class Cell, class T>
+class ForwardStep {
+ public:
+  // Which kernel runs follows from the whole problem: a segment gets the bits of the full pass.
+  ForwardStep(const LayerArgs<T>& args, const Schedule& schedule)
+      : a_(args),
+        H_(args.sizes.hidden),
+        K_(args.state()),
+        panels_(panel_count<T>(H_)),
+        schedule_(schedule),
+        recurrence_(args) {
+    if (!recurrence_) return;
+    weights_.emplace(recurrence_.weights(), Columns{{0, 0}, {recurrence_.depth(), 0}},
+                     args.sizes.batch, args.precision,
+                     args.sizes.batch <= max_in_place_rows && few_rows(schedule.rows(), H_));
+  }
+
+  // Both call array(pointer, elements) for each array that this needs: packed weights, and what a
+  // call needs besides.
+  template <class F>
+  void plan_panels(F&& array) {
+    if (weights_) weights_->plan_panels(array);
+  }
+  template <class F>
+  void plan_scratch(F&& array, int threads) {
+    if (weights_) weights_->plan_scratch(array, threads);
+    array(bias_, panels_ * slots * width);
+  }
+
+  // Whether weights are read as they are, so that nothing is packed that could be kept.
+  bool in_place() const { return !weights_ || weights_->in_place(); }
+
+  // Whether the panels are the tile unit's.
+  bool on_tiles() const { return weights_ && weights_->on_tiles(); }
+
+  // `input`: columns of W.
+  PassWork costs(Index input) const {
+    return pass_work<T>(schedule_, panels_, gates * recurrence_.depth(), gates * input);
+  }
+
+  // Called by every worker; `panels`: or are they there already?
+  void pack(const Worker& worker, bool panels = true) {
+    const Range mine = worker.share(panels_);
+    if (panels && weights_) weights_->pack(mine);
+    for (Index b = mine.begin; b < mine.end; ++b) {
+      for (int slot = 0; slot < slots; ++slot) {
+        for (Index lane = 0; lane < width; ++lane) {
+          bias_[(b * slots + slot) * width + lane] = bias(slot, b * width + lane);
+        }
+      }
+    }
+  }
+
+  // `z`: pre-activations, then activated gates, of the rows at `step`.
+  void run(const Share& mine, Index step, T* z, const ForwardResults<T>& to) const {
+    const auto [first_row, last_row] = mine.rows;
+    const Index active = std::max(first_row, std::min(last_row, schedule_.active(step)));
+    recurrent_product(mine, step, active, to,
+                      [&](Index first, Index rows, Index panel, int panels, const T* sums) {
+                        for (Index r = first_row + first; r < first_row + first + rows; ++r) {
+                          const Row row = row_at(r, step, z, to);
+                          for (int p = 0; p < panels; ++p, sums += gates * width) {
+                            if ((panel + p + 1) * width <= H_) {
+                              pointwise(Whole<T>{}, row, panel + p, sums);
+                            } else {
+                              pointwise(Partial<T>{H_ % width}, row, panel + p, sums);
+                            }
+                          }
+                        }
+                      });
+    mine.for_units({active, last_row}, [&](Index r, Index unit, Index count) {  // finished rows
+      const Index h = r * K_ + unit, c = r * H_ + unit;
+      std::copy_n(to.h_before(step) + h, count, to.h_before(step + 1) + h);
+      if (Cell::has_c) std::copy_n(to.c_before(step) + c, count, to.c_before(step + 1) + c);
+    });
+  }
+
+ private:
+  using W = Wiring<Cell>;
+  using V = Simd<T>;
+  static constexpr int gates = W::gates, slots = W::slots, width = V::width;
+
+  T bias(int slot, Index unit) const {
+    T sum = 0;
+    if (unit >= H_ || a_.bias_ih == nullptr) return sum;
+    if (W::takes(slot, 'x')) sum += a_.bias_ih[W::gate_of(slot, 'x') * H_ + unit];
+    if (W::takes(slot, 'h')) sum += a_.bias_hh[W::gate_of(slot, 'h') * H_ + unit];
+    return sum;
+  }
+
+  // Calls f as PackedWeights::multiply does, for the worker's rows up to `active`.
+  template <class F>
+  void recurrent_product(const Share& mine, Index step, Index active, const ForwardResults<T>& to,
+                         F&& f) const {
+    const Index first = mine.rows.begin, rows = active - first;
+    if (weights_) {
+      return weights_->multiply(mine.rank, to.h_before(step) + first * K_ + recurrence_.first(), K_,
+                                rows, mine.panels, step % 2 != 0, f);
+    }
+    alignas(64) static constexpr T zeros[gates * width] = {};
+    for (Index panel = mine.panels.begin; panel < mine.panels.end; ++panel) {
+      for (Index r = 0; r < rows; ++r) f(r, 1, panel, 1, zeros);
+    }
+  }
+
+  // Where one sequence's arrays of one time step start.
+  struct Row {
+    T* z;
+    bool keep_gates;
+    const T *h_prev, *c_prev;
+    T *h, *c, *y;
+  };
+
+  Row row_at(Index r, Index step, T* z, const ForwardResults<T>& to) const {
+    Row row{z + r * slots * H_,
+            to.all,
+            to.h_before(step) + r * K_,
+            nullptr,
+            to.h_before(step + 1) + r * K_,
+            nullptr,
+            nullptr};
+    if (Cell::has_c) {
+      row.c_prev = to.c_before(step) + r * H_;
+      row.c = to.c_before(step + 1) + r * H_;
+    }
+    if (to.y) row.y = to.y.row(schedule_.time(step, r), schedule_.sequence(r));
+    return row;
+  }
+
+  // One packet of units of one row: z = (W x) + b + (R h), then the cell. Values fed back that are
+  // given have left U's part in z.
+  template <class Lanes>
+  void pointwise(Lanes lanes, const Row& row, Index panel, const T* sums) const {
+    const Index unit = panel * width;
+    V z[slots];
+    for (int s = 0; s < slots; ++s) {
+      z[s] = V::load(bias_ + (panel * slots + s) * width);
+      if (W::takes(s, 'x') || a_.fed) z[s] = z[s] + lanes.load(row.z + s * H_ + unit);
+      if (W::takes(s, 'h')) z[s] = z[s] + V::load(sums + W::gate_of(s, 'h') * width);
+    }
+    V h, c = V::zero(), c_prev = V::zero();
+    if constexpr (Cell::has_c) c_prev = lanes.load(row.c_prev + unit);
+    Cell::forward(z, lanes.load(row.h_prev + unit), c_prev, h, c);
+    if (row.keep_gates) {
+      for (int s = 0; s < slots; ++s) lanes.store(z[s], row.z + s * H_ + unit);
+    }
+    lanes.store(h, row.h + unit);
+    if constexpr (Cell::has_c) lanes.store(c, row.c + unit);
+    if (row.y != nullptr) lanes.store(h, row.y + unit);
+  }
+
+  const LayerArgs<T>& a_;
+  const Index H_, K_, panels_;
+  const Schedule& schedule_;
+  const Recurrence<T> recurrence_;
+  std::optional<PackedWeights<T, gates, false>> weights_;
+  T* bias_ = nullptr;
+};
+
+}  // namespace rnncore

@@ -1,0 +1,313 @@
+// Closed loop, backward: at every step the gradient of the fed-back values, the readout's, and the
+// layers from the top down; then the merged gradients of a chunk of steps.
+#include <deque>
+
+#include "cells/table.hpp"
+#include "core/arena.hpp"
+#include "sequence/backward_loop.hpp"
+#include "sequence/gradients.hpp"
+#include "sequence/readout.hpp"
+
+namespace rnncore {
+namespace {
+
+template <class Cell, class T>
+class OutputBackward {
+ public:
+  explicit OutputBackward(const OutputBackwardArgs<T>& args)
+      : a_(args),
+        o_(args.output),
+        layers_(args.layers),
+        first_(layers_.front()),
+        B_(first_.sizes.batch),
+        H_(first_.sizes.hidden),
+        O_(o_.outputs),
+        F_(first_.sizes.fed),
+        precision_(first_.precision),
+        schedule_(first_.sizes, first_.lengths, first_.reverse),
+        p_(o_.weight_ho, {{0, 0}, {O_, 0}}, B_, precision_) {
+    if (o_.weight_oo) q_.emplace(o_.weight_oo, Columns{{0, 0}, {O_, 0}}, B_, precision_);
+    if (first_.weight_oh) {
+      u_.emplace(first_.weight_oh, recurrent_columns<Cell>(H_), B_, precision_);
+    }
+    sort_rows();
+    Index chunk = schedule_.rows();
+    for (const BackwardArgs<T>& layer : layers_) {
+      chunk = std::min(chunk, gradient_chunk<Cell, T>(layer.sizes, schedule_));
+      loops_.emplace_back(layer, schedule_);
+      kept_.push_back({0, layer.gates, layer.h, layer.c});
+    }
+    for (std::size_t l = 1; l < layers_.size(); ++l) {
+      inputs_.emplace_back(layers_[l].weight_ih, Columns{{x_run.slot * H_, 0}, {gates * H_, 0}}, B_,
+                           precision_);
+    }
+    partition_.emplace(costs(), true);
+    const int threads = partition_->threads();
+    for (const BackwardArgs<T>& layer : layers_) {
+      gradients_.emplace_back(layer, &layer == &first_ ? schedule_ : *sorted_, chunk, threads);
+    }
+    chunk_ = chunk;
+    scratch_.precision = precision_;
+    scratch_.each = std::max(product_scratch<T>(O_, H_, chunk), product_scratch<T>(O_, F_, chunk));
+    const auto plan = [&](auto&& array) { this->plan(array); };
+    plan([&](T*, Index count) { arena_.reserve<T>(count); });
+    arena_.allocate();
+    plan([&](T*& pointer, Index count) { pointer = arena_.take<T>(count); });
+  }
+
+  void run() {
+    parallel(partition_->threads(), [&](const Worker& worker) { work(worker); });
+  }
+
+ private:
+  using W = Wiring<Cell>;
+  static constexpr Index gates = W::gates, slots = W::slots;
+  static constexpr Run x_run = W::runs('x')[0];
+
+  // The layers above the first read h of the one below from its tape, whose rows are sorted.
+  void sort_rows() {
+    if (first_.lengths != nullptr) {
+      for (Index r = 0; r < B_; ++r) lengths_.push_back(schedule_.length(r));
+    }
+    const Index* const lengths = first_.lengths != nullptr ? lengths_.data() : nullptr;
+    sorted_.emplace(first_.sizes, lengths, false);
+    for (std::size_t l = 1; l < layers_.size(); ++l) {
+      const Index K = layers_[l - 1].state();
+      layers_[l].x = {layers_[l - 1].h + B_ * K, schedule_.steps(), B_, H_, B_ * K, K};
+    }
+  }
+
+  PassWork costs() const {
+    const Index I = first_.sizes.input;
+    PassWork all = loops_.front().costs(I + (first_.dx ? I : 0) + F_);
+    for (std::size_t l = 1; l < loops_.size(); ++l) {
+      const PassWork more = loops_[l].costs(H_);
+      all.depth += more.depth + gates * H_;
+      all.merged += more.merged;
+    }
+    return all;
+  }
+
+  template <class F>
+  void plan(F&& array) {
+    const int threads = partition_->threads();
+    for (BackwardLoop<Cell, T>& loop : loops_) loop.plan(array, threads);
+    for (MergedGradients<Cell, T>& gradients : gradients_) gradients.plan(array);
+    each_weights([&](auto& weights) {
+      weights.plan_panels(array);
+      weights.plan_scratch(array, threads);
+    });
+    array(scratch_.data, threads * scratch_.each);
+    array(dfed_, checked_mul(checked_add(o_.memory, schedule_.steps()), B_ * O_));
+    array(da_, checked_mul(schedule_.rows(), O_));
+    array(dh_, B_ * H_);
+    array(df_, B_ * F_);
+    if (first_.lengths != nullptr) array(gathered_, checked_mul(chunk_, H_ + F_));
+  }
+
+  // Calls f for the packed weights that no loop owns.
+  template <class F>
+  void each_weights(F&& f) {
+    f(p_);
+    if (q_) f(*q_);
+    if (u_) f(*u_);
+    for (PackedWeights<T, 1, true>& input : inputs_) f(input);
+  }
+
+  void work(const Worker& worker) {
+    const Share mine = partition_->share(worker, schedule_, H_, Simd<T>::width);
+    bool on_tiles = false;
+    for (BackwardLoop<Cell, T>& loop : loops_) {
+      loop.pack(worker);
+      loop.load_state(mine);
+      on_tiles = on_tiles || loop.on_tiles();
+    }
+    each_weights([&](auto& weights) {
+      weights.pack(worker.share(weights.panels()));
+      on_tiles = on_tiles || weights.on_tiles();
+    });
+    const TileScope tiles(on_tiles);
+    load_fed(mine.rows);
+    if (first_.dx) zero_padding(schedule_, worker.share(B_), first_.dx);
+    worker.barrier();  // all is packed
+    for (Index end = schedule_.steps(); end > 0;) {
+      const Index begin = schedule_.chunk_begin(end, chunk_);
+      for (Index step = end; step-- > begin;) time_step(mine, step, end);
+      for (std::size_t l = 0; l < loops_.size(); ++l) loops_[l].state_before(mine, begin, kept_[l]);
+      worker.barrier();
+      merge(worker, {begin, end});
+      end = begin;
+    }
+    for (BackwardLoop<Cell, T>& loop : loops_) loop.store_state(mine);
+    store_fed(mine.rows);
+  }
+
+  Range active(Range rows, Index step) const {
+    return {rows.begin, std::max(rows.begin, std::min(rows.end, schedule_.active(step)))};
+  }
+
+  // The gradient of v at `slot` - D.
+  T* dfed(Index slot, Index r) const { return dfed_ + (slot * B_ + r) * O_; }
+  T* da(Index step) const { return da_ + schedule_.offset(step) * O_; }
+
+  void load_fed(Range rows) const {
+    const Index D = o_.memory;
+    for (Index r = rows.begin; r < rows.end; ++r) {
+      const Index b = schedule_.sequence(r), end = schedule_.length(r);
+      for (Index slot = 0; slot < D + end; ++slot) std::fill_n(dfed(slot, r), O_, T(0));
+      for (Index i = 0; a_.dy_n && i < D; ++i) std::copy_n(a_.dy_n.row(i, b), O_, dfed(end + i, r));
+    }
+  }
+
+  void store_fed(Range rows) const {
+    for (Index r = rows.begin; r < rows.end; ++r) {
+      const Index b = schedule_.sequence(r);
+      for (Index i = 0; i < o_.memory; ++i) std::copy_n(dfed(i, r), O_, a_.dy_0.row(i, b));
+    }
+  }
+
+  void time_step(const Share& mine, Index step, Index end) {
+    const Range rows = active(mine.rows, step);
+    for (Index r = rows.begin; r < rows.end; ++r) output_gradient(step, r);
+    assign(p_, mine.rank, {da(step), O_}, rows, {dh_, H_}, H_);
+    for (std::size_t l = loops_.size(); l-- > 0;) {
+      loops_[l].time_step(mine, step, end, kept_[l], dh_);
+      if (l > 0) assign(inputs_[l - 1], mine.rank, dz(l, step), rows, {dh_, H_}, H_);
+    }
+    fed_gradient(mine, step, rows);
+  }
+
+  Rows<const T> dz(std::size_t layer, Index step) const {
+    return {loops_[layer].dz(step, kept_[layer]), slots * H_};
+  }
+
+  // to = a weights, for `columns` columns.
+  static void assign(const PackedWeights<T, 1, true>& weights, int rank, Rows<const T> a,
+                     Range rows, Rows<T> to, Index columns) {
+    multiply_rows(weights, rank, a, rows, columns,
+                  [&](Index r, Index at, Index count, Simd<T> sums) {
+                    Partial<T>{count}.store(sums, to.row(r) + at);
+                  });
+  }
+
+  // da of one row: what the caller wants of y, and what later steps made of it.
+  void output_gradient(Index step, Index r) const {
+    const Index time = schedule_.time(step, r), b = schedule_.sequence(r);
+    T* const to = da(step) + r * O_;
+    std::copy_n(a_.dy.row(time, b), O_, to);
+    const bool given = o_.given != nullptr && o_.given[time * B_ + b] != 0;
+    const T* const later = dfed(o_.memory + step, r);
+    for (Index i = 0; !given && i < O_; ++i) to[i] += later[i];
+    activate_backward(o_.activation, a_.y + (step * B_ + r) * O_, to, O_);
+  }
+
+  // df = dz U + da Q, to the values that f gathered.
+  void fed_gradient(const Share& mine, Index step, Range rows) const {
+    const Rows<T> df{df_, F_};
+    if (u_) assign(*u_, mine.rank, dz(0, step), rows, df, F_);
+    if (q_) {
+      multiply_rows(*q_, mine.rank, Rows<const T>{da(step), O_}, rows, F_,
+                    [&](Index r, Index at, Index count, Simd<T> sums) {
+                      const Partial<T> lanes{count};
+                      T* const to = df.row(r) + at;
+                      lanes.store(u_ ? lanes.load(to) + sums : sums, to);
+                    });
+    }
+    for (Index r = rows.begin; r < rows.end; ++r) {
+      const T* from = df.row(r);
+      for (const Index delay : o_.delays) {
+        T* const to = dfed(o_.memory + step - delay, r);
+        for (Index i = 0; i < O_; ++i) to[i] += *from++;
+      }
+    }
+  }
+
+  // Called by every worker for a chunk of steps, after their time loop and a barrier.
+  void merge(const Worker& worker, Range steps) {
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      const Index K = layers_[l].state();
+      gradients_[l].run(worker, {steps, loops_[l].dz(steps.begin, kept_[l]),
+                                 layers_[l].h + steps.begin * B_ * K});
+    }
+    const Index count = schedule_.offset(steps.end) - schedule_.offset(steps.begin);
+    const Matrix<const T> da_rows{da(steps.begin), count, O_, O_};
+    const Matrix<const T> h = h_of(worker, steps), f = fed_of(worker, steps);
+    worker.barrier();  // both are gathered
+    product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, h, a_.dweight_ho,
+               scratch_);
+    if (q_) {
+      product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, f, a_.dweight_oo,
+                 scratch_);
+    }
+    if (a_.dbias != nullptr) bias_gradient(worker, da_rows);
+  }
+
+  // h of the top layer after each step, and f: rows of the tapes, gathered where sequences end.
+  Matrix<const T> h_of(const Worker& worker, Range steps) const {
+    const BackwardArgs<T>& top = layers_.back();
+    return tape_rows(worker, steps, top.h + B_ * top.state(), top.state(), H_, gathered_);
+  }
+  Matrix<const T> fed_of(const Worker& worker, Range steps) const {
+    return tape_rows(worker, steps, first_.h + H_, first_.state(), F_, gathered_ + chunk_ * H_);
+  }
+
+  // `columns` of the rows of a (steps, B, stride) array.
+  Matrix<const T> tape_rows(const Worker& worker, Range steps, const T* from, Index stride,
+                            Index columns, T* gathered) const {
+    const Index rows = schedule_.offset(steps.end) - schedule_.offset(steps.begin);
+    if (first_.lengths == nullptr) {
+      return {from + steps.begin * B_ * stride, rows, columns, stride};
+    }
+    for_rows(worker, schedule_, steps.begin, steps.end, [&](Index i, Index step, Index row) {
+      std::copy_n(from + (step * B_ + row) * stride, columns, gathered + i * columns);
+    });
+    return {gathered, rows, columns, columns};
+  }
+
+  // Column sums; workers split the outputs.
+  void bias_gradient(const Worker& worker, Matrix<const T> da_rows) const {
+    const Range mine = worker.share(O_);
+    for (Index i = mine.begin; i < mine.end; ++i) {
+      double sum = 0;
+      for (Index r = 0; r < da_rows.rows; ++r) sum += static_cast<double>(da_rows.row(r)[i]);
+      a_.dbias[i] += static_cast<T>(sum);
+    }
+  }
+
+  const OutputBackwardArgs<T>& a_;
+  const OutputArgs<T>& o_;
+  std::vector<BackwardArgs<T>> layers_;
+  const BackwardArgs<T>& first_;
+  const Index B_, H_, O_, F_;
+  const Precision precision_;
+  const Schedule schedule_;
+  std::vector<Index> lengths_;      // of the sorted rows
+  std::optional<Schedule> sorted_;  // of a tape's rows
+  PackedWeights<T, 1, true> p_;
+  std::optional<PackedWeights<T, 1, true>> q_, u_;
+  std::deque<PackedWeights<T, 1, true>> inputs_;  // W of the layers above the first
+  std::deque<BackwardLoop<Cell, T>> loops_;
+  std::vector<Stretch<T>> kept_;
+  std::deque<MergedGradients<Cell, T>> gradients_;
+  std::optional<Partition> partition_;
+  Index chunk_ = 0;
+  Scratch<T> scratch_;
+  Arena arena_;
+  T *dfed_ = nullptr, *da_ = nullptr, *dh_ = nullptr, *df_ = nullptr, *gathered_ = nullptr;
+};
+
+}  // namespace
+
+template <class T>
+void output_backward(std::string_view cell, const OutputBackwardArgs<T>& args) {
+  if (args.layers.front().sizes.batch == 0) return;
+  for_each_cell([&](auto policy) {
+    using Cell = decltype(policy);
+    if (cell == Cell::name) OutputBackward<Cell, T>(args).run();
+  });
+}
+
+template void output_backward(std::string_view, const OutputBackwardArgs<float>&);
+template void output_backward(std::string_view, const OutputBackwardArgs<double>&);
+
+}  // namespace rnncore

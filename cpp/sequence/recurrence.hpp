@@ -1,0 +1,50 @@
+// What the time loop multiplies at every step: the columns of a state row [h | fed] and the weights
+// that meet them.
+#pragma once
+
+#include <algorithm>
+
+#include "core/arena.hpp"
+#include "sequence/args.hpp"
+
+namespace rnncore {
+
+// R on h, U on what outputs feed back, [R | U] on both, or nothing.
+template <class T>
+class Recurrence {
+ public:
+  explicit Recurrence(const LayerArgs<T>& args) {
+    const Matrix<const T> r = args.weight_hh, u = args.fed ? Matrix<const T>{} : args.weight_oh;
+    if (r && u) {
+      weights_ = side_by_side(r, u);
+    } else if (u) {
+      weights_ = u;
+      first_ = args.sizes.hidden;
+    } else {
+      weights_ = r;
+    }
+  }
+
+  explicit operator bool() const { return static_cast<bool>(weights_); }
+  Matrix<const T> weights() const { return weights_; }  // (G*H, K)
+  Index first() const { return first_; }                // the first column that meets them
+  Index depth() const { return weights_.cols; }         // K
+
+ private:
+  Matrix<const T> side_by_side(Matrix<const T> r, Matrix<const T> u) {
+    const Index depth = checked_add(r.cols, u.cols);
+    copy_.template reserve<T>(checked_mul(r.rows, depth));
+    copy_.allocate();
+    T* const to = copy_.template take<T>(r.rows * depth);
+    for (Index i = 0; i < r.rows; ++i) {
+      std::copy_n(u.row(i), u.cols, std::copy_n(r.row(i), r.cols, to + i * depth));
+    }
+    return {to, r.rows, depth, depth};
+  }
+
+  Arena copy_;
+  Matrix<const T> weights_;
+  Index first_ = 0;
+};
+
+}  // namespace rnncore

@@ -1,0 +1,345 @@
+"""The executable specification of output recurrence, in plain numpy, and random problems of it.
+
+    z_t = W x_t + R h_{t-1} + U f_t + b      U enters where R does
+    y_t = phi(P h_t + Q f_t + b_o)           h of the top layer
+    f_t = [v_{t-d} for every delay d]        v = y, or the target where `given` says so
+
+Each sequence runs alone, one step at a time; the first of a stack's layers gets the feedback.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import reference
+from numpy.typing import NDArray
+from reference import CELLS
+
+Array = NDArray[Any]
+
+
+class Layer(NamedTuple):
+    weight_ih: Array
+    weight_hh: Array | None
+    bias_ih: Array | None
+    bias_hh: Array | None
+
+
+class Problem(NamedTuple):
+    """What forward takes, and the cotangents that backward takes."""
+
+    cell: str
+    x: Array  # (T, B, I)
+    layers: tuple[Layer, ...]
+    weight_oh: Array | None  # U (G*H, F)
+    weight_ho: Array  # P (O, H)
+    weight_oo: Array | None  # Q (O, F)
+    bias_o: Array | None
+    activation: str
+    delays: tuple[int, ...]
+    targets: Array | None  # (T, B, O)
+    given: Array | None  # bool (T, B)
+    h_0: Array  # (K, B, H)
+    c_0: Array | None
+    y_0: Array  # (D, B, O), oldest first
+    lengths: Array | None
+    reverse: bool
+    dy: Array
+    dh_n: Array
+    dc_n: Array | None
+    dy_n: Array
+
+
+class Result(NamedTuple):
+    y: Array
+    h_n: Array
+    c_n: Array | None
+    y_n: Array
+    dx: Array
+    dh_0: Array
+    dc_0: Array | None
+    dy_0: Array
+    dlayers: tuple[Layer, ...]
+    dweight_oh: Array | None
+    dweight_ho: Array
+    dweight_oo: Array | None
+    dbias_o: Array | None
+
+
+def phi(activation: str, a: Array) -> Array:
+    if activation == "tanh":
+        return np.tanh(a)
+    if activation == "sigmoid":
+        return reference.sigmoid(a)
+    if activation == "softmax":
+        e = np.exp(a - a.max())
+        return e / e.sum()
+    return a
+
+
+def phi_backward(activation: str, y: Array, dy: Array) -> Array:
+    if activation == "tanh":
+        return dy * (1 - y**2)
+    if activation == "sigmoid":
+        return dy * y * (1 - y)
+    if activation == "softmax":
+        return y * (dy - dy @ y)
+    return dy
+
+
+def _zero(array: Array | None) -> Array | None:
+    return None if array is None else np.zeros_like(array)
+
+
+def _times(weight: Array | None, vector: Array) -> Any:
+    return 0 if weight is None else weight @ vector
+
+
+def _bias(bias: Array | None) -> Any:
+    return 0 if bias is None else bias
+
+
+def solve(p: Problem) -> Result:
+    """Forward, and the gradients of the sum of all results times their cotangents."""
+    T, B, _ = p.x.shape
+    D, O = p.y_0.shape[0], p.y_0.shape[2]  # noqa: E741
+    cell, K = CELLS[p.cell], len(p.layers)
+    y = np.zeros((T, B, O), p.x.dtype)
+    h_n, c_n, y_n = p.h_0.copy(), None if p.c_0 is None else p.c_0.copy(), p.y_0.copy()
+    dx, dh_0, dy_0 = np.zeros_like(p.x), np.zeros_like(p.h_0), np.zeros_like(p.y_0)
+    dc_0 = _zero(p.c_0)
+    dlayers = tuple(Layer(*map(_zero, layer)) for layer in p.layers)
+    dU, dP, dQ, db = map(_zero, (p.weight_oh, p.weight_ho, p.weight_oo, p.bias_o))
+    for b in range(B):
+        length = T if p.lengths is None else int(p.lengths[b])
+        times = list(reference._order(length, p.reverse))
+        v = [*p.y_0[:, b]]  # v[D + step]
+        h = [p.h_0[k, b] for k in range(K)]
+        c = [None if p.c_0 is None else p.c_0[k, b] for k in range(K)]
+        saved = []
+        for step, t in enumerate(times):
+            f = np.concatenate([v[D + step - d] for d in p.delays])
+            below, own = p.x[t, b], []
+            for k, layer in enumerate(p.layers):
+                zx = layer.weight_ih @ below + _bias(layer.bias_ih)
+                zh = _times(layer.weight_hh, h[k]) + _bias(layer.bias_hh)
+                if k == 0:
+                    zh = zh + _times(p.weight_oh, f)
+                zh = np.broadcast_to(zh, zx.shape)
+                old = h[k]
+                h[k], c[k], kept = cell.step(zx, zh, old, c[k])
+                own.append((below, old, kept))
+                below = h[k]
+            y[t, b] = phi(
+                p.activation, p.weight_ho @ h[-1] + _times(p.weight_oo, f) + _bias(p.bias_o)
+            )
+            is_given = p.given is not None and p.given[t, b]
+            v.append(p.targets[t, b] if is_given else y[t, b])
+            saved.append((f, h[-1], own, is_given))
+        for k in range(K):
+            h_n[k, b] = h[k]
+            if c_n is not None:
+                c_n[k, b] = c[k]
+        for i in range(D):
+            y_n[i, b] = v[length + i]
+
+        dv = np.zeros((D + length, O), p.x.dtype)
+        dv[length : length + D] += p.dy_n[:, b]
+        dh = [p.dh_n[k, b].copy() for k in range(K)]
+        dc = [None if p.dc_n is None else p.dc_n[k, b].copy() for k in range(K)]
+        for step in reversed(range(length)):
+            t = times[step]
+            f, top, own, is_given = saved[step]
+            wanted = p.dy[t, b] + (0 if is_given else dv[D + step])
+            da = phi_backward(p.activation, y[t, b], wanted)
+            dP += np.outer(da, top)
+            if db is not None:
+                db += da
+            df = np.zeros_like(f)
+            if p.weight_oo is not None:
+                dQ += np.outer(da, f)
+                df += p.weight_oo.T @ da
+            from_above = p.weight_ho.T @ da
+            for k in reversed(range(K)):
+                below, old, kept = own[k]
+                layer, grads = p.layers[k], dlayers[k]
+                dzx, dzh, dh[k], dc[k] = cell.step_backward(dh[k] + from_above, dc[k], kept)
+                grads.weight_ih[...] += np.outer(dzx, below)
+                if layer.weight_hh is not None:
+                    grads.weight_hh[...] += np.outer(dzh, old)
+                    dh[k] = dh[k] + layer.weight_hh.T @ dzh
+                dh[k] = np.broadcast_to(dh[k], old.shape)
+                if layer.bias_ih is not None:
+                    grads.bias_ih[...] += dzx
+                    grads.bias_hh[...] += dzh
+                from_above = layer.weight_ih.T @ dzx
+                if k == 0:
+                    dx[t, b] = from_above
+                    if p.weight_oh is not None:
+                        dU += np.outer(dzh, f)
+                        df += p.weight_oh.T @ dzh
+            for i, d in enumerate(p.delays):
+                dv[D + step - d] += df[i * O : (i + 1) * O]
+        for k in range(K):
+            dh_0[k, b] = dh[k]
+            if dc_0 is not None:
+                dc_0[k, b] = dc[k]
+        dy_0[:, b] = dv[:D]
+    return Result(y, h_n, c_n, y_n, dx, dh_0, dc_0, dy_0, dlayers, dU, dP, dQ, db)
+
+
+def make(
+    cell: str,
+    T: int,
+    B: int,
+    I: int,  # noqa: E741
+    H: int,
+    O: int,  # noqa: E741
+    *,
+    layers: int = 1,
+    recurrence: tuple[str, ...] = ("hidden", "output_to_hidden", "output_to_output"),
+    delays: tuple[int, ...] = (1,),
+    activation: str = "identity",
+    mode: str = "closed",
+    ragged: bool = False,
+    reverse: bool = False,
+    bias: bool = True,
+    dtype: Any = np.float64,
+    seed: int = 0,
+) -> Problem:
+    """Random numbers; mode "closed", "forced" (all targets given) or "mixed"."""
+    rng = np.random.default_rng([seed, T, B, I, H, O])
+    gates, has_c = CELLS[cell].gates, CELLS[cell].has_c
+    F, D = O * len(delays), max(delays)
+
+    def normal(*shape: int, scale: float = 1.0) -> Array:
+        return (rng.standard_normal(shape) * scale).astype(dtype)
+
+    stack = []
+    for k in range(layers):
+        below = I if k == 0 else H
+        stack.append(
+            Layer(
+                normal(gates * H, below, scale=below**-0.5),
+                normal(gates * H, H, scale=0.7 * H**-0.5) if "hidden" in recurrence else None,
+                normal(gates * H, scale=0.3) if bias else None,
+                normal(gates * H, scale=0.3) if bias else None,
+            )
+        )
+    lengths = None
+    if ragged:
+        lengths = rng.integers(0, T + 1, B)
+        if B > 2:
+            lengths[[0, 1, 2]] = max(T - 1, 0), 0, T
+    given = None
+    if mode == "forced":
+        given = np.ones((T, B), bool)
+    elif mode == "mixed":
+        given = rng.random((T, B)) < 0.5
+    wanted = "output_to_hidden" in recurrence, "output_to_output" in recurrence
+    return Problem(
+        cell=cell,
+        x=normal(T, B, I),
+        layers=tuple(stack),
+        weight_oh=normal(gates * H, F, scale=0.7 * F**-0.5) if wanted[0] else None,
+        weight_ho=normal(O, H, scale=H**-0.5),
+        weight_oo=normal(O, F, scale=0.5 * F**-0.5) if wanted[1] else None,
+        bias_o=normal(O, scale=0.3) if bias else None,
+        activation=activation,
+        delays=delays,
+        targets=None if given is None else normal(T, B, O),
+        given=given,
+        h_0=normal(layers, B, H, scale=0.5),
+        c_0=normal(layers, B, H) if has_c else None,
+        y_0=normal(D, B, O),
+        lengths=lengths,
+        reverse=reverse,
+        dy=normal(T, B, O),
+        dh_n=normal(layers, B, H),
+        dc_n=normal(layers, B, H) if has_c else None,
+        dy_n=normal(D, B, O),
+    )
+
+
+def astype(p: Problem, dtype: Any) -> Problem:
+    """The same numbers in another floating-point type."""
+
+    def convert(value: Any) -> Any:
+        return (
+            value.astype(dtype)
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f"
+            else value
+        )
+
+    fields = {name: convert(value) for name, value in p._asdict().items()}
+    fields["layers"] = tuple(Layer(*map(convert, layer)) for layer in p.layers)
+    return Problem(**fields)
+
+
+def arrays(p: Problem) -> dict[str, Array]:
+    """Every array that a gradient belongs to, by the name of that gradient."""
+    found = {"dx": p.x, "dh_0": p.h_0, "dc_0": p.c_0, "dy_0": p.y_0}
+    found |= {"dweight_oh": p.weight_oh, "dweight_ho": p.weight_ho, "dweight_oo": p.weight_oo}
+    found["dbias_o"] = p.bias_o
+    for k, layer in enumerate(p.layers):
+        found |= {f"layer {k} {name}": value for name, value in layer._asdict().items()}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def results(result: Result) -> dict[str, Array]:
+    """All arrays of a result by name."""
+    found = {name: value for name, value in result._asdict().items() if name != "dlayers"}
+    for k, layer in enumerate(result.dlayers):
+        found |= {f"layer {k} {name}": value for name, value in layer._asdict().items()}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def loss(p: Problem) -> float:
+    """The sum whose gradients `solve` gives."""
+    r = solve(p)
+    total = (r.y * p.dy).sum() + (r.h_n * p.dh_n).sum() + (r.y_n * p.dy_n).sum()
+    return float(total if r.c_n is None else total + (r.c_n * p.dc_n).sum())
+
+
+def run_kernel(core: Any, p: Problem) -> Result:
+    """The kernels' answer; every output prefilled with NaN."""
+    T, B, _ = p.x.shape
+    H, O, D, K = p.h_0.shape[2], p.y_0.shape[2], p.y_0.shape[0], len(p.layers)  # noqa: E741
+    dtype = p.x.dtype
+
+    def nan(*shape: int) -> Array:
+        return np.full(shape, np.nan, dtype)
+
+    wiring = {row["name"]: row["wiring"] for row in core.cells()}[p.cell]
+    lengths = None if p.lengths is None else p.lengths.astype(np.int64)
+    L = T if lengths is None else int(lengths.max(initial=0))
+    N = T * B if lengths is None else int(lengths.sum())
+    F = O * len(p.delays)
+    tapes = [
+        (
+            nan(N, len(wiring) * H),
+            nan(L + 1, B, H + (F if k == 0 else 0)),
+            nan(L + 1, B, H) if p.c_0 is not None else None,
+        )
+        for k in range(K)
+    ]
+    tape_y, tape_fed = nan(L, B, O), nan(D + L, B, O)
+    y, h_n, y_n = nan(T, B, O), nan(K, B, H), nan(D, B, O)
+    c_n = None if p.c_0 is None else nan(K, B, H)
+    layers = [tuple(layer) for layer in p.layers]
+    common = (p.weight_oh, p.weight_ho, p.weight_oo)
+    core.output_forward(
+        p.cell, p.x, layers, *common, p.bias_o, p.activation, list(p.delays), p.targets, p.given,
+        p.h_0, p.c_0, p.y_0, lengths, p.reverse, y, h_n, c_n, y_n, tapes, tape_y, tape_fed,
+    )  # fmt: skip
+    dx, dh_0, dy_0 = nan(*p.x.shape), nan(K, B, H), nan(D, B, O)
+    dc_0 = None if p.c_0 is None else nan(K, B, H)
+    grads = [tuple(map(_zero, layer)) for layer in p.layers]
+    outer = [_zero(a) for a in (*common, p.bias_o)]
+    core.output_backward(
+        p.cell, p.x, layers, *common, p.activation, list(p.delays), p.given, lengths, p.reverse,
+        tapes, tape_y, tape_fed, p.dy, p.dh_n, p.dc_n, p.dy_n, dx, dh_0, dc_0, dy_0, grads, *outer,
+    )  # fmt: skip
+    dlayers = tuple(Layer(*grad) for grad in grads)
+    return Result(y, h_n, c_n, y_n, dx, dh_0, dc_0, dy_0, dlayers, *outer)
