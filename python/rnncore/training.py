@@ -10,7 +10,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, boolean, choice, generator, number, positive_int
+from rnncore._arrays import (
+    Array,
+    Seed,
+    boolean,
+    choice,
+    closed_fraction,
+    generator,
+    number,
+    positive_int,
+)
 from rnncore.models.base import Batch, Model, TrainingSamples
 from rnncore.optim import Adam, clip_grad_norm
 
@@ -85,6 +94,7 @@ def fit(
     validation_data: tuple[Any, ...] | None = None,
     patience: int | None = None,
     clip_norm: float | None = None,
+    teacher_forcing: float | Callable[[int], float] | None = None,
     shuffle: bool = True,
     rng: Seed = None,
     progress: bool = True,
@@ -120,6 +130,11 @@ def fit(
         end with the parameters of the best epoch.
     clip_norm : float, optional
         Scale the gradient down to at most this norm before each step.
+    teacher_forcing : float or callable, optional
+        For a model whose outputs feed back: the probability in [0, 1] with which a target feeds
+        back in place of an output, or a function that gives it for each epoch, counted from 0
+        (scheduled sampling; `rnncore.schedules`). None = the model's own `teacher_forcing`, which
+        is what it was when `fit` returns.
     shuffle : bool
         Draw a new order of the sequences for each epoch.
     rng : int or numpy.random.Generator, optional
@@ -147,20 +162,22 @@ def fit(
     """
     if not isinstance(model, Model):
         raise TypeError(f"model: expected a model such as ManyToOne, got {type(model).__name__}")
-    return fit_samples(
-        model,
-        model.training_samples(x, y, lengths, mask),
-        _validation(model, validation_data),
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        schedule=schedule,
-        patience=patience,
-        clip_norm=clip_norm,
-        shuffle=shuffle,
-        rng=rng,
-        progress=progress,
-    )
+    with _Forcing(model, teacher_forcing) as forcing:
+        return fit_samples(
+            model,
+            model.training_samples(x, y, lengths, mask),
+            _validation(model, validation_data),
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            schedule=schedule,
+            patience=patience,
+            clip_norm=clip_norm,
+            forcing=forcing,
+            shuffle=shuffle,
+            rng=rng,
+            progress=progress,
+        )
 
 
 def fit_samples(
@@ -174,6 +191,7 @@ def fit_samples(
     schedule: str | Schedule = "constant",
     patience: int | None = None,
     clip_norm: float | None = None,
+    forcing: _Forcing | None = None,
     shuffle: bool = True,
     rng: Seed = None,
     progress: bool = True,
@@ -196,6 +214,8 @@ def fit_samples(
     best = model.flat_parameters.copy()
     with rate, _Progress(epochs, batches, enabled=progress) as bar:
         for epoch in range(1, epochs + 1):
+            if forcing is not None:
+                forcing.set(epoch - 1)
             order = order_rng.permutation(len(train)) if shuffle else np.arange(len(train))
             total = 0.0
             for batch in _batches(train, order, batch_size):
@@ -296,6 +316,36 @@ def _checked(optimizer: Any, model: Model) -> Optimizer:
         raise ValueError("optimizer: expected one made for this model, got one of another")
     checked: Optimizer = optimizer
     return checked
+
+
+class _Forcing:
+    """A model's teacher forcing, by epoch; leaves it as it came."""
+
+    def __init__(self, model: Model, value: Any) -> None:
+        if value is not None and not model.feeds_back:
+            raise ValueError(
+                f"teacher_forcing: expected None, since no output feeds back, got {value!r}"
+            )
+        self._model, self._value = model, value
+        if not (value is None or callable(value)):
+            self._value = closed_fraction("teacher_forcing", value)
+
+    def __enter__(self) -> _Forcing:
+        if self._value is not None:
+            self._old = self._model.teacher_forcing
+            self._model.teacher_forcing = 1.0  # targets that feed back must all be finite
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._value is not None:
+            self._model.teacher_forcing = self._old
+
+    def set(self, epoch: int) -> None:
+        """Set what holds in an epoch, counted from 0."""
+        if self._value is None:
+            return
+        value = self._value(epoch) if callable(self._value) else self._value
+        self._model.teacher_forcing = closed_fraction("teacher_forcing", value)
 
 
 _SCHEDULES: dict[str, Schedule] = {

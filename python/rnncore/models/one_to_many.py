@@ -132,6 +132,11 @@ class OneToMany(Model):
         self.head: Any = parts["head"]
         self._adopt({name: part for name, part in parts.items() if part is not None})
 
+    @property
+    def feeds_back(self) -> bool:
+        """Whether values feed back; tokens always do, as they are given."""
+        return self.embedding is None and self.core.recurrence != ("hidden",)
+
     def __repr__(self) -> str:
         options = {
             name: (getattr(self, name), None)

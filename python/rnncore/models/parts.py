@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnncore._arrays import number
+from rnncore._arrays import closed_fraction
 from rnncore.dense import Embedding
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.pairs import check_mark
@@ -21,9 +21,7 @@ def check_parts(
 ) -> None:
     """Raise unless the parts fit for tokens (with an embedding) or for values (without)."""
     own = getattr(core, "output_size", None)
-    forcing = number("teacher_forcing", teacher_forcing, "a number in [0, 1]")
-    if not 0 <= forcing <= 1:
-        raise ValueError(f"teacher_forcing: expected a number in [0, 1], got {teacher_forcing!r}")
+    forcing = closed_fraction("teacher_forcing", teacher_forcing)
     if embedding is not None:
         _check_tokens(core, embedding, output_size, vector_inputs)
         _check_marks(start_id, end_id, output_size)
