@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rnncore import attention
 from rnncore.attention import DotAttention, Memory
 from rnncore.dense import Linear
 
@@ -41,9 +45,13 @@ def reference(module: Any, q: Any, v: Any, ends: Any) -> tuple[Any, Any]:
     return y, weights
 
 
+@pytest.mark.parametrize("small", [0, 10**9])
 @pytest.mark.parametrize("E", [H, 4, 9])
 @pytest.mark.parametrize("ragged", [False, True])
-def test_values_are_those_of_plain_loops(E: int, ragged: bool) -> None:
+def test_values_are_those_of_plain_loops(
+    E: int, ragged: bool, small: int, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(attention, "_SMALL", small)  # both kinds of products
     module, q, v = build(E), normal(B, S, H), normal(B, T, E, seed=2)
     ends, valid = (ENDS, VALID) if ragged else (np.full(B, T), None)
     expected, weights = reference(module, q, v, ends)
@@ -54,9 +62,13 @@ def test_values_are_those_of_plain_loops(E: int, ragged: bool) -> None:
     assert ("keys.weight" in module.parameters) == (E != H)
 
 
+@pytest.mark.parametrize("small", [0, 10**9])
 @pytest.mark.parametrize("E", [H, 4])
 @pytest.mark.parametrize("valid", [None, VALID])
-def test_every_gradient_matches_central_differences(E: int, valid: Any) -> None:
+def test_every_gradient_matches_central_differences(
+    E: int, valid: Any, small: int, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(attention, "_SMALL", small)
     module, q, v, dy = build(E), normal(B, S, H), normal(B, T, E, seed=2), normal(B, S, H, seed=3)
 
     def loss() -> float:
@@ -99,6 +111,34 @@ def test_numpy_of_the_page_is_the_module(E: int) -> None:
     for found, exact in zip(names["attention_backward"](do[0], *arguments), expected, strict=True):
         if exact is not None:  # without key weights the page's K is the unit matrix
             np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-13)
+
+
+LONG = """
+import hashlib
+import numpy as np
+from rnncore.attention import DotAttention
+found = hashlib.sha256()
+for S, T in [(64, 1000), (900, 5)]:
+    module, rng = DotAttention(48, 300, rng=0), np.random.default_rng(1)
+    q, v = (rng.standard_normal((2, *n), dtype=np.float32) for n in ((S, 48), (T, 300)))
+    y, tape = module.forward(q, v)
+    for array in (y, *module.backward(tape, y), module.flat_grads):
+        found.update(np.ascontiguousarray(array))
+print(found.hexdigest())
+"""
+
+
+def test_the_same_bits_at_any_number_of_threads() -> None:
+    found = set()
+    for threads in "123":
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        environment = os.environ | dict.fromkeys(names, threads)
+        command = [sys.executable, "-c", LONG]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        found.add(done.stdout)
+    assert len(found) == 1
 
 
 def test_gradients_add_up_and_a_tape_serves_again() -> None:

@@ -252,7 +252,7 @@ def test_an_error_in_a_kernel_undoes_what_other_kernels_did(
     drawn = layer.rng.bit_generator.state
     monkeypatch.setattr(_kernels, "forward", failing)
     calls.clear()
-    real = lambda *arguments: _kernels.infer(*arguments[:-1])  # noqa: E731  # all but recompute
+    real = lambda *arguments: _kernels.infer(*arguments[:10])  # noqa: E731  # without recompute
     with pytest.raises(MemoryError):
         layer.forward(normal(3, 6, 5))
     assert layer.rng.bit_generator.state == drawn
@@ -330,8 +330,10 @@ def test_wrong_options_of_one_layer() -> None:
         rnncore.RNN(4, 5, nonlinearity="sigmoid")
     with raises(ValueError, "nonlinearity: expected one of 'tanh', 'relu', got ['tanh']"):
         rnncore.RNN(4, 5, nonlinearity=["tanh"])  # type: ignore[arg-type]
-    with raises(NotImplementedError, "proj_size: expected 0, got 3; an LSTM with a projection"):
-        rnncore.LSTM(4, 5, proj_size=3)
+    for size in (5, 6):
+        message = f"proj_size: expected fewer than hidden_size = 5, got {size}"
+        with raises(ValueError, message):
+            rnncore.LSTM(4, 5, proj_size=size)
 
 
 # --- types and memory layouts -------------------------------------------------------------------

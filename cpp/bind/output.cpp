@@ -6,7 +6,8 @@
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 #include "bind/problem.hpp"
-#include "sequence/output.hpp"
+#include "core/parallel.hpp"
+#include "sequence/readout.hpp"
 
 namespace rnncore {
 namespace {
@@ -318,6 +319,42 @@ void bind_output_backward(const std::string& cell, const py::object& x, const py
   });
 }
 
+// y = phi(y), row by row in place.
+void bind_activate(const std::string& activation, const py::object& y) {
+  by_dtype("y", y, [&](auto zero) {
+    using T = decltype(zero);
+    ArrayCheck check;
+    const Matrix<T> rows = check.out_matrix<T>("y", y, {any_size, any_size});
+    check.no_overlap();
+    const Activation phi = find_activation(activation);
+    const py::gil_scoped_release release;
+    parallel(threads_for(checked_mul(rows.rows, rows.cols), rows.rows), [&](const Worker& worker) {
+      const Range mine = worker.share(rows.rows);
+      for (Index r = mine.begin; r < mine.end; ++r) activate(phi, rows.row(r), rows.cols);
+    });
+  });
+}
+
+// dy = (dphi/da)^T dy from the outputs y, in place.
+void bind_activate_backward(const std::string& activation, const py::object& y,
+                            const py::object& dy) {
+  by_dtype("y", y, [&](auto zero) {
+    using T = decltype(zero);
+    ArrayCheck check;
+    const Matrix<const T> rows = check.matrix<T>("y", y, {any_size, any_size});
+    const Matrix<T> slopes = check.out_matrix<T>("dy", dy, {rows.rows, rows.cols});
+    check.no_overlap();
+    const Activation phi = find_activation(activation);
+    const py::gil_scoped_release release;
+    parallel(threads_for(checked_mul(rows.rows, rows.cols), rows.rows), [&](const Worker& worker) {
+      const Range mine = worker.share(rows.rows);
+      for (Index r = mine.begin; r < mine.end; ++r) {
+        activate_backward(phi, rows.row(r), slopes.row(r), rows.cols);
+      }
+    });
+  });
+}
+
 }  // namespace
 
 void bind_output(py::module_& m) {
@@ -327,6 +364,8 @@ void bind_output(py::module_& m) {
         arg("delays"), arg("targets"), arg("given"), arg("h_0"), arg("c_0"), arg("y_0"),
         arg("lengths"), arg("reverse"), arg("y"), arg("h_n"), arg("c_n"), arg("y_n"), arg("tapes"),
         arg("tape_y"), arg("tape_fed"));
+  m.def("activate", &bind_activate, arg("activation"), arg("y"));
+  m.def("activate_backward", &bind_activate_backward, arg("activation"), arg("y"), arg("dy"));
   m.def("output_backward", &bind_output_backward, arg("cell"), arg("x"), arg("layers"),
         arg("weight_oh"), arg("weight_ho"), arg("weight_oo"), arg("activation"), arg("delays"),
         arg("given"), arg("lengths"), arg("reverse"), arg("tapes"), arg("tape_y"), arg("tape_fed"),

@@ -23,7 +23,7 @@ void activate(Activation activation, T* row, Index count) {
   };
   if (activation == Activation::tanh) each([](V z) { return tanh(z); });
   if (activation == Activation::sigmoid) each([](V z) { return logistic(z); });
-  if (activation != Activation::softmax) return;
+  if (activation != Activation::softmax || count == 0) return;
   const T largest = *std::max_element(row, row + count);
   T sum = 0;
   for (Index i = 0; i < count; ++i) sum += row[i] = std::exp(row[i] - largest);

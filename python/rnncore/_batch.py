@@ -96,27 +96,34 @@ def valid_steps(steps: int, lengths: Lengths | None) -> Array | None:
 
 
 def read_dy(
-    dy: Any, form: Form, sizes: tuple[int, int, int], lengths: Lengths | None, dtype: np.dtype[Any]
+    dy: Any,
+    form: Form,
+    sizes: tuple[int, int, int],
+    lengths: Lengths | None,
+    dtype: np.dtype[Any],
+    name: str = "dy",
 ) -> Array:
-    """Return dy, laid out as x was, as (T, B, D*H) = sizes."""
+    """Return dy (or targets), laid out as x was, as (T, B, D*H) = sizes."""
     T, B, D = sizes
+    last = "D*H" if name == "dy" else "O"
     if form is Form.RAGGED:
         assert lengths is not None
         if not isinstance(dy, (list, tuple)) or len(dy) != B:
             got = f"{len(dy)}" if isinstance(dy, (list, tuple)) else type(dy).__name__
-            raise ValueError(f"dy: expected a list of {B} arrays (T_i, D*H), as x was, got {got}")
-        arrays = [as_array(f"dy[{i}]", item, dtype) for i, item in enumerate(dy)]
+            expected = f"a list of {B} arrays (T_i, {last}), as x was"
+            raise ValueError(f"{name}: expected {expected}, got {got}")
+        arrays = [as_array(f"{name}[{i}]", item, dtype) for i, item in enumerate(dy)]
         for i, array in enumerate(arrays):
-            check_shape(f"dy[{i}]", array, "(T_i, D*H)", (int(lengths[i]), D))
+            check_shape(f"{name}[{i}]", array, f"(T_i, {last})", (int(lengths[i]), D))
         return side_by_side(arrays, T).transpose(1, 0, 2)
-    array = as_array("dy", dy, dtype)
+    array = as_array(name, dy, dtype)
     if form is Form.SINGLE:
-        check_shape("dy", array, "(T, D*H)", (T, D))
+        check_shape(name, array, f"(T, {last})", (T, D))
         return array[:, None]
     if form is Form.BATCH_FIRST:
-        check_shape("dy", array, "(B, T, D*H)", (B, T, D))
+        check_shape(name, array, f"(B, T, {last})", (B, T, D))
         return array.transpose(1, 0, 2)
-    check_shape("dy", array, "(T, B, D*H)", (T, B, D))
+    check_shape(name, array, f"(T, B, {last})", (T, B, D))
     return array
 
 
@@ -147,10 +154,12 @@ def read_state(
     symbols: str,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
+    projected: int = 0,
 ) -> tuple[Array, Array | None]:
-    """Return h and c, C-contiguous; None gives zeros."""
+    """Return h and c, C-contiguous; None gives zeros. `projected`: h's last dimension, or 0: H."""
+    h_shape = (*shape[:-1], projected or shape[-1])
     if state is None:
-        return zeros(shape, dtype), zeros(shape, dtype) if has_c else None
+        return zeros(h_shape, dtype), zeros(shape, dtype) if has_c else None
     if not has_c:
         if isinstance(state, LSTMState):  # which would pass for an array (2, ...)
             raise TypeError(f"{name}: expected an array h, got LSTMState")
@@ -160,7 +169,7 @@ def read_state(
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         raise TypeError(f"{name}: expected LSTMState(h, c), got {type(state).__name__}")
     h = as_array(f"{name}.h", state[0], dtype, contiguous=True)
-    check_shape(f"{name}.h", h, symbols, shape)
+    check_shape(f"{name}.h", h, symbols.replace("H)", "P)") if projected else symbols, h_shape)
     c = as_array(f"{name}.c", state[1], dtype, contiguous=True)
     check_shape(f"{name}.c", c, symbols, shape)
     return h, c

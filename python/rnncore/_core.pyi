@@ -1,7 +1,7 @@
 # Functions of the compiled kernels, the same in every variant _core_<isa>. Arrays are float32 or
 # float64, all of one dtype within a call; each function checks what it touches and raises
 # TypeError or ValueError that starts with the argument's name.
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 from numpy import bool_, int64
@@ -31,7 +31,7 @@ def forward(
     h_0: _Array,  # (B, H)
     c_0: _Array | None,  # (B, H)
     weight_ih: _Array,  # (G*H, I)
-    weight_hh: _Array,  # (G*H, H)
+    weight_hh: _Array | None,  # (G*H, H)
     bias_ih: _Array | None,  # (G*H,)
     bias_hh: _Array | None,  # (G*H,)
     lengths: _Lengths,  # (B,)
@@ -44,12 +44,14 @@ def forward(
     c: _Array | None,  # out (max(lengths) + 1, B, H)
     recompute: int = 0,  # 0: all of the tape; else gates is None, and h and c are (segments, B, H)
     cache: Any = None,  # weight_cache(), for inference
+    fed: _Array | None = None,  # (T, B, F): given values that feed back, with weight_oh
+    weight_oh: _Array | None = None,  # (G*H, F)
 ) -> None: ...
 def backward(
     cell: str,
     x: _Array,  # (T, B, I)
     weight_ih: _Array,  # (G*H, I)
-    weight_hh: _Array,  # (G*H, H)
+    weight_hh: _Array | None,  # (G*H, H)
     lengths: _Lengths,  # (B,)
     reverse: bool,
     gates: _Array | None,  # in and out: overwritten, so that a tape serves once
@@ -62,12 +64,16 @@ def backward(
     dh_0: _Array,  # out (B, H)
     dc_0: _Array | None,  # out (B, H)
     dweight_ih: _Array,  # += (G*H, I)
-    dweight_hh: _Array,  # += (G*H, H)
+    dweight_hh: _Array | None,  # += (G*H, H)
     dbias_ih: _Array | None,  # += (G*H,)
     dbias_hh: _Array | None,  # += (G*H,)
     bias_ih: _Array | None = None,  # (G*H,); read with recompute alone
     bias_hh: _Array | None = None,  # (G*H,)
     recompute: int = 0,  # as in forward
+    fed: _Array | None = None,  # as in forward
+    weight_oh: _Array | None = None,
+    dfed: _Array | None = None,  # out (T, B, F); None = not computed
+    dweight_oh: _Array | None = None,  # += (G*H, F)
 ) -> None: ...
 def segments(
     cell: str,
@@ -84,6 +90,69 @@ def partition(
 def make_stepper(
     cell: str, layers: list[tuple[_Array | None, ...]], state_type: type | None
 ) -> Callable[[Any, Any], Any]: ...
+
+# the closed loop: K layers, O outputs, D = the longest delay, F = O * delays, L = max(lengths)
+def output_forward(
+    cell: str,
+    x: _Array,  # (T, B, I)
+    layers: list[tuple[_Array | None, ...]],  # weight_ih, weight_hh, bias_ih, bias_hh of each
+    weight_oh: _Array | None,  # (G*H, F), of the first layer
+    weight_ho: _Array,  # (O, H)
+    weight_oo: _Array | None,  # (O, F)
+    bias_o: _Array | None,  # (O,)
+    activation: str,  # identity, tanh, sigmoid or softmax
+    delays: Sequence[int],
+    targets: _Array | None,  # (T, B, O), with given
+    given: _Array | None,  # bool (T, B): the target feeds back
+    h_0: _Array,  # (K, B, H)
+    c_0: _Array | None,  # (K, B, H)
+    y_0: _Array,  # (D, B, O): fed back before the first step, oldest first
+    lengths: _Lengths,  # (B,)
+    reverse: bool,
+    y: _Array,  # out (T, B, O)
+    h_n: _Array,  # out (K, B, H)
+    c_n: _Array | None,  # out (K, B, H)
+    y_n: _Array,  # out (D, B, O)
+    tapes: list[tuple[_Array, _Array, _Array | None]] | None,  # out, of each layer: gates,
+    # h (L+1, B, H + F) of the first and (L+1, B, H) of the others, c (L+1, B, H)
+    tape_y: _Array | None,  # out (L, B, O)
+    tape_fed: _Array | None,  # out (D+L, B, O)
+) -> None: ...
+def output_backward(
+    cell: str,
+    x: _Array,  # (T, B, I)
+    layers: list[tuple[_Array | None, ...]],
+    weight_oh: _Array | None,
+    weight_ho: _Array,
+    weight_oo: _Array | None,
+    activation: str,
+    delays: Sequence[int],
+    given: _Array | None,
+    lengths: _Lengths,
+    reverse: bool,
+    tapes: list[tuple[_Array, _Array, _Array | None]],  # gates are overwritten
+    tape_y: _Array,
+    tape_fed: _Array,
+    dy: _Array,  # (T, B, O)
+    dh_n: _Array | None,  # (K, B, H); None = zeros
+    dc_n: _Array | None,  # (K, B, H); None = zeros
+    dy_n: _Array | None,  # (D, B, O); None = zeros
+    dx: _Array | None,  # out (T, B, I); None = not computed
+    dh_0: _Array,  # out (K, B, H)
+    dc_0: _Array | None,  # out (K, B, H)
+    dy_0: _Array,  # out (D, B, O)
+    grads: list[tuple[_Array | None, ...]],  # += as layers
+    dweight_oh: _Array | None,  # +=
+    dweight_ho: _Array,  # +=
+    dweight_oo: _Array | None,  # +=
+    dbias_o: _Array | None,  # +=
+) -> None: ...
+def activate(activation: str, y: _Array) -> None: ...  # (N, O), in place
+def activate_backward(
+    activation: str,
+    y: _Array,  # (N, O): the outputs
+    dy: _Array,  # (N, O): becomes the gradient of the pre-activations
+) -> None: ...
 
 # for linear, embedding and the losses: N rows
 def linear_forward(

@@ -16,14 +16,14 @@ class Weights(NamedTuple):
     ----------
     weight_ih : numpy.ndarray, (G*H, I)
         W, from the input; blocks of H rows in torch's gate order (LSTM i f g o, GRU r z n).
-    weight_hh : numpy.ndarray, (G*H, H)
-        R, from the previous h.
+    weight_hh : numpy.ndarray, (G*H, H), or None
+        R, from the previous h; None in a layer without hidden recurrence.
     bias_ih, bias_hh : numpy.ndarray, (G*H,), or None
         Both or none of them.
     """
 
     weight_ih: Array
-    weight_hh: Array
+    weight_hh: Array | None
     bias_ih: Array | None = None
     bias_hh: Array | None = None
 
@@ -41,6 +41,16 @@ class LSTMState(NamedTuple):
 
     h: Array
     c: Array
+
+
+class Given(NamedTuple):
+    """Values fed back that are known beforehand, and the weights U that they meet; or gradients."""
+
+    fed: Array | None  # (T, B, F)
+    weight_oh: Array | None  # (G*H, F)
+
+
+_NOT_GIVEN = Given(None, None)
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,7 @@ class Tape:
     c: Array | None
     recompute: int  # 0: the tape holds every step
     precision: str
+    given: Given | None = None
     used: bool = False
 
 
@@ -107,6 +118,7 @@ def forward(
     h_n: Array,
     c_n: Array | None,
     recompute: int = 0,
+    given: Given | None = None,
 ) -> Tape:
     """Run the kernel into y, h_n and c_n, and return its tape."""
     T, B, _ = x.shape
@@ -114,6 +126,7 @@ def forward(
     precision = core.float32_matmul_precision()
     gates = None
     if recompute:
+        assert weights.weight_hh is not None
         states = core.segments(cell.name, x, weights.weight_hh, lengths, recompute)
     else:
         states = 1 + (T if lengths is None else int(lengths.max(initial=0)))
@@ -123,9 +136,9 @@ def forward(
     c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
     core.forward(
         cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute,
-        None,
+        None, *(given or _NOT_GIVEN),
     )  # fmt: skip
-    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision)
+    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, given)
 
 
 def infer(
@@ -140,6 +153,7 @@ def infer(
     h_n: Array,
     c_n: Array | None,
     cache: Any = None,
+    given: Given | None = None,
 ) -> None:
     """Run the kernel into y, h_n and c_n without a tape.
 
@@ -147,7 +161,8 @@ def infer(
     fingerprints of all weights: after any change, in place or not, it packs them again.
     """
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None, 0, cache
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None, 0, cache,
+        *(given or _NOT_GIVEN),
     )  # fmt: skip
 
 
@@ -160,6 +175,7 @@ def backward(
     dx: Array | None,
     dh_0: Array,
     dc_0: Array | None,
+    dgiven: Given | None = None,
 ) -> None:
     """Run the kernel into dx, dh_0 and dc_0, and add into grads. Uses the tape up."""
     precision = core.float32_matmul_precision()
@@ -174,6 +190,7 @@ def backward(
             tape.lengths, tape.reverse, tape.gates, tape.h, tape.c,
             dy, dh_n, dc_n, dx, dh_0, dc_0, *grads,
             tape.weights.bias_ih, tape.weights.bias_hh, tape.recompute,
+            *(tape.given or _NOT_GIVEN), *(dgiven or _NOT_GIVEN),
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from numpy.typing import DTypeLike
-
-from rnncore import _kernels
-from rnncore._arrays import (
-    Array,
-    Lengths,
-    Seed,
-    boolean,
-    check_lengths,
-    empty,
-    fraction,
-    generator,
-    positive_int,
-)
-from rnncore._batch import Form, as_state, as_user, new_sequences, read_dy, read_state, read_x
-from rnncore._isa import core
-from rnncore._kernels import Weights, cell_named
-from rnncore._step import checked_step, make_stepper
-from rnncore.init import check_scheme, fill_cell
-from rnncore.module import Module, check_tape, constructor_text
-
-_MAX_LAYERS = 1024  # each costs Python objects, which no allocation could refuse at once
+from rnncore import _feedback, _stack
+from rnncore._arrays import Array, Lengths, check_lengths, positive_int
+from rnncore._batch import Form, as_state, as_user, read_dy, read_state, read_x
+from rnncore._parameters import RecurrentParameters
+from rnncore._stack import StackTape
+from rnncore._step import checked_step
+from rnncore.module import check_tape
 
 State = TypeVar("State")  # LSTMState, or the array h
 
@@ -41,85 +25,40 @@ class LayerTape:
     """
 
     owner: Recurrent[Any]
-    kernels: list[_kernels.Tape]  # layer by layer, the forward direction first
-    masks: list[Array]  # of dropout, one between each two layers; empty without dropout
-    form: Form
-    lengths: Lengths | None
+    stack: StackTape
 
     @property
     def used(self) -> bool:
         """Whether `backward` has consumed it."""
-        return any(kernel.used for kernel in self.kernels)
+        return any(kernel.used for kernel in self.stack.kernels)
 
 
-class Recurrent(Module, Generic[State]):
+class Recurrent(RecurrentParameters, Generic[State]):
     """A stack of `num_layers` recurrent layers in one or two directions."""
 
-    _views = (*Module._views, "_weights", "_slopes", "_stepper", "_caches")
-
-    def __init__(
-        self,
-        cell: str,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        *,
-        bias: bool,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        dtype: DTypeLike,
-        rng: Seed,
-        init: str,
-    ) -> None:
-        self._cell = cell_named(cell)
-        self.input_size = positive_int("input_size", input_size)
-        self.hidden_size = positive_int("hidden_size", hidden_size)
-        self.num_layers = positive_int("num_layers", num_layers, _MAX_LAYERS)
-        self.bias = boolean("bias", bias)
-        self.batch_first = boolean("batch_first", batch_first)
-        self.dropout = fraction("dropout", dropout)
-        if self.dropout > 0 and num_layers == 1:
-            warnings.warn(
-                "dropout: acts between layers, so it changes nothing with num_layers=1",
-                stacklevel=3,
-            )
-        self.bidirectional = boolean("bidirectional", bidirectional)
-        self.rng = generator(rng)
-        check_scheme(init)
-        self._directions = 2 if bidirectional else 1
-        self._names: list[dict[str, str]] = []  # per layer and direction: "bias_ih" -> its own name
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.num_layers):
-            features = self.hidden_size * self._directions if layer else self.input_size
-            own = self._cell.shapes(features, self.hidden_size, self.bias)
-            for suffix in ("", "_reverse")[: self._directions]:
-                names = {name: f"{name}_l{layer}{suffix}" for name in own}
-                shapes |= {names[name]: shape for name, shape in own.items()}
-                self._names.append(names)
-        super().__init__(shapes, dtype)
-        for names in self._names:
-            parameters = {short: self.parameters[name] for short, name in names.items()}
-            fill_cell(self._cell, parameters, init, self.rng)
-
-    def _place(self, parameters: Array, grads: Array) -> None:
-        super()._place(parameters, grads)
-        self._weights, self._slopes = (
-            [Weights(*(views[name] for name in names.values())) for names in self._names]
-            for views in (self.parameters, self.grads)
-        )
-        self._caches = [core.weight_cache() for _ in self._weights]
-        self._stepper = make_stepper(self._cell, [] if self.bidirectional else self._weights)
-
     def __call__(
-        self, x: Any, state: State | Any = None, *, lengths: Any = None
+        self,
+        x: Any,
+        state: State | Any = None,
+        *,
+        lengths: Any = None,
+        y0: Any = None,
+        targets: Any = None,
+        teacher_forcing: Any = None,
     ) -> tuple[Any, State]:
         """Run the layer for inference: no dropout, no tape.
 
-        Parameters and returned values are those of `forward` but for the tape.
+        Parameters and returned values are those of `forward` but for the tape. Without `targets`
+        outputs feed back (closed loop); with them, the targets do (open loop).
         """
+        if self._output.size:
+            read = (self, x, state, lengths, y0, targets, teacher_forcing)
+            call = _feedback.read(*read, training=False)
+            y, last, _ = _feedback.run(self, call, training=False)
+            return y, last
+        _refuse_feedback(y0, targets, teacher_forcing)
         form, x, lengths, h_0, c_0 = self._read(x, state, lengths)
-        y, h_n, c_n, _, _ = self._run(form, x, lengths, h_0, c_0, training=False)
+        y, h_n, c_n, _ = _stack.forward(self, form, x, lengths, h_0, c_0, training=False)
         return as_user(form, y, lengths), self._state(form, h_n, c_n)
 
     def forward(
@@ -129,7 +68,10 @@ class Recurrent(Module, Generic[State]):
         *,
         lengths: Any = None,
         recompute: int | None = None,
-    ) -> tuple[Any, State, LayerTape]:
+        y0: Any = None,
+        targets: Any = None,
+        teacher_forcing: Any = None,
+    ) -> tuple[Any, State, LayerTape | _feedback.OutputTape]:
         """Run the layer for training: dropout is active, and the tape is kept.
 
         Parameters
@@ -137,7 +79,7 @@ class Recurrent(Module, Generic[State]):
         x : array_like, (B, T, I), or (T, B, I) with batch_first=False; (T, I); list of (T_i, I)
             A batch of sequences, one sequence, or sequences of different lengths. Not modified;
             leave it unchanged until `backward`.
-        state : array_like or LSTMState, (num_layers*D, B, H), optional
+        state : array_like, LSTMState or FeedbackState, (num_layers*D, B, H), optional
             Initial state, D = directions; (num_layers*D, H) for one sequence. None = zeros.
         lengths : array_like of int, (B,), optional
             Valid steps of each sequence, in [0, T] and any order. What lies behind them is never
@@ -148,15 +90,26 @@ class Recurrent(Module, Generic[State]):
             then grows with T / recompute, and backward's scratch memory with recompute, in place
             of T; x, y and the outputs between layers are kept as ever. The gradients are the same
             bit for bit, since `backward` works in chunks of steps (a MB of data each) to which
-            recompute is rounded up. About sqrt(T) takes the least memory. None = keep all.
+            recompute is rounded up. About sqrt(T) takes the least memory. None = keep all. Not
+            with proj_size or output_size.
+        y0 : array_like, (B, O), or (B, M, O) with delays, M the longest; optional
+            Outputs before the first step, oldest first: what feeds back at first, in place of what
+            `state` brings. None = that, or zeros. Like the next two only where outputs feed back.
+        targets : array_like, or list of arrays, laid out as y; optional
+            Given values that feed back in place of outputs (teacher forcing).
+        teacher_forcing : float in [0, 1], or array_like of bool laid out as x without its features
+            1.0: all targets feed back, and P, Q and U meet all steps at once; 0.0: only outputs do;
+            a mask: those targets where it is True, to later steps; a number between: drawn for each
+            step and sequence with that probability. None = 1.0 with targets, else 0.0.
 
         Returns
         -------
-        y : numpy.ndarray, or list of them, laid out as x with D*H features
-            h of the last layer at every step, the forward direction first; zero behind `lengths`.
-        state : numpy.ndarray or LSTMState, shape as the initial state
+        y : numpy.ndarray, or list of them, laid out as x with D*H features, or O with output_size
+            h of the last layer at every step, the forward direction first, or the outputs; zero
+            behind `lengths`.
+        state : numpy.ndarray, LSTMState or FeedbackState, shape as the initial state
             State after the last valid step; the initial state where a length is 0.
-        tape : LayerTape
+        tape : LayerTape or OutputTape
             For one call of `backward`.
 
         Raises
@@ -168,23 +121,33 @@ class Recurrent(Module, Generic[State]):
         MemoryError
             If the result does not fit in memory.
         """
+        if recompute is not None and (self.proj_size or self._output.size):
+            kind = "proj_size" if self.proj_size else "output_size"
+            raise ValueError(f"recompute: expected None with {kind}, got {recompute!r}")
+        if self._output.size:
+            read = (self, x, state, lengths, y0, targets, teacher_forcing)
+            call = _feedback.read(*read, training=True)
+            y, last, output_tape = _feedback.run(self, call, training=True)
+            assert output_tape is not None
+            return y, last, output_tape
+        _refuse_feedback(y0, targets, teacher_forcing)
         form, x, lengths, h_0, c_0 = self._read(x, state, lengths)
         kept_apart = 0 if recompute is None else positive_int("recompute", recompute)
         drawn = self.rng.bit_generator.state if self._drops else None
         try:
-            y, h_n, c_n, kernels, masks = self._run(
-                form, x, lengths, h_0, c_0, training=True, recompute=kept_apart
+            y, h_n, c_n, stack = _stack.forward(
+                self, form, x, lengths, h_0, c_0, training=True, recompute=kept_apart
             )
         except BaseException:
             if drawn is not None:
                 self.rng.bit_generator.state = drawn
             raise
-        tape = LayerTape(self, kernels, masks, form, lengths)
+        tape = LayerTape(self, stack)
         return as_user(form, y, lengths), self._state(form, h_n, c_n), tape
 
     def backward(
         self,
-        tape: LayerTape,
+        tape: LayerTape | _feedback.OutputTape,
         dy: Any,
         dstate: State | Any = None,
         *,
@@ -194,7 +157,7 @@ class Recurrent(Module, Generic[State]):
 
         Parameters
         ----------
-        tape : LayerTape
+        tape : LayerTape or OutputTape
             From `forward` of this layer. It is used up.
         dy : array_like, shape as y, or None
             Gradient of the loss with respect to y; None = zeros.
@@ -215,32 +178,32 @@ class Recurrent(Module, Generic[State]):
         TypeError, ValueError
             If `tape` is another layer's or used already, or a shape does not fit.
         """
+        if self._output.size:
+            check_tape(tape, _feedback.OutputTape, self)
+            assert isinstance(tape, _feedback.OutputTape)
+            return _feedback.backward(self, tape, dy, dstate, input_gradient=input_gradient)
         check_tape(tape, LayerTape, self)
-        form, lengths, H, D = tape.form, tape.lengths, self.hidden_size, self._directions
-        T, B, _ = tape.kernels[0].x.shape
+        assert isinstance(tape, LayerTape)
+        stack = tape.stack
+        T, B, _ = stack.kernels[0].x.shape
         if dy is not None:
-            dy = read_dy(dy, form, (T, B, D * H), lengths, self.dtype)
+            shape = (T, B, self._directions * self._width)
+            dy = read_dy(dy, stack.form, shape, stack.lengths, self.dtype)
         dh_n, dc_n = None, None
         if dstate is not None:
-            dh_n, dc_n = self._read_state("dstate", dstate, B, form is Form.SINGLE)
-        dh_0 = empty((len(tape.kernels), B, H), self.dtype)
-        dc_0 = empty(dh_0.shape, self.dtype) if self._cell.has_c else None
+            dh_n, dc_n = self._read_state("dstate", dstate, B, stack.form is Form.SINGLE)
         # An error between two kernels must leave no half of a gradient behind.
-        saved = self.flat_grads.copy() if len(tape.kernels) > 1 else None
+        saved = self.flat_grads.copy() if len(stack.kernels) > 1 else None
         try:
-            for layer in reversed(range(self.num_layers)):
-                at = slice(layer * D, (layer + 1) * D)
-                if layer < self.num_layers - 1 and tape.masks:
-                    dy *= tape.masks[layer]
-                dy = self._backward_layer(
-                    tape, at, dy, dh_n, dc_n, dh_0, dc_0, layer > 0 or input_gradient
-                )
+            dx, dh_0, dc_0 = _stack.backward(
+                self, stack, dy, dh_n, dc_n, input_gradient=input_gradient
+            )
         except BaseException:
             if saved is not None:
                 self.flat_grads[...] = saved
             raise
-        dx = as_user(form, dy, lengths) if input_gradient else None
-        return dx, self._state(form, dh_0, dc_0)
+        dx = as_user(stack.form, dx, stack.lengths) if dx is not None else None
+        return dx, self._state(stack.form, dh_0, dc_0)
 
     def step(self, x_t: Any, state: State | Any = None) -> tuple[Array, State]:
         """Run one time step for inference.
@@ -262,8 +225,44 @@ class Recurrent(Module, Generic[State]):
         TypeError, ValueError
             If a shape does not fit, or the layer is bidirectional.
         """
+        if self._output.size:
+            return _feedback.step(self, x_t, state)
         result = self._stepper(x_t, state)
         return checked_step(self, x_t, state) if result is NotImplemented else result
+
+    def generate(
+        self, n: int, state: State | Any = None, *, y0: Any = None, x: Any = None
+    ) -> tuple[Array, State]:
+        """Run n steps in closed loop: each output feeds back to the next steps.
+
+        Parameters
+        ----------
+        n : int
+            Steps to generate.
+        state : FeedbackState, array_like or LSTMState, optional
+            Where to go on from, as `__call__` returned it. None = zeros.
+        y0 : array_like, optional
+            As for `forward`.
+        x : array_like, (B, n, I), (n, I), or (n, B, I) with batch_first=False; optional
+            Inputs of the n steps. None = zeros, for the sequences of `state` or `y0`, or one.
+
+        Returns
+        -------
+        y : numpy.ndarray, laid out as x with O features
+        state : FeedbackState
+
+        Raises
+        ------
+        TypeError, ValueError
+            If no output feeds back, or an argument does not fit.
+        """
+        n = positive_int("n", n)
+        if not self._output.feeds_back:
+            raise ValueError(
+                "generate: expected a layer whose outputs feed back, got recurrence="
+                f"{self.recurrence}"
+            )
+        return _feedback.generate(self, n, state, y0, x)
 
     @property
     def _drops(self) -> bool:
@@ -285,14 +284,12 @@ class Recurrent(Module, Generic[State]):
     def _read_state(
         self, name: str, state: Any, B: int, single: bool
     ) -> tuple[Array, Array | None]:
-        """Return h and c as (num_layers*D, B, H)."""
-        K, H = self.num_layers * self._directions, self.hidden_size
-        if not single:
-            return read_state(
-                name, state, self._cell.has_c, "(num_layers*D, B, H)", (K, B, H), self.dtype
-            )
-        h, c = read_state(name, state, self._cell.has_c, "(num_layers*D, H)", (K, H), self.dtype)
-        return h[:, None], c if c is None else c[:, None]
+        """Return h (num_layers*D, B, width) and c (num_layers*D, B, H)."""
+        K, H, P = self.num_layers * self._directions, self.hidden_size, self.proj_size
+        symbols = "(num_layers*D, H)" if single else "(num_layers*D, B, H)"
+        shape = (K, H) if single else (K, B, H)
+        h, c = read_state(name, state, self._cell.has_c, symbols, shape, self.dtype, P)
+        return (h[:, None], c if c is None else c[:, None]) if single else (h, c)
 
     def _state(self, form: Form, h: Array, c: Array | None) -> State:
         """Return the state in the user's layout."""
@@ -301,94 +298,10 @@ class Recurrent(Module, Generic[State]):
         state: State = as_state(h, c)
         return state
 
-    def _run(
-        self,
-        form: Form,
-        x: Array,
-        lengths: Lengths | None,
-        h_0: Array,
-        c_0: Array | None,
-        *,
-        training: bool,
-        recompute: int = 0,
-    ) -> tuple[Array, Array, Array | None, list[_kernels.Tape], list[Array]]:
-        """Return y (T, B, D*H), h_n and c_n (num_layers*D, B, H), tapes and dropout masks."""
-        T, B, _ = x.shape
-        H, D = self.hidden_size, self._directions
-        h_n = empty(h_0.shape, self.dtype)
-        c_n = None if c_0 is None else empty(h_0.shape, self.dtype)
-        tapes: list[_kernels.Tape] = []
-        masks: list[Array] = []
-        y = x
-        for layer in range(self.num_layers):
-            if layer > 0 and training and self._drops:
-                masks.append(self._dropout_mask(y.shape))
-                y *= masks[-1]
-            x, y = y, new_sequences(form, T, B, D * H, self.dtype)
-            for direction in range(D):
-                k = layer * D + direction
-                c_0k, c_nk = (None, None) if c_0 is None or c_n is None else (c_0[k], c_n[k])
-                part = y[..., direction * H : (direction + 1) * H]
-                call = (
-                    self._cell, x, h_0[k], c_0k, self._weights[k], lengths, direction == 1,
-                    part, h_n[k], c_nk,
-                )  # fmt: skip
-                if training:
-                    tapes.append(_kernels.forward(*call, recompute))
-                else:
-                    _kernels.infer(*call, self._caches[k])
-        return y, h_n, c_n, tapes, masks
 
-    def _dropout_mask(self, shape: tuple[int, ...]) -> Array:
-        """Return 1 / (1 - p) where kept, else 0: inverted dropout keeps the mean."""
-        kept = self.rng.random(shape, dtype=self.dtype) >= self.dropout
-        mask: Array = kept * self.dtype.type(1 / (1 - self.dropout))
-        return mask
-
-    def _backward_layer(
-        self,
-        tape: LayerTape,
-        at: slice,
-        dy: Array | None,
-        dh_n: Array | None,
-        dc_n: Array | None,
-        dh_0: Array,
-        dc_0: Array | None,
-        input_gradient: bool,
-    ) -> Array | None:
-        """Run both directions of one layer backward; return the sum of their dx."""
-        total: Array | None = None
-        for direction, k in enumerate(range(at.start, at.stop)):
-            kernel = tape.kernels[k]
-            part = slice(direction * self.hidden_size, (direction + 1) * self.hidden_size)
-            T, B, features = kernel.x.shape
-            dx = new_sequences(tape.form, T, B, features, self.dtype) if input_gradient else None
-            _kernels.backward(
-                kernel,
-                None if dy is None else dy[..., part],
-                None if dh_n is None else dh_n[k],
-                None if dc_n is None else dc_n[k],
-                self._slopes[k],
-                dx,
-                dh_0[k],
-                None if dc_0 is None else dc_0[k],
-            )
-            if total is None or dx is None:
-                total = dx
-            else:
-                total += dx
-        return total
-
-    def _options(self) -> dict[str, tuple[Any, Any]]:
-        """Return the constructor's options by name: value and default."""
-        return {
-            "num_layers": (self.num_layers, 1),
-            "bias": (self.bias, True),
-            "batch_first": (self.batch_first, True),
-            "dropout": (self.dropout, 0.0),
-            "bidirectional": (self.bidirectional, False),
-            "dtype": (self.dtype.name, "float32"),
-        }
-
-    def __repr__(self) -> str:
-        return constructor_text(self, (self.input_size, self.hidden_size), self._options())
+def _refuse_feedback(y0: Any, targets: Any, teacher_forcing: Any) -> None:
+    """Refuse what only a layer with output_size takes."""
+    given = {"y0": y0, "targets": targets, "teacher_forcing": teacher_forcing}
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}: expected None without output_size, got one")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rnncore import _kernels
+from rnncore import _stack
 from rnncore._arrays import Array, as_array
-from rnncore._batch import as_state
+from rnncore._batch import Form, as_state
 from rnncore._isa import core
 from rnncore._kernels import Cell, LSTMState, Weights
 
@@ -46,23 +44,13 @@ def checked_step(layer: Recurrent[Any], x_t: Any, state: Any) -> tuple[Array, An
     x = x[None] if single else x
     h_0, c_0 = layer._read_state("state", state, len(x), single)
     result = layer._stepper(x, as_state(h_0, c_0))
-    y, carried = _step_by_layer(layer, x, h_0, c_0) if result is NotImplemented else result
+    if result is NotImplemented:
+        y, h_n, c_n, _ = _stack.forward(
+            layer, Form.TIME_FIRST, x[None], None, h_0, c_0, training=False
+        )
+        result = y[0], as_state(h_n, c_n)
+    y, carried = result
     if not single:
         return y, carried
     h_n, c_n = carried if layer._cell.has_c else (carried, None)
     return y[0], as_state(h_n[:, 0], None if c_n is None else c_n[:, 0])
-
-
-def _step_by_layer(
-    layer: Recurrent[Any], x: Array, h_0: Array, c_0: Array | None
-) -> tuple[Array, Any]:
-    y, B = x[None], len(x)
-    h_n = np.empty_like(h_0)
-    c_n = None if c_0 is None else np.empty_like(h_0)
-    for k, weights in enumerate(layer._weights):
-        x, y = y, np.empty((1, B, layer.hidden_size), layer.dtype)
-        c_0k, c_nk = (None, None) if c_0 is None or c_n is None else (c_0[k], c_n[k])
-        _kernels.infer(
-            layer._cell, x, h_0[k], c_0k, weights, None, False, y, h_n[k], c_nk, layer._caches[k]
-        )
-    return y[0], as_state(h_n, c_n)

@@ -14,12 +14,15 @@ from rnncore._arrays import (
     as_array,
     as_booleans,
     check_shape,
+    empty,
     generator,
     positive_int,
 )
+from rnncore._isa import core
 from rnncore.dense import Linear, LinearTape
 from rnncore.module import Module, check_tape, constructor_text
 
+_SMALL = 65536  # multiplications: a product that no BLAS splits over threads
 _quiet = np.errstate(invalid="ignore", over="ignore")  # NaN and infinity stay in their sequence
 
 
@@ -54,7 +57,7 @@ class AttentionTape:
     owner: DotAttention
     queries: Array  # (B, S, H)
     memory: Memory
-    keys: LinearTape | None
+    keys: Any  # LinearTape, or None without key weights
     weights: Array  # (B, S, T)
     join: LinearTape
     y: Array  # (B, S, H)
@@ -221,17 +224,16 @@ class DotAttention(Module):
             djoined = self._combine.backward(tape.join, dy * (1 - tape.y**2))
             assert djoined is not None
             dq, dc = djoined[..., :H], djoined[..., H:]
-            da = dc @ v.swapaxes(1, 2)  # (B, S, T)
-            dv = a.swapaxes(1, 2) @ dc
+            da = _product(dc, v.swapaxes(1, 2))  # (B, S, T)
+            dv = _product(a.swapaxes(1, 2), dc)
             ds = a * (da - (a * da).sum(axis=2, keepdims=True))  # through the softmax
-            dq = dq + ds @ k
-            dk = ds.swapaxes(1, 2) @ q
-            if self._project is not None:
-                dk = self._project.backward(tape.keys, dk)  # type: ignore[arg-type]
+            dq = dq + _product(ds, k)
+            dk = _product(ds.swapaxes(1, 2), q)
+            dv += dk if self._project is None else self._project.backward(tape.keys, dk)
         except BaseException:
             self.flat_grads[...] = saved
             raise
-        return dq, dv + dk
+        return dq, dv
 
     def _read_states(self, states: Any, valid: Any) -> tuple[Array, Array | None]:
         values, E = as_array("states", states, self.dtype), self.memory_size
@@ -261,7 +263,7 @@ class DotAttention(Module):
 @_quiet
 def attend(queries: Array, memory: Memory) -> Array:
     """Return the softmax over valid steps of queries (B, S, H) times keys: (B, S, T)."""
-    scores = queries @ memory.keys.swapaxes(1, 2)
+    scores = _product(queries, memory.keys.swapaxes(1, 2))
     if memory.valid is not None:
         scores = np.where(memory.valid[:, None, :], scores, -np.inf)
     peak = scores.max(axis=2, keepdims=True, initial=-np.inf)
@@ -274,4 +276,19 @@ def attend(queries: Array, memory: Memory) -> Array:
 @_quiet
 def _joined(queries: Array, memory: Memory, a: Array) -> Array:
     """Return queries and contexts side by side, (B, S, H + E)."""
-    return np.concatenate([queries, a @ memory.values], axis=2)
+    return np.concatenate([queries, _product(a, memory.values)], axis=2)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Return a (B, M, K) times b (B, K, N), with the same bits at any number of threads.
+
+    numpy is the quickest for many small products. Large ones its BLAS may split over threads in
+    ways that change the sums; ours does not.
+    """
+    (B, M, K), N = a.shape, b.shape[2]
+    if M * K * N <= _SMALL:
+        return np.asarray(a @ b)
+    y = empty((B, M, N), a.dtype)
+    for left, right, into in zip(a, b, y, strict=True):
+        core.linear_forward(np.ascontiguousarray(left), np.ascontiguousarray(right.T), None, into)
+    return y

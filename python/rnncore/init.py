@@ -51,15 +51,16 @@ def fill_cell(
     cell : Cell
         Row of the cell table.
     parameters : mapping of str to numpy.ndarray
-        The arrays of `Weights` by name; biases may be missing.
+        The arrays of `Weights` by name, and those of readout and feedback; any may be missing but
+        weight_ih.
     init : {"default", "torch"}
         "default": each gate's block of weight_ih Glorot uniform, each gate's block of weight_hh
-        orthogonal, biases zero but for an LSTM's forget gate, whose bias is 1 (Jozefowicz et al.
-        2015): 1 in bias_ih and 0 in bias_hh, since the two are added. "torch": everything from
-        U(+-1/sqrt(H)).
+        orthogonal, weights from and to outputs Glorot uniform, biases zero but for an LSTM's forget
+        gate, whose bias is 1 (Jozefowicz et al. 2015): 1 in bias_ih and 0 in bias_hh, since the two
+        are added. "torch": everything from U(+-1/sqrt(H)).
     rng : numpy.random.Generator
     """
-    H = parameters["weight_hh"].shape[1]
+    H = len(parameters["weight_ih"]) // cell.gates
     if init == "torch":
         for array in parameters.values():
             uniform(rng, array, H**-0.5)
@@ -67,8 +68,16 @@ def fill_cell(
     for gate in range(cell.gates):
         block = slice(gate * H, (gate + 1) * H)
         glorot_uniform(rng, parameters["weight_ih"][block])
-        orthogonal(rng, parameters["weight_hh"][block])
-    for name in ("bias_ih", "bias_hh"):
+        if "weight_hh" in parameters:
+            recurrent = parameters["weight_hh"][block]
+            fill = orthogonal if recurrent.shape == (H, H) else glorot_uniform
+            fill(rng, recurrent)
+        if "weight_oh" in parameters:
+            glorot_uniform(rng, parameters["weight_oh"][block])
+    for name in ("weight_hr", "weight_ho", "weight_oo"):
+        if name in parameters:
+            glorot_uniform(rng, parameters[name])
+    for name in ("bias_ih", "bias_hh", "bias_o"):
         if name in parameters:
             parameters[name].fill(0)
     if "bias_ih" in parameters and cell.name == "lstm":

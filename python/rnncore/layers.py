@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,16 @@ class RNN(Recurrent[Array]):
         Probability in [0, 1) of zeroing an input of any layer but the first, in `forward`.
     bidirectional : bool
         Whether a second direction reads each sequence from its own end; then D = 2, else 1.
+    output_size : int, optional
+        O: the layer gets outputs of its own, y_t = phi(P h_t + Q f_t + b_o), from h of the last
+        layer; None: its outputs are h. Not with bidirectional or dropout.
+    recurrence : set of {"hidden", "output_to_hidden", "output_to_output"}
+        What feeds back: h to the gates (R), the outputs before to the gates of the first layer (U,
+        a Jordan network), the outputs before to the outputs (Q). The latter two need output_size.
+    output_activation : {"identity", "tanh", "sigmoid", "softmax"}
+        phi.
+    feedback_delays : tuple of int
+        The outputs that feed back, f_t = [y_{t-d} for each delay d], as in a NARX network.
     dtype : float32 or float64
     rng : int, numpy.random.Generator or None
         Source of the initial values and of dropout.
@@ -43,7 +54,9 @@ class RNN(Recurrent[Array]):
     parameters, grads : mapping of str to numpy.ndarray
         Named as in torch: weight_ih_l0 (H, I), weight_hh_l0 (H, H), bias_ih_l0 and bias_hh_l0
         (H,), then layer by layer, `_reverse` behind the second direction's; the input of layer
-        1 and above has D*H features.
+        1 and above has D*H features. Without hidden recurrence there is no weight_hh. With
+        output_size also weight_oh_l0 (H, F) = U, weight_ho (O, H) = P, weight_oo (O, F) = Q and
+        bias_o (O,), F = O times the number of delays.
 
     Raises
     ------
@@ -52,7 +65,8 @@ class RNN(Recurrent[Array]):
 
     Notes
     -----
-    Elman (1990), "Finding structure in time"; parameters as in torch.nn.RNN.
+    Elman (1990), "Finding structure in time"; parameters as in torch.nn.RNN. Output to hidden:
+    Jordan (1986), "Serial order"; delays: Lin et al. (1996), NARX networks.
     """
 
     def __init__(
@@ -66,6 +80,10 @@ class RNN(Recurrent[Array]):
         batch_first: bool = True,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        output_size: int | None = None,
+        recurrence: str | Iterable[str] = ("hidden",),
+        output_activation: str = "identity",
+        feedback_delays: int | Iterable[int] = (1,),
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
@@ -80,6 +98,10 @@ class RNN(Recurrent[Array]):
             batch_first=batch_first,
             dropout=dropout,
             bidirectional=bidirectional,
+            output_size=output_size,
+            recurrence=recurrence,
+            output_activation=output_activation,
+            feedback_delays=feedback_delays,
             dtype=dtype,
             rng=rng,
             init=init,
@@ -103,7 +125,10 @@ class LSTM(Recurrent[LSTMState]):
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
         As for `RNN`. The state is an `LSTMState` of h and c, each (num_layers*D, B, H).
     proj_size : int
-        Only 0: the projection of h is not implemented yet.
+        P > 0: h is projected to P < H features (Sak et al. 2014), which are the outputs and what
+        feeds back; the state's h is (num_layers*D, B, P). 0 = no projection.
+    output_size, recurrence, output_activation, feedback_delays
+        As for `RNN`.
     init : {"default", "torch"}
         As for `RNN`; "default" also sets the forget gate's bias to 1 (1 in bias_ih, 0 in bias_hh:
         the two are added), after Jozefowicz et al. (2015).
@@ -111,12 +136,11 @@ class LSTM(Recurrent[LSTMState]):
     Attributes
     ----------
     parameters, grads : mapping of str to numpy.ndarray
-        Named as for `RNN`, with 4*H rows in blocks of H in torch's gate order i f g o.
+        Named as for `RNN`, with 4*H rows in blocks of H in torch's gate order i f g o. With
+        proj_size weight_hh is (4*H, P), and weight_hr_l0 (P, H) projects.
 
     Raises
     ------
-    NotImplementedError
-        If proj_size is not 0.
     TypeError, ValueError
         If an option is of the wrong type or out of range; the message names it.
 
@@ -137,16 +161,14 @@ class LSTM(Recurrent[LSTMState]):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        output_size: int | None = None,
+        recurrence: str | Iterable[str] = ("hidden",),
+        output_activation: str = "identity",
+        feedback_delays: int | Iterable[int] = (1,),
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
     ) -> None:
-        if proj_size != 0:
-            raise NotImplementedError(
-                f"proj_size: expected 0, got {proj_size!r}; an LSTM with a projection of h is not "
-                "implemented yet"
-            )
-        self.proj_size = 0
         super().__init__(
             "lstm",
             input_size,
@@ -156,6 +178,11 @@ class LSTM(Recurrent[LSTMState]):
             batch_first=batch_first,
             dropout=dropout,
             bidirectional=bidirectional,
+            proj_size=proj_size,
+            output_size=output_size,
+            recurrence=recurrence,
+            output_activation=output_activation,
+            feedback_delays=feedback_delays,
             dtype=dtype,
             rng=rng,
             init=init,
@@ -175,6 +202,8 @@ class GRU(Recurrent[Array]):
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng, init
         As for `RNN`.
+    output_size, recurrence, output_activation, feedback_delays
+        As for `RNN`. U enters where R does: the candidate's part of it inside the reset gate.
 
     Attributes
     ----------
@@ -201,6 +230,10 @@ class GRU(Recurrent[Array]):
         batch_first: bool = True,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        output_size: int | None = None,
+        recurrence: str | Iterable[str] = ("hidden",),
+        output_activation: str = "identity",
+        feedback_delays: int | Iterable[int] = (1,),
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
@@ -214,6 +247,10 @@ class GRU(Recurrent[Array]):
             batch_first=batch_first,
             dropout=dropout,
             bidirectional=bidirectional,
+            output_size=output_size,
+            recurrence=recurrence,
+            output_activation=output_activation,
+            feedback_delays=feedback_delays,
             dtype=dtype,
             rng=rng,
             init=init,
