@@ -127,12 +127,11 @@ def check_core(name: str, core: Any, *, own_outputs: bool = False) -> None:
         raise TypeError(f"{name}: expected an RNN, LSTM or GRU, got {type(core).__name__}")
     if not core.batch_first:
         raise ValueError(f"{name}: expected batch_first=True, got batch_first=False")
-    own = getattr(core, "output_size", None)
-    if own is not None and not own_outputs:
-        raise ValueError(f"{name}: expected output_size=None, so that y is h, got {own}")
+    if core.output_size is not None and not own_outputs:
+        got = core.output_size
+        raise ValueError(f"{name}: expected output_size=None, so that y is h, got {got}")
 
 
 def core_features(core: RNN | LSTM | GRU) -> int:
     """Features of the core's output, per direction."""
-    own = getattr(core, "output_size", None)
-    return own or getattr(core, "proj_size", 0) or core.hidden_size
+    return core.output_size or core.proj_size or core.hidden_size
