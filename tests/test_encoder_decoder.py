@@ -572,8 +572,7 @@ def test_parts_that_do_not_fit_are_named(options: Any, error: Any, text: str) ->
 
 @pytest.mark.parametrize("name", ["encoder", "decoder"])
 def test_layers_with_a_readout_of_their_own_are_refused(name: str) -> None:
-    layer: Any = GRU(3 if name == "encoder" else 2, 4)
-    layer.output_size = 4
+    layer = GRU(3 if name == "encoder" else 2, 4, output_size=4)
     with pytest.raises(ValueError, match=f"{name}: expected output_size=None, so that y is h"):
         parts(**{name: layer})
 

@@ -12,8 +12,6 @@ from rnncore import GRU, LSTM
 from rnncore.dense import Embedding
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToOne, OneToMany
 
-pytest.importorskip("rnncore._output")
-
 V = 6
 
 

@@ -134,9 +134,9 @@ def check_core(name: str, core: Any, *, own_outputs: bool = False) -> None:
         raise TypeError(f"{name}: expected an RNN, LSTM or GRU, got {type(core).__name__}")
     if not core.batch_first:
         raise ValueError(f"{name}: expected batch_first=True, got batch_first=False")
-    own = core.output_size
-    if own is not None and not own_outputs:
-        raise ValueError(f"{name}: expected output_size=None, so that y is h, got {own}")
+    if core.output_size is not None and not own_outputs:
+        got = core.output_size
+        raise ValueError(f"{name}: expected output_size=None, so that y is h, got {got}")
 
 
 def core_features(core: RNN | LSTM | GRU) -> int:

@@ -20,7 +20,7 @@ def check_parts(
     teacher_forcing: Any,
 ) -> None:
     """Raise unless the parts fit for tokens (with an embedding) or for values (without)."""
-    own = getattr(core, "output_size", None)
+    own = core.output_size
     forcing = closed_fraction("teacher_forcing", teacher_forcing)
     if embedding is not None:
         _check_tokens(core, embedding, output_size, vector_inputs)
@@ -42,7 +42,7 @@ def check_parts(
     for name, mark in (("start_id", start_id), ("end_id", end_id)):
         if mark is not None:
             raise ValueError(f"{name}: expected None without an embedding, got {mark!r}")
-    feeds_back = getattr(core, "recurrence", ("hidden",)) != ("hidden",)
+    feeds_back = core.recurrence != ("hidden",)
     if forcing > 0 and not feeds_back:
         raise ValueError(
             f"teacher_forcing: expected 0.0, since no output feeds back, got {forcing}"
