@@ -400,7 +400,7 @@ def test_nothing_is_written_beyond_the_arrays(core):
 )
 def test_values_given_to_the_plain_kernels(core, cell, dtype, hidden, ragged, reverse, sizes):
     """With one delay of T steps y_0 is what every step gets, and its gradient that of all steps."""
-    T, B, _, H, O = sizes  # noqa: E741
+    T, B, *_, O = sizes  # noqa: E741
     recurrence = RECURRENCES["RU" if hidden else "U"]
     options = {"delays": (T,), "ragged": ragged, "reverse": reverse, "recurrence": recurrence}
     p = ref.make(cell, *sizes, dtype=np.float32, **options)
