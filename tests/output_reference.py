@@ -18,6 +18,8 @@ from reference import CELLS
 
 Array = NDArray[Any]
 
+RECURRENCES = ("hidden", "output_to_hidden", "output_to_output")
+
 
 class Layer(NamedTuple):
     weight_ih: Array
@@ -198,7 +200,7 @@ def make(
     O: int,  # noqa: E741
     *,
     layers: int = 1,
-    recurrence: tuple[str, ...] = ("hidden", "output_to_hidden", "output_to_output"),
+    recurrence: tuple[str, ...] = RECURRENCES,
     delays: tuple[int, ...] = (1,),
     activation: str = "identity",
     mode: str = "closed",
