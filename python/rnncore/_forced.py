@@ -41,6 +41,11 @@ class ForcedTape:
     fed: Array | None  # f (T, B, F); None without feedback
     y: Array  # (T, B, O), contiguous
 
+    @property
+    def used(self) -> bool:
+        """Whether a kernel of the stack has overwritten its part."""
+        return any(kernel.used for kernel in self.stack.kernels)
+
 
 def run(
     layer: Recurrent[Any], call: Call, y: Array, *, training: bool
@@ -105,7 +110,7 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """Return x W^T + b as rows (T*B, O)."""
     N = math.prod(x.shape[:-1])
     rows = empty((N, len(weight)), x.dtype)
-    core.linear_forward(np.ascontiguousarray(x).reshape(N, -1), weight, bias, rows)
+    core.linear_forward(_rows(x, N), weight, bias, rows)
     return rows
 
 
@@ -115,10 +120,12 @@ def _linear_backward(
     """Return dx (..., I) of rows dy, and add into the others."""
     dx = empty(x.shape, x.dtype)
     N = len(dy)
-    core.linear_backward(
-        np.ascontiguousarray(x).reshape(N, -1), weight, dy, dx.reshape(N, -1), dweight, dbias
-    )
+    core.linear_backward(_rows(x, N), weight, dy, _rows(dx, N), dweight, dbias)
     return dx
+
+
+def _rows(x: Array, N: int) -> Array:
+    return np.ascontiguousarray(x).reshape(N, x.shape[-1])
 
 
 def backward(
