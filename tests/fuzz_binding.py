@@ -13,6 +13,8 @@ import sys
 
 import bad_arrays
 import numpy as np
+import output_raw
+import output_reference
 import problems
 import raw
 from rnncore import _isa
@@ -26,7 +28,8 @@ SIZES = (0, 1, 2, 3, 8, 17)
 def replaced(rng, value, others):
     """Something else in the place of one argument."""
     if not isinstance(value, np.ndarray) or value.ndim == 0:
-        return rng.choice([None, "lstm", "rnn", b"gru", True, -1, 2**70, rng.choice(others)])
+        odd = [None, "lstm", "rnn", b"gru", True, -1, 2**70, [], [0], [5, 2], [2**70], [2**20]]
+        return rng.choice([*odd, rng.choice(others)])
     if value.size > 2**20:
         return None  # a broadcast one of before: no copy of it fits
     kind = rng.randrange(8)
@@ -56,20 +59,49 @@ def replaced(rng, value, others):
 
 def arguments_of_a_good_call(rng, function):
     cell = rng.choice([row["name"] for row in _isa.core.cells()])
-    T, B = rng.choice(SIZES), rng.choice(SIZES)
-    options = {"ragged": rng.random() < 0.5, "reverse": rng.random() < 0.5}
-    problem = problems.make(
-        *(cell, T, B, rng.choice(SIZES[1:]), rng.choice(SIZES[1:])),
-        dtype=rng.choice([np.float32, np.float64]),
-        bias=rng.random() < 0.7,
-        seed=rng.randrange(2**30),
-        **options,
-    )
+    sizes = rng.choice(SIZES), rng.choice(SIZES), rng.choice(SIZES[1:]), rng.choice(SIZES[1:])
+    options = {
+        "ragged": rng.random() < 0.5,
+        "reverse": rng.random() < 0.5,
+        "dtype": rng.choice([np.float32, np.float64]),
+        "bias": rng.random() < 0.7,
+        "seed": rng.randrange(2**30),
+    }
+    if function.startswith("output"):
+        return of_a_loop(rng, function, cell, sizes, options)
+    problem = problems.make(cell, *sizes, **options)
     forward = raw.forward_arguments(_isa.core, problem, recompute=rng.choice((0, 0, 1, 2)))
     if function == "forward":
         return forward
     _isa.core.forward(*forward.values())
     return raw.backward_arguments(problem, forward)
+
+
+def of_a_loop(rng, function, cell, sizes, options):
+    problem = output_reference.make(
+        *(cell, *sizes, rng.choice(SIZES[1:])),
+        layers=1 if options["reverse"] else rng.choice((1, 2, 3)),
+        recurrence=rng.choice(
+            [("output_to_hidden",), ("hidden", "output_to_output"), output_reference.RECURRENCES]
+        ),
+        delays=rng.choice([(1,), (2, 1), (5,)]),
+        activation=rng.choice(["identity", "tanh", "sigmoid", "softmax"]),
+        mode=rng.choice(["closed", "mixed", "forced"]),
+        **options,
+    )
+    forward = output_raw.forward_arguments(_isa.core, problem, training=rng.random() < 0.7)
+    if function == "output_forward":
+        return forward
+    forward = output_raw.forward_arguments(_isa.core, problem)
+    output_raw.call(_isa.core, "output_forward", forward)
+    return output_raw.backward_arguments(problem, forward)
+
+
+def call(function, arguments):
+    if function.startswith("output"):
+        output_raw.call(_isa.core, function, arguments)
+    else:
+        getattr(_isa.core, function)(*arguments.values())
 
 
 def empty_batch_of_many_steps():
@@ -89,14 +121,14 @@ def main(seed, calls):
     empty_batch_of_many_steps()
     accepted = refused = 0
     for _ in range(calls):
-        function = rng.choice(["forward", "backward"])
+        function = rng.choice(["forward", "backward", "output_forward", "output_backward"])
         arguments = arguments_of_a_good_call(rng, function)
         others = list(arguments.values())
         for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
             name = rng.choice(list(arguments))
             arguments[name] = replaced(rng, arguments[name], others)
         try:
-            getattr(_isa.core, function)(*arguments.values())
+            call(function, arguments)
             accepted += 1
         except (TypeError, ValueError, MemoryError):
             refused += 1

@@ -18,6 +18,8 @@ from reference import CELLS
 
 Array = NDArray[Any]
 
+RECURRENCES = ("hidden", "output_to_hidden", "output_to_output")
+
 
 class Layer(NamedTuple):
     weight_ih: Array
@@ -198,7 +200,7 @@ def make(
     O: int,  # noqa: E741
     *,
     layers: int = 1,
-    recurrence: tuple[str, ...] = ("hidden", "output_to_hidden", "output_to_output"),
+    recurrence: tuple[str, ...] = RECURRENCES,
     delays: tuple[int, ...] = (1,),
     activation: str = "identity",
     mode: str = "closed",
@@ -300,46 +302,3 @@ def loss(p: Problem) -> float:
     r = solve(p)
     total = (r.y * p.dy).sum() + (r.h_n * p.dh_n).sum() + (r.y_n * p.dy_n).sum()
     return float(total if r.c_n is None else total + (r.c_n * p.dc_n).sum())
-
-
-def run_kernel(core: Any, p: Problem) -> Result:
-    """The kernels' answer; every output prefilled with NaN."""
-    T, B, _ = p.x.shape
-    H, O, D, K = p.h_0.shape[2], p.y_0.shape[2], p.y_0.shape[0], len(p.layers)  # noqa: E741
-    dtype = p.x.dtype
-
-    def nan(*shape: int) -> Array:
-        return np.full(shape, np.nan, dtype)
-
-    wiring = {row["name"]: row["wiring"] for row in core.cells()}[p.cell]
-    lengths = None if p.lengths is None else p.lengths.astype(np.int64)
-    L = T if lengths is None else int(lengths.max(initial=0))
-    N = T * B if lengths is None else int(lengths.sum())
-    F = O * len(p.delays)
-    tapes = [
-        (
-            nan(N, len(wiring) * H),
-            nan(L + 1, B, H + (F if k == 0 else 0)),
-            nan(L + 1, B, H) if p.c_0 is not None else None,
-        )
-        for k in range(K)
-    ]
-    tape_y, tape_fed = nan(L, B, O), nan(D + L, B, O)
-    y, h_n, y_n = nan(T, B, O), nan(K, B, H), nan(D, B, O)
-    c_n = None if p.c_0 is None else nan(K, B, H)
-    layers = [tuple(layer) for layer in p.layers]
-    common = (p.weight_oh, p.weight_ho, p.weight_oo)
-    core.output_forward(
-        p.cell, p.x, layers, *common, p.bias_o, p.activation, list(p.delays), p.targets, p.given,
-        p.h_0, p.c_0, p.y_0, lengths, p.reverse, y, h_n, c_n, y_n, tapes, tape_y, tape_fed,
-    )  # fmt: skip
-    dx, dh_0, dy_0 = nan(*p.x.shape), nan(K, B, H), nan(D, B, O)
-    dc_0 = None if p.c_0 is None else nan(K, B, H)
-    grads = [tuple(map(_zero, layer)) for layer in p.layers]
-    outer = [_zero(a) for a in (*common, p.bias_o)]
-    core.output_backward(
-        p.cell, p.x, layers, *common, p.activation, list(p.delays), p.given, lengths, p.reverse,
-        tapes, tape_y, tape_fed, p.dy, p.dh_n, p.dc_n, p.dy_n, dx, dh_0, dc_0, dy_0, grads, *outer,
-    )  # fmt: skip
-    dlayers = tuple(Layer(*grad) for grad in grads)
-    return Result(y, h_n, c_n, y_n, dx, dh_0, dc_0, dy_0, dlayers, *outer)

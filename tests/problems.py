@@ -153,6 +153,15 @@ def error(got: Array, expected: Array) -> float:
     return float(difference) / scale if np.isfinite(difference) else np.inf
 
 
+def bounds(cell: str, dtype: Any, T: int, B: int, H: int) -> tuple[float, float]:
+    """Relative L2 bounds of forward and of the gradients, by dtype (float32: oneDNN's own)."""
+    if dtype == np.float64:
+        return 1e-12, 1e-12
+    gates = reference.CELLS[cell].gates
+    forward = 4 * math.ceil(math.log2((2 * gates + 1) * max(T, 1))) * 2.0**-23
+    return forward, 2 * forward * max(gates * H, B)
+
+
 def assert_close(got: Result, expected: Result, forward: float, backward: float) -> None:
     """Every array of `got` within its relative L2 bound; None only where None is expected."""
     for name in Result._fields:

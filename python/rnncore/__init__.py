@@ -3,6 +3,7 @@
 from rnncore import attention, data, datasets, decoding, functional, losses, optim
 from rnncore._isa import available_isas, isa
 from rnncore._kernels import LSTMState
+from rnncore._output import FeedbackState
 from rnncore._precision import get_float32_matmul_precision, set_float32_matmul_precision
 from rnncore._threads import get_num_threads, set_num_threads
 from rnncore.cells import GRUCell, LSTMCell, RNNCell
@@ -21,6 +22,7 @@ __all__ = [
     "CheckpointError",
     "Embedding",
     "EncoderDecoder",
+    "FeedbackState",
     "GRUCell",
     "LSTMCell",
     "LSTMState",

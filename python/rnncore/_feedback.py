@@ -36,7 +36,11 @@ class OutputTape:
     run: LoopTape | ForcedTape
     form: Form
     lengths: Lengths | None
-    used: bool = False
+
+    @property
+    def used(self) -> bool:
+        """Whether `backward` has consumed it, or a part of it before an error."""
+        return self.run.used
 
 
 def read(
@@ -179,7 +183,6 @@ def backward(
         dx, first = _backward_closed(layer, kernel, tape.form, dy, last, input_gradient)
     else:
         dx, first = _forced.backward(layer, kernel, dy, last, input_gradient=input_gradient)
-    tape.used = True
     gradient = None if dx is None else as_user(tape.form, dx, tape.lengths)
     return gradient, _as_state(layer, tape.form, first)
 

@@ -41,6 +41,11 @@ class ForcedTape:
     fed: Array | None  # f (T, B, F); None without feedback
     y: Array  # (T, B, O), contiguous
 
+    @property
+    def used(self) -> bool:
+        """Whether a kernel of the stack has overwritten its part."""
+        return any(kernel.used for kernel in self.stack.kernels)
+
 
 def run(
     layer: Recurrent[Any], call: Call, y: Array, *, training: bool
@@ -105,7 +110,7 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """Return x W^T + b as rows (T*B, O)."""
     N = math.prod(x.shape[:-1])
     rows = empty((N, len(weight)), x.dtype)
-    core.linear_forward(np.ascontiguousarray(x).reshape(N, -1), weight, bias, rows)
+    core.linear_forward(_rows(x, N), weight, bias, rows)
     return rows
 
 
@@ -114,8 +119,12 @@ def _linear_backward(
 ) -> None:
     """Fill dx (..., I) from rows dy, and add into the others."""
     N = len(dy)
-    rows = None if dx is None else dx.reshape(N, -1)
-    core.linear_backward(np.ascontiguousarray(x).reshape(N, -1), weight, dy, rows, dweight, dbias)
+    into = None if dx is None else _rows(dx, N)
+    core.linear_backward(_rows(x, N), weight, dy, into, dweight, dbias)
+
+
+def _rows(x: Array, N: int) -> Array:
+    return np.ascontiguousarray(x).reshape(N, x.shape[-1])
 
 
 def backward(

@@ -1,0 +1,158 @@
+"""Calls of the closed loop's raw binding: flat arguments by name, outputs prefilled with NaN.
+
+The entries of the lists of layers, tapes and gradients stand here as single arguments, named as the
+binding's errors name them: "weight_ih of layer 0".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from output_reference import Array, Layer, Problem, Result
+from raw import batch_major, nan_like
+
+NESTED = {
+    "layers": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    "tapes": ("gates", "h", "c"),
+    "grads": ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
+}
+ARGUMENTS = {
+    "output_forward": (
+        *("cell", "x", "layers", "weight_oh", "weight_ho", "weight_oo", "bias_o", "activation"),
+        *("delays", "targets", "given", "h_0", "c_0", "y_0", "lengths", "reverse"),
+        *("y", "h_n", "c_n", "y_n", "tapes", "tape_y", "tape_fed"),
+    ),
+    "output_backward": (
+        *("cell", "x", "layers", "weight_oh", "weight_ho", "weight_oo", "activation", "delays"),
+        *("given", "lengths", "reverse", "tapes", "tape_y", "tape_fed"),
+        *("dy", "dh_n", "dc_n", "dy_n", "dx", "dh_0", "dc_0", "dy_0"),
+        *("grads", "dweight_oh", "dweight_ho", "dweight_oo", "dbias_o"),
+    ),
+}
+LAST = ("y", "h_n", "c_n", "y_n")
+
+
+def flat_names(function: str, layers: int) -> list[str]:
+    """Names of the arguments, those of the lists layer by layer."""
+    names = []
+    for name in ARGUMENTS[function]:
+        if name in NESTED:
+            names += [f"{own} of layer {k}" for k in range(layers) for own in NESTED[name]]
+        else:
+            names.append(name)
+    return names
+
+
+def base(name: str) -> str:
+    """What kind of array an argument is: its name without the layer."""
+    return name.split(" of ")[0]
+
+
+def nested(function: str, arguments: dict[str, Any]) -> list[Any]:
+    """The arguments as the binding takes them; a list none of whose entries is there is None."""
+    K = sum(base(name) == "weight_ih" for name in arguments)
+    values = []
+    for name in ARGUMENTS[function]:
+        if name not in NESTED:
+            values.append(arguments[name])
+        elif f"{NESTED[name][0]} of layer 0" in arguments:
+            values.append(
+                [tuple(arguments[f"{own} of layer {k}"] for own in NESTED[name]) for k in range(K)]
+            )
+        else:
+            values.append(None)
+    return values
+
+
+def call(core: Any, function: str, arguments: dict[str, Any]) -> None:
+    getattr(core, function)(*nested(function, arguments))
+
+
+def lay_out(p: Problem) -> Problem:
+    """The problem with x, targets and dy batch-major; y and dx follow them."""
+    targets = None if p.targets is None else batch_major(p.targets)
+    return p._replace(x=batch_major(p.x), targets=targets, dy=batch_major(p.dy))
+
+
+def _of_layers(kind: str, entries: Any) -> dict[str, Any]:
+    return {
+        f"{name} of layer {k}": value
+        for k, values in enumerate(entries)
+        for name, value in zip(NESTED[kind], values, strict=True)
+    }
+
+
+def _tape(core: Any, p: Problem) -> dict[str, Any]:
+    T, B, _ = p.x.shape
+    D, _, O = p.y_0.shape  # noqa: E741
+    H, F = p.h_0.shape[2], O * len(p.delays)
+    slots = len({row["name"]: row["wiring"] for row in core.cells()}[p.cell])
+    L = T if p.lengths is None else int(p.lengths.max(initial=0))
+    N = T * B if p.lengths is None else int(p.lengths.sum())
+
+    def nan(*shape: int) -> Array:
+        return np.full(shape, np.nan, p.x.dtype)
+
+    layers = [
+        (
+            nan(N, slots * H),
+            nan(L + 1, B, H + (0 if k else F)),
+            None if p.c_0 is None else nan(L + 1, B, H),
+        )
+        for k in range(len(p.layers))
+    ]
+    return _of_layers("tapes", layers) | {"tape_y": nan(L, B, O), "tape_fed": nan(D + L, B, O)}
+
+
+def forward_arguments(core: Any, p: Problem, training: bool = True) -> dict[str, Any]:
+    """Arguments of core.output_forward by name; without training no tape."""
+    found = {name: value for name, value in p._asdict().items() if name != "layers"}
+    found["delays"] = list(p.delays)
+    found["lengths"] = None if p.lengths is None else p.lengths.astype(np.int64)
+    found |= _of_layers("layers", p.layers)
+    found |= dict(zip(LAST, map(nan_like, (p.dy, p.h_0, p.c_0, p.y_0)), strict=True))
+    found |= _tape(core, p) if training else {"tape_y": None, "tape_fed": None}
+    names = flat_names("output_forward", len(p.layers))
+    return {name: found[name] for name in names if name in found}
+
+
+def backward_arguments(p: Problem, forward: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of core.output_backward by name, with the tape of a forward call."""
+    found = p._asdict() | forward
+    found |= {f"d{name}": nan_like(found[name]) for name in ("x", "h_0", "c_0", "y_0")}
+    zeros = [Layer(*map(_zeros, layer)) for layer in p.layers]
+    found |= _of_layers("grads", zeros)
+    for name in ("weight_oh", "weight_ho", "weight_oo", "bias_o"):
+        found["d" + name] = _zeros(found[name])
+    return {name: found[name] for name in flat_names("output_backward", len(p.layers))}
+
+
+def _zeros(array: Array | None) -> Array | None:
+    return None if array is None else np.zeros(array.shape, array.dtype)
+
+
+def infer(core: Any, p: Problem) -> tuple[Any, ...]:
+    """y, h_n, c_n, y_n without a tape."""
+    arguments = forward_arguments(core, p, training=False)
+    call(core, "output_forward", arguments)
+    return tuple(arguments[name] for name in LAST)
+
+
+def solve(core: Any, p: Problem) -> Result:
+    """Forward with a tape, then backward."""
+    forward = forward_arguments(core, p)
+    call(core, "output_forward", forward)
+    backward = backward_arguments(p, forward)
+    call(core, "output_backward", backward)
+    return result(forward | backward, len(p.layers))
+
+
+def result(arguments: dict[str, Any], layers: int) -> Result:
+    """What calls with these arguments have written."""
+    found = {name: arguments[name] for name in Result._fields if name != "dlayers"}
+    dlayers = tuple(
+        Layer(*(arguments[f"{name} of layer {k}"] for name in NESTED["grads"]))
+        for k in range(layers)
+    )
+    return Result(**found, dlayers=dlayers)
