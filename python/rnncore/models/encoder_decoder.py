@@ -91,7 +91,7 @@ class EncoderDecoder(Model):
     bridge : Bridge or None
     attender : DotAttention or None
     head : Linear
-        From the decoder's hidden_size features to V logits.
+        From the decoder's H features (those of h) to V logits.
 
     Raises
     ------
