@@ -361,7 +361,7 @@ def test_an_output_layer_without_feedback(kind: Any) -> None:
     assert_close((dx, first), (plain_dx, plain_first))
     for name, value in plain_grads.items():
         assert_close(grads[name], value)
-    y_t, at = layer.step(x[:, 0], state)
+    y_t, _ = layer.step(x[:, 0], state)
     assert_close(y_t, y[:, 0])
 
 
