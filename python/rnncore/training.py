@@ -14,16 +14,13 @@ from rnncore._arrays import (
     Array,
     Seed,
     boolean,
-    choice,
-    closed_fraction,
     generator,
     number,
     positive_int,
 )
+from rnncore._rates import Forcing, Rate, Schedule
 from rnncore.models.base import Batch, Model, TrainingSamples
 from rnncore.optim import Adam, clip_grad_norm
-
-Schedule = Callable[[float], float]
 
 
 class Optimizer(Protocol):
@@ -162,7 +159,7 @@ def fit(
     """
     if not isinstance(model, Model):
         raise TypeError(f"model: expected a model such as ManyToOne, got {type(model).__name__}")
-    with _Forcing(model, teacher_forcing) as forcing:
+    with Forcing(model, teacher_forcing) as forcing:
         return fit_samples(
             model,
             model.training_samples(x, y, lengths, mask),
@@ -191,7 +188,7 @@ def fit_samples(
     schedule: str | Schedule = "constant",
     patience: int | None = None,
     clip_norm: float | None = None,
-    forcing: _Forcing | None = None,
+    forcing: Forcing | None = None,
     shuffle: bool = True,
     rng: Seed = None,
     progress: bool = True,
@@ -205,7 +202,7 @@ def fit_samples(
     if clip_norm is not None:
         clip_norm = _positive("clip_norm", clip_norm)
     optimizer = Adam(model, 1e-3) if optimizer is None else _checked(optimizer, model)
-    rate = _Rate(optimizer, schedule)
+    rate = Rate(optimizer, schedule)
     shuffle, progress = boolean("shuffle", shuffle), boolean("progress", progress)
     order_rng = generator(rng)
 
@@ -316,72 +313,6 @@ def _checked(optimizer: Any, model: Model) -> Optimizer:
         raise ValueError("optimizer: expected one made for this model, got one of another")
     checked: Optimizer = optimizer
     return checked
-
-
-class _Forcing:
-    """A model's teacher forcing, by epoch; leaves it as it came."""
-
-    def __init__(self, model: Model, value: Any) -> None:
-        if value is not None and not model.feeds_back:
-            raise ValueError(
-                f"teacher_forcing: expected None, since no output feeds back, got {value!r}"
-            )
-        self._model, self._value = model, value
-        if not (value is None or callable(value)):
-            self._value = closed_fraction("teacher_forcing", value)
-
-    def __enter__(self) -> _Forcing:
-        if self._value is not None:
-            self._old = self._model.teacher_forcing
-            self._model.teacher_forcing = 1.0  # targets that feed back must all be finite
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._value is not None:
-            self._model.teacher_forcing = self._old
-
-    def set(self, epoch: int) -> None:
-        """Set what holds in an epoch, counted from 0."""
-        if self._value is None:
-            return
-        value = self._value(epoch) if callable(self._value) else self._value
-        self._model.teacher_forcing = closed_fraction("teacher_forcing", value)
-
-
-_SCHEDULES: dict[str, Schedule] = {
-    "constant": lambda share: 1.0,
-    "linear": lambda share: 1.0 - share,
-    "cosine": lambda share: 0.5 + 0.5 * math.cos(math.pi * share),
-}
-
-
-class _Rate:
-    """The optimizer's learning rate times a schedule's factor; leaves it as it came."""
-
-    def __init__(self, optimizer: Any, schedule: Any) -> None:
-        if not callable(schedule):
-            schedule = _SCHEDULES[choice("schedule", schedule, tuple(_SCHEDULES))]
-        self._factor: Schedule = schedule
-        self._moves = schedule is not _SCHEDULES["constant"]
-        if self._moves and not hasattr(optimizer, "lr"):
-            raise TypeError(f"optimizer: expected one with an lr to schedule, got {optimizer!r}")
-        self._optimizer = optimizer
-
-    def __enter__(self) -> None:
-        self._base = self._optimizer.lr if self._moves else 0.0
-
-    def __exit__(self, *error: object) -> None:
-        if self._moves:
-            self._optimizer.lr = self._base
-
-    def set(self, share: float) -> None:
-        """Set the rate for a step before which `share` of all steps are done."""
-        if not self._moves:
-            return
-        factor = number("schedule", self._factor(share), "a function that gives numbers")
-        if not 0 <= factor < math.inf:
-            raise ValueError(f"schedule: expected factors >= 0, got {factor} at {share:g}")
-        self._optimizer.lr = factor * self._base
 
 
 class _Progress:
