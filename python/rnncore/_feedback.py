@@ -122,7 +122,7 @@ def _read_forcing(
         else:
             check_shape("teacher_forcing", mask, "(B, T)", (B, T))
             mask = mask.T
-        result: Array | bool = np.ascontiguousarray(mask)
+        result: Array | bool = mask.copy()  # backward reads it: the user may change his own
     else:
         p = number("teacher_forcing", value, "a number in [0, 1] or booleans (B, T)")
         if not 0 <= p <= 1:
