@@ -167,7 +167,7 @@ MUTANTS = {
         LOOP,
         "lstm and float64 and softmax",
     ),
-    "gradient-of-given-values-in-the-next-gate": Mutant(
+    "given-gradient-past-the-reset-gate": Mutant(
         "cpp/sequence/gradients.hpp",
         (
             (
