@@ -32,6 +32,8 @@ class Mutant(NamedTuple):
 REFERENCE = "tests/test_kernels.py::test_matches_reference"
 ADDS = "tests/test_kernels.py::test_parameter_gradients_add_and_the_rest_assign"
 SAME_BITS = "tests/test_recompute.py::test_same_bits_as_the_plain_run"
+LOOP = "tests/test_output_kernels.py::test_matches_reference"
+GIVEN = "tests/test_output_kernels.py::test_values_given_to_the_plain_kernels"
 
 MUTANTS = {
     "lstm-gates-swapped": Mutant(
@@ -118,6 +120,63 @@ MUTANTS = {
         ),
         ADDS,
         "",
+    ),
+    "feedback-a-step-too-late": Mutant(
+        "cpp/sequence/output_forward.cpp",
+        (
+            (
+                "fed(o_.memory + step - delay, r)",
+                "fed(std::max<Index>(0, o_.memory + step - delay - 1), r)",
+            ),
+        ),
+        LOOP,
+        "lstm and float64",
+    ),
+    "gradient-through-given-targets": Mutant(
+        "cpp/sequence/output_backward.cpp",
+        (("!given && i < O_; ++i)", "(given || i < O_) && i < O_; ++i)"),),
+        LOOP,
+        "lstm and float64 and mixed",
+    ),
+    "gradient-of-q-dropped": Mutant(
+        "cpp/sequence/output_backward.cpp",
+        (("if (q_) {\n      product<T>(", "if (q_ && count < 0) {\n      product<T>("),),
+        LOOP,
+        "lstm and float64",
+    ),
+    "fed-gradient-through-u-dropped": Mutant(
+        "cpp/sequence/output_backward.cpp",
+        (
+            (
+                "lanes.store(u_ ? lanes.load(to) + sums : sums, to);",
+                "lanes.store(sums, to);",
+            ),
+        ),
+        LOOP,
+        "lstm and float64",
+    ),
+    "upper-layer-reads-the-state-before": Mutant(
+        "cpp/sequence/output_backward.cpp",
+        (("layers_[l].x = {layers_[l - 1].h + B_ * K,", "layers_[l].x = {layers_[l - 1].h,"),),
+        LOOP,
+        "lstm and float64",
+    ),
+    "softmax-gradient-without-mean": Mutant(
+        "cpp/sequence/readout.hpp",
+        (("dy[i] = y[i] * (dy[i] - mean);", "dy[i] = y[i] * (dy[i] - 0 * mean);"),),
+        LOOP,
+        "lstm and float64 and softmax",
+    ),
+    "given-gradient-past-the-reset-gate": Mutant(
+        "cpp/sequence/gradients.hpp",
+        (
+            (
+                "input_gradient(worker, done, 'h', a_.weight_oh, a_.dfed, dfed_);",
+                "input_gradient(worker, done, 'x', a_.weight_oh, a_.dfed, dfed_);",
+            ),
+        ),
+        GIVEN,
+        "gru and float64",
     ),
 }
 

@@ -728,6 +728,37 @@ def test_inputs_are_not_modified_and_results_are_separate() -> None:
     assert_same(arrays, before)
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_mask_may_change_after_forward(batch_first: bool) -> None:
+    layer = make(rnncore.GRU, output_size=2, recurrence=ALL, batch_first=batch_first)
+    for shape in ((5,), (1, 5), (5, 1), (5, 4)):
+        x, targets, dy = normal(*shape, 3), normal(*shape, 2), normal(*shape, 2, seed=2)
+        mask = normal(*shape) < 0
+        call = {"targets": targets, "teacher_forcing": mask}
+        expected = gradients(layer, layer.forward(x, **call)[2], dy)
+        tape = layer.forward(x, **call)[2]
+        mask[...] = ~mask
+        targets[...] = np.nan
+        got = gradients(layer, tape, dy)
+        assert_same((got[:2], list(got[2].values())), (expected[:2], list(expected[2].values())))
+
+
+@every_loop
+def test_changed_parameters_count_at_once(
+    kind: Any, recurrence: Any, activation: str, delays: Any, layers: int
+) -> None:
+    """Inference may keep packed weights between calls, training does not."""
+    layer = loop(kind, recurrence, activation, delays, layers)
+    x, call = normal(16, 9, 3), {"targets": normal(16, 9, 4)}
+    for name, value in layer.parameters.items():
+        for forced in (call, {}):
+            before = layer(x, **forced)[0].copy()
+            value *= 1.25
+            after = layer(x, **forced)[0]
+            assert_close(after, layer.forward(x, **forced)[0])
+            assert np.abs(after - before).max() > 1e-9, name
+
+
 def test_float32_layer_follows_the_float64_one() -> None:
     exact = make(rnncore.GRU, 17, 34, output_size=5, recurrence=ALL, output_activation="softmax")
     layer = rnncore.GRU(17, 34, output_size=5, recurrence=ALL, output_activation="softmax")

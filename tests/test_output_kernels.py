@@ -45,7 +45,8 @@ def spread(count, **choices):
 CASES = spread(
     24,
     sizes=[  # T, B, I, H, O
-        (1, 1, 1, 1, 2),
+        (1, 1, 1, 1, 1),
+        (7, 1, 34, 85, 20),
         (4, 3, 17, 34, 5),
         (5, 6, 34, 17, 20),
         (6, 9, 3, 85, 3),
@@ -299,6 +300,17 @@ def test_strided_views(core, cell):
     assert_same_bits(output_raw.solve(core, strided), output_raw.solve(core, plain))
 
 
+@functools.cache
+def solved_large(cell, ragged, layers):
+    """A problem of which each thread gets a part, and of which tiles multiply what they can."""
+    options = {"delays": (1, 3), "activation": "softmax", "mode": "mixed"}
+    p = ref.make(
+        *(cell, 6, 64, 34, 128, 17), layers=layers, ragged=ragged, dtype=np.float32, **options
+    )
+    p = ref.astype(p, np.float64)
+    return p, ref.solve(p)
+
+
 # --- the same bits ------------------------------------------------------------------------------
 
 
@@ -309,17 +321,11 @@ def test_strided_views(core, cell):
 def test_same_bits_from_run_to_run_and_at_any_thread_count(
     core, cell, dtype, ragged, layers, threads
 ):
-    p = ref.make(
-        *(cell, 6, 64, 34, 128, 17),
-        layers=layers,
-        ragged=ragged,
-        delays=(1, 3),
-        activation="softmax",
-        mode="mixed",
-        dtype=dtype,
-    )
+    exact, solution = solved_large(cell, ragged, layers)
+    p = ref.astype(exact, dtype)
     threads(core, 1)
     expected = output_raw.solve(core, p)
+    assert_close(p, expected, solution)
     for count in (1, 2, 3):
         threads(core, count)
         assert core.num_threads() == count

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnncore._arrays import Array, Lengths, as_array, as_numpy, check_shape, empty, zeros
 from rnncore._kernels import LSTMState
+from rnncore._output import FeedbackState
 
 
 class Form(Enum):
@@ -102,10 +103,10 @@ def read_dy(
     lengths: Lengths | None,
     dtype: np.dtype[Any],
     name: str = "dy",
+    last: str = "D*H",
 ) -> Array:
-    """Return dy (or targets), laid out as x was, as (T, B, D*H) = sizes."""
+    """Return dy (or targets), laid out as x was, as (T, B, D*H) = sizes; `last` as errors say."""
     T, B, D = sizes
-    last = "D*H" if name == "dy" else "O"
     if form is Form.RAGGED:
         assert lengths is not None
         if not isinstance(dy, (list, tuple)) or len(dy) != B:
@@ -158,6 +159,8 @@ def read_state(
 ) -> tuple[Array, Array | None]:
     """Return h and c, C-contiguous; None gives zeros. `projected`: h's last dimension, or 0: H."""
     h_shape = (*shape[:-1], projected or shape[-1])
+    if isinstance(state, FeedbackState):  # which would pass for LSTMState(h, c)
+        raise TypeError(f"{name}: expected no FeedbackState, since nothing feeds back")
     if state is None:
         return zeros(h_shape, dtype), zeros(shape, dtype) if has_c else None
     if not has_c:

@@ -13,6 +13,7 @@ from rnncore._arrays import (
     Lengths,
     as_array,
     as_booleans,
+    as_numpy,
     check_shape,
     empty,
     number,
@@ -20,7 +21,6 @@ from rnncore._arrays import (
 )
 from rnncore._batch import Form, as_user, new_sequences, read_dy
 from rnncore._forced import Call, ForcedTape
-from rnncore._kernels import LSTMState
 from rnncore._output import FeedbackState
 from rnncore._output_kernels import LoopSlopes, LoopState, LoopTape
 
@@ -61,7 +61,8 @@ def read(
     T, B, _ = x.shape
     y = _read_y("y0" if y0 is not None else "state.y", layer, kept if y0 is None else y0, B, form)
     if targets is not None:
-        targets = read_dy(targets, form, (T, B, output.size), checked, layer.dtype, "targets")
+        shape = (T, B, output.size)
+        targets = read_dy(targets, form, shape, checked, layer.dtype, "targets", "O")
     forcing = _read_forcing(layer, teacher_forcing, targets, form, T, B, training)
     if forcing is False or not output.feeds_back:
         targets = None
@@ -88,11 +89,13 @@ def _read_y(name: str, layer: Recurrent[Any], y: Any, B: int, form: Form) -> Arr
         return zeros((D, B, O), layer.dtype)
     array = as_array(name, y, layer.dtype)
     single = form is Form.SINGLE
-    if array.ndim == 2 - single and D == 1:
+    if array.ndim != 3 - single and D == 1:
         check_shape(name, array, "(O,)" if single else "(B, O)", (O,) if single else (B, O))
         return array.reshape(1, B, O)
     shape = (D, O) if single else (B, D, O)
-    symbols = "(D, O), the last D outputs," if single else "(B, D, O), the last D outputs,"
+    symbols = "(M, O)" if single else "(B, M, O)"
+    if D > 1:
+        symbols += ", M the longest delay,"
     check_shape(name, array, symbols, shape)
     return array[:, None] if single else array.transpose(1, 0, 2)
 
@@ -119,7 +122,7 @@ def _read_forcing(
         else:
             check_shape("teacher_forcing", mask, "(B, T)", (B, T))
             mask = mask.T
-        result: Array | bool = np.ascontiguousarray(mask)
+        result: Array | bool = mask.copy()  # backward reads it: the user may change his own
     else:
         p = number("teacher_forcing", value, "a number in [0, 1] or booleans (B, T)")
         if not 0 <= p <= 1:
@@ -174,7 +177,7 @@ def backward(
     if dy is None:
         dy = zeros(shape, layer.dtype)
     else:
-        dy = read_dy(dy, tape.form, shape, tape.lengths, layer.dtype)
+        dy = read_dy(dy, tape.form, shape, tape.lengths, layer.dtype, "dy", "O")
     hidden, kept = _split_state("dstate", layer, dstate)
     dh_n, dc_n = (None, None) if hidden is None else layer._read_state("dstate", hidden, B, single)
     dy_n = None if kept is None else _read_y("dstate.y", layer, kept, B, tape.form)
@@ -238,18 +241,23 @@ def generate(layer: Recurrent[Any], n: int, state: Any, y0: Any, x: Any) -> tupl
     return y, state
 
 
+def _shape(name: str, value: Any) -> tuple[int, ...]:
+    return () if value is None else as_numpy(name, value).shape
+
+
 def _no_input(layer: Recurrent[Any], n: int, state: Any, y0: Any) -> Array:
     """Return zeros for the sequences that state or y0 bring; one sequence without either."""
     hidden, kept = _split_state("state", layer, state)
-    h = hidden[0] if isinstance(hidden, (LSTMState, tuple, list)) and layer._cell.has_c else hidden
+    pair = layer._cell.has_c and isinstance(hidden, (tuple, list)) and len(hidden) == 2
+    h = _shape("state", hidden[0] if pair else hidden)
+    before, initial = _shape("state.y", kept), _shape("y0", y0)
     batch: int | None = None
-    if h is not None and np.ndim(h) == 3:
-        batch = np.shape(h)[1]
-    elif kept is not None and np.ndim(kept) == 3:
-        batch = len(kept)
-    elif h is None and y0 is not None and np.ndim(y0) > 0:
-        plain = 2 if layer._output.memory == 1 else 3
-        batch = len(y0) if np.ndim(y0) >= plain else None
+    if len(h) == 3:
+        batch = h[1]
+    elif len(before) == 3:
+        batch = before[0]
+    elif hidden is None and len(initial) >= (2 if layer._output.memory == 1 else 3):
+        batch = initial[0]
     zero = np.zeros((), layer.dtype)
     shape = (n, layer.input_size) if batch is None else (n, batch, layer.input_size)
     x = np.broadcast_to(zero, shape)

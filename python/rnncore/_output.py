@@ -41,8 +41,8 @@ class FeedbackState(NamedTuple):
     ----------
     hidden : numpy.ndarray or LSTMState
         State of the recurrent layers, (num_layers, B, H); (num_layers, H) for one sequence.
-    y : numpy.ndarray, (B, D, O)
-        The last D values that were fed back, oldest first, D = the longest delay; (D, O) for one
+    y : numpy.ndarray, (B, M, O)
+        The last M values that were fed back, oldest first, M = the longest delay; (M, O) for one
         sequence.
     """
 
@@ -139,7 +139,8 @@ def _read_recurrence(value: Any) -> tuple[str, ...]:
 
 
 def _read_delays(value: Any) -> tuple[int, ...]:
-    values = list(value) if isinstance(value, Iterable) else [value]
+    many = isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
+    values = list(value) if many else [value]
     if not values:
         raise ValueError("feedback_delays: expected at least one, got none")
     delays = tuple(positive_int("feedback_delays", delay, _LONGEST_DELAY) for delay in values)

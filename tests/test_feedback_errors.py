@@ -1,0 +1,628 @@
+"""What users get wrong with outputs that feed back: a named error, and nothing moves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import output_raw
+import output_reference
+import pytest
+import rnncore
+from rnncore import FeedbackState, LSTMState
+from rnncore._isa import core
+
+U, Q = "output_to_hidden", "output_to_output"
+ALL = ("hidden", U, Q)
+VALID = "'hidden', 'output_to_hidden', 'output_to_output'"
+
+
+UNEVEN = "expected an array, got a list whose items differ in shape"
+
+
+def zeros(*shape: int) -> Any:
+    return np.zeros(shape, np.float32)
+
+
+def ones(*shape: int) -> Any:
+    return np.ones(shape, bool)
+
+
+def raises(kind: type[Exception], text: str) -> Any:
+    """The error's whole message, or how it ends where `text` starts with "..."."""
+    pattern = re.escape(text.removeprefix("..."))
+    return pytest.raises(kind, match=("" if text.startswith("...") else "^") + pattern + "$")
+
+
+@pytest.fixture(params=[(1,), (1, 3)], ids=["M1", "M3"])
+def layer(request: pytest.FixtureRequest) -> Iterator[rnncore.GRU]:
+    """A layer whose every call fails: its values, gradients and generator must not change."""
+    layer = rnncore.GRU(
+        3, 7, 2, output_size=2, recurrence=ALL, feedback_delays=request.param, rng=0
+    )
+    layer.flat_grads[...] = 1
+    parameters, drawn = layer.flat_parameters.copy(), layer.rng.bit_generator.state
+    yield layer
+    np.testing.assert_array_equal(layer.flat_parameters, parameters)
+    np.testing.assert_array_equal(layer.flat_grads, 1)
+    assert layer.rng.bit_generator.state == drawn
+
+
+# --- options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        (
+            {"recurrence": "outputs_to_hidden"},
+            ValueError,
+            f"recurrence: expected some of {VALID}, got 'outputs_to_hidden'",
+        ),
+        (
+            {"recurrence": ("hidden", "output-to-hidden")},
+            ValueError,
+            f"recurrence: expected some of {VALID}, got 'output-to-hidden'",
+        ),
+        ({"recurrence": ()}, ValueError, f"recurrence: expected at least one of {VALID}, got none"),
+        ({"recurrence": []}, ValueError, f"recurrence: expected at least one of {VALID}, got none"),
+        ({"recurrence": ""}, ValueError, f"recurrence: expected some of {VALID}, got ''"),
+        ({"recurrence": None}, TypeError, f"recurrence: expected some of {VALID}, got None"),
+        ({"recurrence": True}, TypeError, f"recurrence: expected some of {VALID}, got True"),
+        ({"recurrence": [["hidden"]]}, ValueError, f"...{VALID}, got ['hidden']"),
+        (
+            {"recurrence": U, "output_size": None},
+            ValueError,
+            "recurrence: expected ('hidden',) without output_size, got ('output_to_hidden',)",
+        ),
+        (
+            {"recurrence": "hidden", "output_size": None, "feedback_delays": 2},
+            ValueError,
+            "feedback_delays: expected (1,) without output_size, got (2,)",
+        ),
+        (
+            {"recurrence": "hidden", "output_size": None, "output_activation": "tanh"},
+            ValueError,
+            "output_activation: expected 'identity' without output_size, got 'tanh'",
+        ),
+        (
+            {"recurrence": "hidden", "feedback_delays": (1, 2)},
+            ValueError,
+            "feedback_delays: expected (1,) without feedback, got (1, 2)",
+        ),
+        (
+            {"output_size": 1, "output_activation": "softmax"},
+            ValueError,
+            "output_activation: expected output_size >= 2 classes for 'softmax', got 1",
+        ),
+        (
+            {"output_activation": "relu"},
+            ValueError,
+            "output_activation: expected one of 'identity', 'tanh', 'sigmoid', 'softmax', "
+            "got 'relu'",
+        ),
+        (
+            {"output_size": 0},
+            ValueError,
+            "output_size: expected an integer in [1, 2147483647], got 0",
+        ),
+        ({"output_size": -3}, ValueError, "...[1, 2147483647], got -3"),
+        ({"output_size": 2.0}, TypeError, "output_size: expected a positive integer, got 2.0"),
+        ({"output_size": True}, TypeError, "output_size: expected a positive integer, got True"),
+        ({"output_size": "2"}, TypeError, "output_size: expected a positive integer, got '2'"),
+        (
+            {"feedback_delays": 0},
+            ValueError,
+            "feedback_delays: expected an integer in [1, 1048576], got 0",
+        ),
+        ({"feedback_delays": (2, -1)}, ValueError, "...in [1, 1048576], got -1"),
+        ({"feedback_delays": 2**20 + 1}, ValueError, "...in [1, 1048576], got 1048577"),
+        ({"feedback_delays": 2**70}, ValueError, f"...in [1, 1048576], got {2**70}"),
+        (
+            {"feedback_delays": 1.0},
+            TypeError,
+            "feedback_delays: expected a positive integer, got 1.0",
+        ),
+        ({"feedback_delays": True}, TypeError, "...expected a positive integer, got True"),
+        ({"feedback_delays": "1"}, TypeError, "...expected a positive integer, got '1'"),
+        ({"feedback_delays": None}, TypeError, "...expected a positive integer, got None"),
+        ({"feedback_delays": ((1, 2),)}, TypeError, "...expected a positive integer, got (1, 2)"),
+        ({"feedback_delays": ()}, ValueError, "feedback_delays: expected at least one, got none"),
+        (
+            {"feedback_delays": (2, 1, 2)},
+            ValueError,
+            "feedback_delays: expected each delay once, got (2, 1, 2)",
+        ),
+        (
+            {"bidirectional": True},
+            ValueError,
+            "bidirectional: expected False with output_size: the reverse direction would need "
+            "outputs of steps that are still to come",
+        ),
+        (
+            {"dropout": 0.5, "num_layers": 2},
+            ValueError,
+            "dropout: expected 0.0 with output_size, got 0.5",
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind_of_layer", [rnncore.RNN, rnncore.LSTM, rnncore.GRU])
+def test_wrong_options(
+    kind_of_layer: Any, options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    with raises(kind, text):
+        kind_of_layer(3, 7, **{"output_size": 2, "recurrence": ALL} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"proj_size": 7}, ValueError, "proj_size: expected fewer than hidden_size = 7, got 7"),
+        (
+            {"proj_size": -1},
+            ValueError,
+            "proj_size: expected an integer in [1, 2147483647], got -1",
+        ),
+        ({"proj_size": 1.0}, TypeError, "proj_size: expected a positive integer, got 1.0"),
+        ({"proj_size": True}, TypeError, "proj_size: expected a positive integer, got True"),
+        ({"proj_size": None}, TypeError, "proj_size: expected a positive integer, got None"),
+        (
+            {"proj_size": 2, "output_size": 2},
+            ValueError,
+            "proj_size: expected 0 with output_size, got 2",
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_projections(options: dict[str, Any], kind: type[Exception], text: str) -> None:
+    with raises(kind, text):
+        rnncore.LSTM(3, 7, **options)
+
+
+def test_options_that_convert() -> None:
+    """Any iterable of names or integers, in any order, and one of them alone."""
+    for recurrence in ({U, "hidden"}, [U, "hidden", U], (n for n in ("hidden", U))):
+        assert rnncore.RNN(3, 7, output_size=2, recurrence=recurrence).recurrence == ("hidden", U)
+    for delays in (np.array([2, 1]), [np.int8(2), 1], range(2, 0, -1)):
+        layer = rnncore.RNN(3, 7, output_size=2, recurrence=U, feedback_delays=delays)
+        assert layer.feedback_delays == (2, 1)
+        assert all(type(delay) is int for delay in layer.feedback_delays)
+    for delays in (3, np.int64(3), np.array(3)):
+        layer = rnncore.RNN(3, 7, output_size=2, recurrence=U, feedback_delays=delays)
+        assert layer.feedback_delays == (3,)
+
+
+# --- calls --------------------------------------------------------------------------------------
+
+BATCH, MASK = zeros(4, 5, 3), "a number in [0, 1] or booleans (B, T)"
+GIVEN = {"targets": zeros(4, 5, 2)}
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "text"),
+    [
+        (
+            {"targets": zeros(4, 5, 3)},
+            ValueError,
+            "targets: expected (B, T, O) = (4, 5, 2), got (4, 5, 3)",
+        ),
+        ({"targets": zeros(4, 6, 2)}, ValueError, "...(B, T, O) = (4, 5, 2), got (4, 6, 2)"),
+        ({"targets": zeros(5, 4, 2)}, ValueError, "...(B, T, O) = (4, 5, 2), got (5, 4, 2)"),
+        ({"targets": zeros(4, 5)}, ValueError, "...(B, T, O) = (4, 5, 2), got (4, 5)"),
+        ({"targets": [zeros(5, 2)] * 3}, ValueError, "...(B, T, O) = (4, 5, 2), got (3, 5, 2)"),
+        ({"targets": "abc"}, TypeError, "targets: expected real numbers, got dtype <U3"),
+        (
+            {"teacher_forcing": 1.0},
+            ValueError,
+            "targets: expected an array with teacher_forcing, got None",
+        ),
+        ({"teacher_forcing": ones(4, 5)}, ValueError, "...with teacher_forcing, got None"),
+        (
+            GIVEN | {"teacher_forcing": 1.5},
+            ValueError,
+            "teacher_forcing: expected a number in [0, 1], got 1.5",
+        ),
+        (GIVEN | {"teacher_forcing": -0.1}, ValueError, "...a number in [0, 1], got -0.1"),
+        (GIVEN | {"teacher_forcing": np.nan}, ValueError, "...a number in [0, 1], got nan"),
+        (GIVEN | {"teacher_forcing": np.inf}, ValueError, "...a number in [0, 1], got inf"),
+        (
+            GIVEN | {"teacher_forcing": "all"},
+            TypeError,
+            f"teacher_forcing: expected {MASK}, got 'all'",
+        ),
+        (
+            GIVEN | {"teacher_forcing": True},
+            TypeError,
+            f"teacher_forcing: expected {MASK}, got True",
+        ),
+        (GIVEN | {"teacher_forcing": 1 + 0j}, TypeError, f"...{MASK}, got (1+0j)"),
+        (
+            GIVEN | {"teacher_forcing": ones(5, 4)},
+            ValueError,
+            "teacher_forcing: expected (B, T) = (4, 5), got (5, 4)",
+        ),
+        (GIVEN | {"teacher_forcing": ones(4, 5, 2)}, ValueError, "...= (4, 5), got (4, 5, 2)"),
+        (GIVEN | {"teacher_forcing": [True] * 4}, ValueError, "...= (4, 5), got (4,)"),
+        (
+            GIVEN | {"teacher_forcing": zeros(4, 5)},
+            TypeError,
+            "teacher_forcing: expected booleans, got dtype float32",
+        ),
+        (GIVEN | {"teacher_forcing": [0.5, 0.5]}, TypeError, "...booleans, got dtype float64"),
+        ({"y0": zeros(4, 4, 2)}, ValueError, None),
+        ({"y0": zeros(3, 2)}, ValueError, None),
+        ({"y0": zeros(4, 3)}, ValueError, None),
+        ({"y0": zeros(2)}, ValueError, None),
+        ({"y0": 1.0}, ValueError, None),
+        ({"y0": "a"}, TypeError, "y0: expected real numbers, got dtype <U1"),
+        (
+            {"y0": FeedbackState(None, None)},
+            TypeError,
+            "y0: expected real numbers, got dtype object",
+        ),
+        (
+            {"state": zeros(2, 3, 7)},
+            ValueError,
+            "state: expected (num_layers*D, B, H) = (2, 4, 7), got (2, 3, 7)",
+        ),
+        (
+            {"state": FeedbackState(zeros(1, 4, 7), None)},
+            ValueError,
+            "state: expected (num_layers*D, B, H) = (2, 4, 7), got (1, 4, 7)",
+        ),
+        (
+            {"state": LSTMState(zeros(2, 4, 7), zeros(2, 4, 7))},
+            TypeError,
+            "state: expected an array h, got LSTMState",
+        ),
+        ({"lengths": [1, 2]}, ValueError, "lengths: expected (B,) = (4,), got (2,)"),
+        ({"lengths": [6, 1, 1, 1]}, ValueError, "...integers in [0, 5], got 6 at index 0"),
+    ],
+    ids=lambda value: str(sorted(value)) if isinstance(value, dict) else "",
+)
+def test_wrong_calls(
+    layer: rnncore.GRU, call: dict[str, Any], kind: type[Exception], text: str | None
+) -> None:
+    M = max(layer.feedback_delays)
+    for function in (layer, layer.forward):
+        if text is not None:
+            with raises(kind, text):
+                function(BATCH, **call)
+            continue
+        got = np.shape(call["y0"])
+        expected = "(B, O) = (4, 2)"
+        if M == 1 and len(got) == 3:
+            expected = "(B, M, O) = (4, 1, 2)"
+        elif M == 3:
+            expected = "(B, M, O), M the longest delay, = (4, 3, 2)"
+        with raises(kind, f"y0: expected {expected}, got {got}"):
+            function(BATCH, **call)
+
+
+def test_wrong_calls_in_other_forms(layer: rnncore.GRU) -> None:
+    one, ragged = zeros(5, 3), [zeros(5, 3), zeros(2, 3)]
+    with raises(ValueError, "targets: expected (T, O) = (5, 2), got (5, 3)"):
+        layer.forward(one, targets=one)
+    with raises(ValueError, "teacher_forcing: expected (T,) = (5,), got (1, 5)"):
+        layer.forward(one, targets=zeros(5, 2), teacher_forcing=ones(1, 5))
+    with raises(ValueError, "targets: expected a list of 2 arrays (T_i, O), as x was, got ndarray"):
+        layer.forward(ragged, targets=zeros(2, 5, 2))
+    with raises(ValueError, "targets: expected a list of 2 arrays (T_i, O), as x was, got 1"):
+        layer.forward(ragged, targets=[zeros(5, 2)])
+    with raises(ValueError, "targets[1]: expected (T_i, O) = (2, 2), got (3, 2)"):
+        layer.forward(ragged, targets=[zeros(5, 2), zeros(3, 2)])
+    with raises(ValueError, "lengths: expected None with a list, which brings its own"):
+        layer(ragged, lengths=[5, 2])
+    M = max(layer.feedback_delays)
+    rows = "(O,) = (2,)" if M == 1 else "(M, O), M the longest delay, = (3, 2)"
+    with raises(ValueError, f"y0: expected {rows}, got (1, 1, 2)"):
+        layer(one, y0=zeros(1, 1, 2))
+    with raises(ValueError, f"y0: expected {rows}, got (3,)"):
+        layer(one, y0=zeros(3))
+    with pytest.raises(ValueError, match=r"^state\.y: expected .*, got \(5, 4, 2\)$"):
+        layer(BATCH, FeedbackState(None, zeros(5, 4, 2)))
+    turned = rnncore.GRU(3, 7, output_size=2, recurrence=ALL, batch_first=False)
+    with raises(ValueError, "targets: expected (T, B, O) = (5, 4, 2), got (4, 5, 2)"):
+        turned(zeros(5, 4, 3), targets=zeros(4, 5, 2))
+    with raises(ValueError, "teacher_forcing: expected (T, B) = (5, 4), got (4, 5)"):
+        turned(zeros(5, 4, 3), targets=zeros(5, 4, 2), teacher_forcing=ones(4, 5))
+
+
+def test_a_share_of_targets_is_for_training_alone(layer: rnncore.GRU) -> None:
+    text = "teacher_forcing: expected 0, 1 or booleans without training, got 0.5"
+    with raises(ValueError, text):
+        layer(BATCH, targets=zeros(4, 5, 2), teacher_forcing=0.5)
+
+
+def test_recompute_is_for_plain_layers(layer: rnncore.GRU) -> None:
+    with raises(ValueError, "recompute: expected None with output_size, got 2"):
+        layer.forward(BATCH, recompute=2)
+    with raises(ValueError, "recompute: expected None with proj_size, got 2"):
+        rnncore.LSTM(3, 7, proj_size=2).forward(BATCH, recompute=2)
+
+
+@pytest.mark.parametrize("kind", [rnncore.RNN, rnncore.LSTM, rnncore.GRU])
+@pytest.mark.parametrize("output_size", [None, 2])
+def test_feedback_where_nothing_feeds_back(kind: Any, output_size: int | None) -> None:
+    layer = kind(3, 7, 2, output_size=output_size)
+    for function in (layer, layer.forward):
+        why = (
+            "without output_size, got one" if output_size is None else "since no output feeds back"
+        )
+        comma = "" if output_size is None else ","
+        with raises(ValueError, f"y0: expected None{comma} {why}"):
+            function(BATCH, y0=zeros(4, 2))
+        if output_size is None:
+            with raises(ValueError, f"targets: expected None {why}"):
+                function(BATCH, targets=zeros(4, 5, 2))
+            with raises(ValueError, f"teacher_forcing: expected None {why}"):
+                function(BATCH, teacher_forcing=0.0)
+        h = zeros(2, 4, 7)
+        for state in (
+            FeedbackState(h, h),
+            FeedbackState(h, zeros(4, 1, 2)),
+            FeedbackState(None, None),
+        ):
+            with raises(TypeError, "state: expected no FeedbackState, since nothing feeds back"):
+                function(BATCH, state)
+    _, last, tape = layer.forward(BATCH)
+    with raises(TypeError, "dstate: expected no FeedbackState, since nothing feeds back"):
+        layer.backward(tape, None, FeedbackState(last, None))
+    text = "generate: expected a layer whose outputs feed back, got recurrence=('hidden',)"
+    with raises(ValueError, text):
+        layer.generate(5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        ({"n": 0}, ValueError, "n: expected an integer in [1, 2147483647], got 0"),
+        ({"n": -1}, ValueError, "n: expected an integer in [1, 2147483647], got -1"),
+        ({"n": 2.0}, TypeError, "n: expected a positive integer, got 2.0"),
+        ({"n": None}, TypeError, "n: expected a positive integer, got None"),
+        ({"n": True}, TypeError, "n: expected a positive integer, got True"),
+        ({"x": zeros(4, 6, 3)}, ValueError, "x: expected n = 5 steps, got 6"),
+        ({"x": zeros(4, 3)}, ValueError, "x: expected n = 5 steps, got 4"),
+        (
+            {"x": zeros(4, 5, 2)},
+            ValueError,
+            "x: expected input_size = 3 features, got 2 in shape (4, 5, 2)",
+        ),
+        (
+            {"state": zeros(2, 7, 3)},
+            ValueError,
+            "state: expected (num_layers*D, B, H) = (2, 7, 7), got (2, 7, 3)",
+        ),
+        ({"state": zeros(7)}, ValueError, "state: expected (num_layers*D, H) = (2, 7), got (7,)"),
+        ({"state": ()}, ValueError, "state: expected (num_layers*D, H) = (2, 7), got (0,)"),
+        ({"state": [[1.0, 2.0], [3.0]]}, ValueError, f"state: {UNEVEN}"),
+        ({"y0": [[1.0, 2.0], [3.0]]}, ValueError, f"y0: {UNEVEN}"),
+        ({"y0": "ab"}, TypeError, "y0: expected real numbers, got dtype <U2"),
+        ({"state": "ab"}, TypeError, "state: expected real numbers, got dtype <U2"),
+        ({"state": FeedbackState(None, [[1.0], []])}, ValueError, f"state.y: {UNEVEN}"),
+    ],
+    ids=str,
+)
+def test_wrong_generate(
+    layer: rnncore.GRU, arguments: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    with raises(kind, text):
+        layer.generate(**{"n": 5} | arguments)
+
+
+def test_wrong_generate_of_lstm() -> None:
+    layer = rnncore.LSTM(3, 7, output_size=2, recurrence=U)
+    for state in ((), zeros(1, 4, 7), [zeros(1, 4, 7)], "ab"):
+        with raises(TypeError, f"state: expected LSTMState(h, c), got {type(state).__name__}"):
+            layer.generate(5, state)
+    with raises(ValueError, "y0: expected (B, O) = (3, 2), got (4, 2)"):
+        layer.generate(5, (zeros(1, 3, 7), zeros(1, 3, 7)), y0=zeros(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("x", "state", "kind", "text"),
+    [
+        (zeros(4, 2), None, ValueError, "x_t: expected (B, I) or (I,) with I = 3, got (4, 2)"),
+        (
+            zeros(4, 1, 3),
+            None,
+            ValueError,
+            "x_t: expected (B, I) or (I,) with I = 3, got (4, 1, 3)",
+        ),
+        (None, None, TypeError, "x_t: expected real numbers, got NoneType"),
+        (
+            zeros(4, 3),
+            zeros(2, 3, 7),
+            ValueError,
+            "state: expected (num_layers*D, B, H) = (2, 4, 7), got (2, 3, 7)",
+        ),
+        (
+            zeros(3),
+            zeros(2, 1, 7),
+            ValueError,
+            "state: expected (num_layers*D, H) = (2, 7), got (2, 1, 7)",
+        ),
+    ],
+)
+def test_wrong_step(
+    layer: rnncore.GRU, x: Any, state: Any, kind: type[Exception], text: str
+) -> None:
+    with raises(kind, text):
+        layer.step(x, state)
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["closed", "forced"])
+def test_wrong_gradients_leave_the_tape_usable(layer: rnncore.GRU, forced: bool) -> None:
+    M = max(layer.feedback_delays)
+    y, last, tape = layer.forward(BATCH, targets=zeros(4, 5, 2) if forced else None)
+    for dy, got in ((zeros(4, 5, 7), "(4, 5, 7)"), (zeros(5, 4, 2), "(5, 4, 2)"), (1.0, "()")):
+        with raises(ValueError, f"dy: expected (B, T, O) = (4, 5, 2), got {got}"):
+            layer.backward(tape, dy)
+    with raises(TypeError, "dy: expected real numbers, got dtype <U1"):
+        layer.backward(tape, "a")
+    with raises(ValueError, "...(num_layers*D, B, H) = (2, 4, 7), got (2, 4, 6)"):
+        layer.backward(tape, y, FeedbackState(zeros(2, 4, 6), None))
+    with pytest.raises(ValueError, match=r"^dstate\.y: expected .*, got \(4, 5, 2\)$"):
+        layer.backward(tape, y, FeedbackState(None, zeros(4, 5, 2)))
+    assert not tape.used
+    np.testing.assert_array_equal(layer.flat_grads, 1)
+    dx, first = layer.backward(tape, y, last)
+    assert dx.shape == BATCH.shape
+    assert first.y.shape == (4, M, 2)
+    assert tape.used
+    with raises(ValueError, "tape: already used; call forward again"):
+        layer.backward(tape, y)
+    layer.flat_grads[...] = 1
+
+
+@pytest.mark.parametrize("name", ["x", "targets", "y0"])
+def test_odd_values_end_nothing(name: str) -> None:
+    layer = rnncore.GRU(3, 7, output_size=2, recurrence=ALL, output_activation="softmax", rng=0)
+    for value in (np.nan, np.inf, -np.inf, 3e38, 1e-45):
+        call = {"x": zeros(4, 5, 3), "targets": zeros(4, 5, 2), "y0": zeros(4, 2)}
+        call[name] = np.full_like(call[name], value)
+        for forcing in (0.0, 1.0, 0.5):
+            y, last, tape = layer.forward(**call, teacher_forcing=forcing)
+            layer.backward(tape, y, last)
+            assert y.shape == (4, 5, 2)
+
+
+# --- the raw binding's lists (its arrays are test_binding_errors') ------------------------------
+
+
+def good(function: str) -> tuple[dict[str, Any], list[Any]]:
+    """Arguments that the function accepts, as it takes them, and all their arrays."""
+    p = output_reference.make("lstm", 3, 4, 5, 6, 2, layers=2, delays=(1, 3), mode="mixed")
+    arguments = output_raw.forward_arguments(core, p)
+    if function == "output_backward":
+        output_raw.call(core, "output_forward", arguments)
+        arguments = output_raw.backward_arguments(p, arguments)
+    values = output_raw.nested(function, arguments)
+    arrays = [value for value in arguments.values() if isinstance(value, np.ndarray)]
+    return dict(zip(output_raw.ARGUMENTS[function], values, strict=True)), arrays
+
+
+LISTS = [
+    ("delays", [], ValueError, "delays: expected at least one, got none"),
+    ("delays", [0, 3], ValueError, "delays: expected integers in [1, 1048576], got 0"),
+    ("delays", [1, -3], ValueError, "delays: expected integers in [1, 1048576], got -3"),
+    ("delays", [1, 3.0], ValueError, "delays: expected integers in [1, 1048576], got 3.0"),
+    ("delays", [1, None], ValueError, "delays: expected integers in [1, 1048576], got None"),
+    ("delays", "ab", ValueError, "delays: expected integers in [1, 1048576], got 'a'"),
+    (
+        "delays",
+        [2**20 + 1, 1],
+        ValueError,
+        "delays: expected integers in [1, 1048576], got 1048577",
+    ),
+    ("delays", [1, 2**70], ValueError, f"delays: expected integers in [1, 1048576], got {2**70}"),
+    ("delays", [1], ValueError, "weight_oh: expected shape (24, 2), got (24, 4)"),
+    ("delays", 3, TypeError, None),
+    ("delays", None, TypeError, None),
+    (
+        "activation",
+        "relu",
+        ValueError,
+        "activation: expected identity, tanh, sigmoid or softmax, got 'relu'",
+    ),
+    ("activation", None, TypeError, None),
+    ("reverse", True, ValueError, "reverse: expected one layer, got 2"),
+    ("layers", [], ValueError, "layers: expected at least one, got none"),
+    ("layers", None, TypeError, None),
+    ("layers", [None, None], TypeError, "layers[0]: expected a tuple of 4"),
+    ("layers", "ab", TypeError, "layers[0]: expected a tuple of 4"),
+    ("layers", [()], ValueError, "layers[0]: expected 4 entries, got 0"),
+    ("tapes", [], ValueError, "tapes: expected one for each layer, got 0"),
+    ("tapes", 3, TypeError, None),
+    ("tapes", [(), ()], ValueError, "tapes[0]: expected 3 entries, got 0"),
+    ("tapes", [None, 3], TypeError, "tapes[0]: expected a tuple of 3"),
+]
+
+
+@pytest.mark.parametrize("function", list(output_raw.ARGUMENTS))
+@pytest.mark.parametrize(
+    ("name", "value", "kind", "text"), LISTS, ids=lambda value: str(value)[:20]
+)
+def test_wrong_lists(
+    function: str, name: str, value: Any, kind: type[Exception], text: str | None
+) -> None:
+    arguments, arrays = good(function)
+    before = [array.tobytes() for array in arrays]
+    with pytest.raises(kind) if text is None else raises(kind, text):
+        getattr(core, function)(**arguments | {name: value})
+    assert before == [array.tobytes() for array in arrays]
+
+
+@pytest.mark.parametrize("function", list(output_raw.ARGUMENTS))
+def test_lists_of_another_length(function: str) -> None:
+    arguments, arrays = good(function)
+    before = [array.tobytes() for array in arrays]
+    names = [name for name in output_raw.NESTED if name in arguments]
+    for name in names:
+        value = arguments[name]
+        width = len(value[0])
+        for wrong, text in (
+            (value[:1], "expected"),
+            ([*value, value[0]], "expected"),
+            ([value[0][:-1], value[1]], rf"{name}\[0\]: expected {width} entries, got {width - 1}"),
+            ([value[0], (*value[1], None)], rf"{name}\[1\]: expected {width} entries"),
+            ([value[0], list(value[1])], rf"{name}\[1\]: expected a tuple of {width}"),
+        ):
+            kind = TypeError if "a tuple" in text else ValueError
+            with pytest.raises(kind, match=text):
+                getattr(core, function)(**arguments | {name: wrong})
+    assert before == [array.tobytes() for array in arrays]
+
+
+def test_what_must_be_given_together() -> None:
+    arguments, arrays = good("output_forward")
+    before = [array.tobytes() for array in arrays]
+    for changes, text in (
+        (
+            {"weight_oh": None, "weight_oo": None},
+            "weight_oh: expected weight_oh or weight_oo, got neither",
+        ),
+        ({"given": None}, "given: expected both targets and given or neither"),
+        ({"targets": None}, "given: expected both targets and given or neither"),
+        ({"c_0": None}, "c_0: expected an array, got None, for cell 'lstm'"),
+    ):
+        with raises(ValueError, text):
+            core.output_forward(**arguments | changes)
+    with raises(ValueError, "tapes: expected one for each layer, got None"):
+        core.output_backward(**good("output_backward")[0] | {"tapes": None})
+    assert before == [array.tobytes() for array in arrays]
+
+
+def test_activate_checks_its_arrays() -> None:
+    rows = zeros(4, 3)
+    for function, arguments in (("activate", ()), ("activate_backward", (rows.copy(),))):
+        call = getattr(core, function)
+        for wrong, kind in (
+            (None, TypeError),
+            ([[1.0]], TypeError),
+            (np.zeros((4, 3), np.int64), TypeError),
+            (zeros(3), ValueError),
+            (zeros(4, 3, 1), ValueError),
+            (zeros(3, 4).T, ValueError),
+            (zeros(4, 3)[::-1], ValueError),
+        ):
+            with pytest.raises(kind, match=r"^y: "):
+                call("tanh", wrong, *arguments)
+        with raises(ValueError, "activation: expected identity, tanh, sigmoid or softmax, got ''"):
+            call("", rows, *arguments)
+    with pytest.raises(ValueError, match=r"^dy: expected shape \(4, 3\), got \(4, 2\)$"):
+        core.activate_backward("tanh", rows, zeros(4, 2))
+    with pytest.raises(TypeError, match=r"^dy: expected dtype float32"):
+        core.activate_backward("tanh", rows, np.zeros((4, 3)))
+    with pytest.raises(ValueError, match=r"^dy: this output shares memory with y$"):
+        core.activate_backward("tanh", rows, rows)
+    frozen = zeros(4, 3)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match=r"^y: expected a writable array"):
+        core.activate("tanh", frozen)
+    with pytest.raises(ValueError, match=r"^dy: expected a writable array"):
+        core.activate_backward("tanh", rows, frozen)
+    assert not rows.any()
