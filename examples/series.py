@@ -5,8 +5,9 @@ pip install --no-deps vega_datasets==0.9.0 bokeh-sampledata==2026.1
 
 One GRU, five recurrences: h alone (hidden), the output before into the gates (output to hidden, a
 Jordan network), into the output (output to output), and two mixtures. All are taught with the true
-values fed back (teacher forcing) and asked twice: open loop, where the truth of the step before
-feeds back (one step ahead), and closed loop, where from the forecast's begin on only outputs do.
+values fed back (teacher forcing), one also with ever more of its own outputs in their place
+(scheduled sampling), and asked twice: open loop, where the truth of the step before feeds back (one
+step ahead), and closed loop, where from the forecast's begin on only outputs do.
 
 Temperatures (San Francisco 2010, hourly): the network says how each of the next 24 hours differs
 from the same hour of the day before; it sees the hour and the last known such differences. Naive:
@@ -26,6 +27,7 @@ import numpy as np
 from common import load, options, picture
 from rnncore import GRU, ManyToMany, data
 from rnncore.optim import AdamW
+from rnncore.schedules import linear_decay
 
 HIDDEN, SEEDS = 32, 3
 RECURRENCES = {
@@ -33,6 +35,7 @@ RECURRENCES = {
     "output to hidden": ("output_to_hidden",),
     "output to output": ("output_to_output",),
     "hidden + output to hidden": ("hidden", "output_to_hidden"),
+    "the same, scheduled sampling": ("hidden", "output_to_hidden"),
     "all three": ("hidden", "output_to_hidden", "output_to_output"),
 }
 DAY, PAST = 24, 72  # hours
@@ -133,15 +136,16 @@ def ridge_error(train: Windows, test: Windows, total: bool) -> tuple[float, floa
 
 
 def train_one(
-    recurrence: tuple[str, ...], train: Windows, test: Windows, epochs: int, seed: int
+    name: str, train: Windows, test: Windows, epochs: int, seed: int
 ) -> tuple[int, float, np.ndarray, np.ndarray]:
     """Return parameters, seconds of training, and the test outputs in open and closed loop."""
-    core = GRU(train.x.shape[2], HIDDEN, output_size=1, recurrence=recurrence, rng=seed)
+    core = GRU(train.x.shape[2], HIDDEN, output_size=1, recurrence=RECURRENCES[name], rng=seed)
+    sampled = linear_decay(epochs=epochs) if "sampling" in name else None
     model = ManyToMany(core, 1)
     begin = time.perf_counter()
     model.fit(
         train.x, train.y, epochs=epochs, batch_size=32, optimizer=AdamW(model, 3e-3),
-        schedule="cosine", clip_norm=1.0, rng=seed, progress=False,
+        schedule="cosine", clip_norm=1.0, teacher_forcing=sampled, rng=seed, progress=False,
     )  # fmt: skip
     seconds = time.perf_counter() - begin
     if not model.feeds_back:
@@ -167,16 +171,16 @@ def compare(
     horizon = test.y.shape[1] - test.past
     what = f"price after {horizon} steps" if total else f"{horizon} steps"
     print(f"\n{title}: mean absolute error in {unit}, {len(test.y)} test windows, {seeds} seeds")
-    print(f"  {'':28}{'open, 1 step':>14}{'closed, ' + what:>28}{'parameters':>12}{'seconds':>9}")
+    print(f"  {'':30}{'open, 1 step':>14}{'closed, ' + what:>28}{'parameters':>12}{'seconds':>9}")
     rows = {"naive": naive_error(test, total), "ridge regression": ridge_error(train, test, total)}
     for name, (opened, closed) in rows.items():
-        print(f"  {name:28}{scale * opened:14.3f}{scale * closed:28.3f}")
+        print(f"  {name:30}{scale * opened:14.3f}{scale * closed:28.3f}")
     outputs, best = {}, np.inf
-    for name, recurrence in RECURRENCES.items():
-        runs = [train_one(recurrence, train, test, epochs, seed) for seed in range(seeds)]
+    for name in RECURRENCES:
+        runs = [train_one(name, train, test, epochs, seed) for seed in range(seeds)]
         both = np.array([errors(test, run[2], run[3], total) for run in runs]).mean(axis=0) * scale
         seconds = np.mean([run[1] for run in runs])
-        print(f"  {name:28}{both[0]:14.3f}{both[1]:28.3f}{runs[0][0]:12d}{seconds:9.2f}")
+        print(f"  {name:30}{both[0]:14.3f}{both[1]:28.3f}{runs[0][0]:12d}{seconds:9.2f}")
         outputs[name], best = runs[0][3], min(best, both[1])
     return best, scale * rows["naive"][1], test, outputs
 

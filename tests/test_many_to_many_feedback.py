@@ -54,6 +54,25 @@ def test_predict_is_the_closed_loop_unless_it_gets_targets() -> None:
     np.testing.assert_array_equal(model.predict(x, y0=y[:, 0]), core(x, y0=y[:, 0])[0])
 
 
+def test_open_and_closed_loop_side_by_side() -> None:
+    model, x, y = model_and_data(1.0)
+    mask = np.random.default_rng(1).random((4, 5)) < 0.7
+    known = np.broadcast_to(np.arange(5) < 2, (4, 5))
+    both = model.loop_losses(x, y, known=2, lengths=[5, 2, 0, 4], mask=mask, batch_size=3)
+    counted = mask & ~known & (np.arange(5) < np.array([[5], [2], [0], [4]]))
+    opened = model.predict(x, lengths=[5, 2, 0, 4], targets=y)
+    closed = model.predict(x, lengths=[5, 2, 0, 4], targets=y, teacher_forcing=known)
+    for loss, outputs in ((both.open_loop, opened), (both.closed_loop, closed)):
+        assert loss == pytest.approx(np.square(outputs - y)[counted].mean(), rel=1e-12)
+    free = model.loop_losses(x, y).closed_loop
+    assert free == pytest.approx(np.square(model.predict(x) - y).mean(), rel=1e-12)
+    for wrong in (5, -1, True, 1.5):
+        with pytest.raises((TypeError, ValueError), match="known: expected"):
+            model.loop_losses(x, y, known=wrong)
+    with pytest.raises(ValueError, match="loop_losses: expected a core whose outputs feed back"):
+        ManyToMany(GRU(2, 5), 3).loop_losses(x, y)
+
+
 @pytest.mark.parametrize("cell", [RNN, LSTM, GRU])
 def test_it_learns_a_damped_oscillation_and_runs_it_freely(cell: Any) -> None:
     """y_t = 1.6 y_{t-1} - 0.9 y_{t-2}: two outputs fed back say all; the input says nothing."""

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, closed_fraction, refuse
+from rnncore._arrays import Array, Seed, closed_fraction, positive_int, refuse
 from rnncore._batch import valid_steps
 from rnncore.batches import Samples
 from rnncore.dense import Embedding
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.core import CoreModel, ModelTape
+
+
+class LoopLosses(NamedTuple):
+    """Mean losses where targets feed back and where outputs do.
+
+    Attributes
+    ----------
+    open_loop : float
+        The targets of the steps before feed back: one step ahead.
+    closed_loop : float
+        The outputs do.
+    """
+
+    open_loop: float
+    closed_loop: float
 
 
 class ManyToMany(CoreModel):
@@ -61,6 +76,58 @@ class ManyToMany(CoreModel):
                 wrong &= valid[..., None]
             refuse("y", checked.y, wrong, "finite numbers, since they feed back")
         return checked
+
+    def loop_losses(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        known: int = 0,
+        lengths: Any = None,
+        mask: Any = None,
+        batch_size: int = 256,
+    ) -> LoopLosses:
+        """Measure open and closed loop side by side; for a core whose outputs feed back.
+
+        Parameters
+        ----------
+        x, y, lengths, mask
+            As for `fit`; y feeds back in open loop.
+        known : int
+            Steps at each sequence's start whose targets feed back in closed loop too.
+        batch_size : int
+            Sequences at a time.
+
+        Returns
+        -------
+        LoopLosses
+            Mean losses over the steps behind the known ones.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If no output feeds back, `known` is no integer in [0, T), or an argument does not fit.
+        """
+        if not self.feeds_back:
+            raise ValueError(
+                "loop_losses: expected a core whose outputs feed back, got one without"
+            )
+        data = self.training_samples(x, y, lengths, mask)
+        N, T = data.x.shape[:2]
+        steps = 0 if type(known) is int and known == 0 else positive_int("known", known, T - 1)
+        forced = np.broadcast_to(np.arange(T) < steps, (N, T))
+        counted = np.arange(T) >= steps
+        counted = np.broadcast_to(counted, (N, T)) & (
+            True if data.counted is None else data.counted
+        )
+        losses = []
+        for given in (np.ones_like(forced), forced):
+            outputs = self.predict(
+                data.x, lengths=data.lengths, batch_size=batch_size,
+                targets=data.y, teacher_forcing=given,
+            )  # fmt: skip
+            losses.append(self.loss_and_gradient(outputs, data.y, counted)[0])
+        return LoopLosses(*losses)
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         return super()._options() | {"teacher_forcing": (self.teacher_forcing, 1.0)}
