@@ -333,6 +333,20 @@ def test_wrong_calls_in_other_forms(layer: rnncore.GRU) -> None:
         turned(zeros(5, 4, 3), targets=zeros(5, 4, 2), teacher_forcing=ones(4, 5))
 
 
+def test_an_error_leaves_the_generator_as_it_was(
+    layer: rnncore.GRU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with raises(ValueError, "targets: expected an array with teacher_forcing, got None"):
+        layer.forward(BATCH, teacher_forcing=0.5)
+
+    def failing(*arguments: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(core, "output_forward", failing)
+    with pytest.raises(MemoryError):
+        layer.forward(BATCH, targets=zeros(4, 5, 2), teacher_forcing=0.5)
+
+
 def test_a_share_of_targets_is_for_training_alone(layer: rnncore.GRU) -> None:
     text = "teacher_forcing: expected 0, 1 or booleans without training, got 0.5"
     with raises(ValueError, text):
