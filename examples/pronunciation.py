@@ -12,7 +12,7 @@ Baselines: the pronunciation of the known word with the longest common ending; a
 most frequent phonemes of a letter between its two neighbours, letters and phonemes aligned by
 length alone.
 
-Longer training (about 3 times the work): --epochs 6 --hidden 256
+Longer training: --epochs 6 --hidden 256 is about 3 times the work for about 7 per cent of errors.
 """
 
 from __future__ import annotations

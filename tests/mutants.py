@@ -139,8 +139,8 @@ MUTANTS = {
         "lstm and float64 and mixed",
     ),
     "gradient-of-q-dropped": Mutant(
-        "cpp/sequence/output_backward.cpp",
-        (("if (q_) {\n      product<T>(", "if (q_ && count < 0) {\n      product<T>("),),
+        "cpp/sequence/readout_gradients.hpp",
+        (("if (a_.dweight_oo) {\n", "if (a_.dweight_oo && count < 0) {\n"),),
         LOOP,
         "lstm and float64",
     ),
@@ -171,8 +171,8 @@ MUTANTS = {
         "cpp/sequence/gradients.hpp",
         (
             (
-                "input_gradient(worker, done, 'h', a_.weight_oh, a_.dfed, dfed_);",
-                "input_gradient(worker, done, 'x', a_.weight_oh, a_.dfed, dfed_);",
+                "{wanted, done.dz, nullptr}, 'h', a_.weight_oh,",
+                "{wanted, done.dz, nullptr}, 'x', a_.weight_oh,",
             ),
         ),
         GIVEN,

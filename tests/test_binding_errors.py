@@ -159,6 +159,8 @@ def test_wrong_layouts(cell, function, name):
 def test_wrong_sizes(cell, function, name):
     for axis in range(good(cell, function)[name].ndim):
         for by in (-1, 1, -100):
+            if name == "dfed" and axis == 0 and by < 0:
+                continue  # the first steps alone
             arguments = good(cell, function)
             arguments[name] = bad_arrays.resized(axis, by)(arguments[name])
             named = None if axis in SIZES_FOLLOW.get(name, ()) else name

@@ -102,6 +102,35 @@ def test_every_gradient_matches_central_differences(shape: str, cells: Any, atte
 
 
 @pytest.mark.parametrize("attention", [None, "dot"])
+@pytest.mark.parametrize(
+    ("projected", "bidirectional"),
+    [((3, 3), False), ((3, 3), True), ((0, 3), False), ((3, 0), False)],
+)
+def test_gradients_with_projected_layers(
+    projected: Any, bidirectional: bool, attention: Any
+) -> None:
+    common: dict[str, Any] = {"dtype": np.float64, "init": "torch"}
+    model = EncoderDecoder(
+        LSTM(I, 5, proj_size=projected[0], bidirectional=bidirectional, rng=1, **common),
+        LSTM(2, 5, proj_size=projected[1], rng=2, **common),
+        V,
+        target_embedding=Embedding(V, 2, dtype=np.float64, rng=4),
+        attention=attention,
+        start_id=START,
+        end_id=END,
+        rng=5,
+    )
+    assert (model.bridge is None) == (projected == (3, 3) and not bidirectional)
+    data = model.training_samples(sources(), Y, LENGTHS)
+    model.batch_gradient(data)
+    expected = central_differences(model, lambda: model.batch_loss(data))
+    np.testing.assert_allclose(model.flat_grads, expected, atol=1e-9, rtol=1e-6)
+    found = model.predict(sources(), max_steps=5)
+    beam = model.predict(sources(), max_steps=5, method="beam", beam_width=1)
+    assert all(map(np.array_equal, found, beam))
+
+
+@pytest.mark.parametrize("attention", [None, "dot"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 def test_gradient_of_the_source_features(attention: Any, lengths: Any) -> None:
     model, x = build(attention=attention, bidirectional=True), sources()
@@ -572,8 +601,7 @@ def test_parts_that_do_not_fit_are_named(options: Any, error: Any, text: str) ->
 
 @pytest.mark.parametrize("name", ["encoder", "decoder"])
 def test_layers_with_a_readout_of_their_own_are_refused(name: str) -> None:
-    layer: Any = GRU(3 if name == "encoder" else 2, 4)
-    layer.output_size = 4
+    layer = GRU(3 if name == "encoder" else 2, 4, output_size=4)
     with pytest.raises(ValueError, match=f"{name}: expected output_size=None, so that y is h"):
         parts(**{name: layer})
 

@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = {
     "pen_strokes": ("penbased", 5, 30, "pen_strokes.png"),
     "pronunciation": ("cmudict", 5, 25, "pronunciation.png"),  # an error rate
+    "series": ("stocks", 0.05, 0.3, "series.png"),  # an error in degrees
     "sentiment": ("movie-reviews", 55, 85, "sentiment.png"),
     "shakespeare": ("shakespeare", 2, 3.5, "shakespeare.txt"),
     "splice": ("splice", 85, 99, "splice.png"),

@@ -222,6 +222,7 @@ def test_separate_sequences_begin_anew() -> None:
     each = [model.score(text) for text in texts if len(text) > 1]
     assert score.tokens == sum(part.tokens for part in each) == 13
     assert score.nats == pytest.approx(sum(p.nats * p.tokens for p in each) / 13, rel=1e-12)
+    assert model.score([list(text) for text in texts]) == model.score(texts)
     logits = model.predict(texts, batch_size=2)
     for text, piece in zip(texts, logits, strict=True):
         np.testing.assert_array_equal(piece, model(text[None])[0][0])
@@ -332,6 +333,10 @@ def test_parts_that_do_not_fit_are_named(make: Any, error: Any, text: str) -> No
         (tokens(90), {"validation_data": [tokens(9)]}, TypeError, "validation_data: expected one"),
         ([tokens(9)], {"validation_data": tokens(90)}, TypeError, "validation_data: expected a"),
         ([tokens(1)], {}, ValueError, "tokens: expected a sequence of two tokens or more"),
+        ([[1, 2], [3, 7]], {}, IndexError, "tokens: expected tokens in [0, 7), got 7 at index (1,"),
+        ([[1, 2], [0.5]], {}, TypeError, "tokens[1]: expected integer tokens, got dtype float64"),
+        ([[1, 2], 3], {}, ValueError, "tokens[1]: expected (T_i,), got ()"),
+        ([1, [2]], {}, ValueError, "tokens: expected an array, got a list whose items differ"),
     ],
 )
 def test_data_that_cannot_be_learnt_is_named(

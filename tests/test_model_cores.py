@@ -10,9 +10,7 @@ import pytest
 from problems import central_differences
 from rnncore import GRU, LSTM
 from rnncore.dense import Embedding
-from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
-
-pytest.importorskip("rnncore._output")
+from rnncore.models import EncoderDecoder, LanguageModel, ManyToOne, OneToMany
 
 V = 6
 
@@ -58,14 +56,6 @@ def test_a_vector_gives_a_projected_state_and_c() -> None:
     x = np.random.default_rng(0).standard_normal((2, 2))
     check(model, model.training_samples(x, [[2, 3], [4, 4, 5]]))
     assert len(model.predict(x, max_steps=4)) == 2
-
-
-def test_many_to_many_may_read_outputs_that_feed_back() -> None:
-    core = GRU(2, 5, output_size=3, recurrence=("output_to_hidden",), dtype=np.float64, rng=1)
-    model = ManyToMany(core, 4, rng=2)
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((3, 5, 2)), rng.standard_normal((3, 5, 4))
-    check(model, model.training_samples(x, y, [5, 2, 0]))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,6 @@ from rnncore.dense import Embedding
 from rnncore.models import OneToMany
 from rnncore.optim import Adam
 
-pytest.importorskip("rnncore._output")
-
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 STARTS = ["state", "repeat", "both"]
 F, H, O, T = 3, 5, 2, 6  # noqa: E741

@@ -1,4 +1,5 @@
 // Bindings of the recurrent passes: cells, forward, backward, segments.
+#include <algorithm>
 #include <string>
 
 #include "bind/arrays.hpp"
@@ -213,7 +214,10 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
     }
     a.dweight_oh = check.optional_out_matrix<T>("dweight_oh", dweight_oh, {p.gates, fed_size});
     if (fed.is_none() && !dfed.is_none()) throw py::value_error("dfed: expected None without fed");
-    a.dfed = check.optional_out_sequence<T>("dfed", dfed, {steps, batch, fed_size});
+    if (!dfed.is_none()) {
+      const Index wanted = reverse ? steps : std::min(steps, dimension("dfed", dfed, 3, 0));
+      a.dfed = check.out_sequence<T>("dfed", dfed, {wanted, batch, fed_size});
+    }
     a.dbias_ih = check.optional_out_contiguous<T>("dbias_ih", dbias_ih, {p.gates});
     a.dbias_hh = check.optional_out_contiguous<T>("dbias_hh", dbias_hh, {p.gates});
     check.no_overlap();

@@ -54,13 +54,14 @@ struct ForwardArgs : LayerArgs<T> {
 
 template <class T>
 struct BackwardArgs : LayerArgs<T> {
-  T* gates = nullptr;                          // the tape's; left as the gradients dz
-  const T *h = nullptr, *c = nullptr;          // the tape's
-  Sequence<const T> dy;                        // (T, B, H), or empty: zeros
-  Matrix<const T> dh_n, dc_n;                  // (B, H), or empty: zeros
-  Sequence<T> dx, dfed;                        // (T, B, I), (T, B, F) =, or empty: not wanted
-  Matrix<T> dh_0, dc_0;                        // (B, H) =
-  Matrix<T> dweight_ih;                        // +=
+  T* gates = nullptr;                  // the tape's; left as the gradients dz
+  const T *h = nullptr, *c = nullptr;  // the tape's
+  Sequence<const T> dy;                // (T, B, H), or empty: zeros
+  Matrix<const T> dh_n, dc_n;          // (B, H), or empty: zeros
+  Sequence<T> dx;                      // (T, B, I) =, or empty: not wanted
+  Sequence<T> dfed;      // (first steps, B, F) =, or empty; all T of them with `reverse`
+  Matrix<T> dh_0, dc_0;  // (B, H) =
+  Matrix<T> dweight_ih;  // +=
   Matrix<T> dweight_hh, dweight_oh;            // +=, or empty as the weights
   T *dbias_ih = nullptr, *dbias_hh = nullptr;  // +=, or null
 };

@@ -1,4 +1,5 @@
-// Teacher forcing: values fed back that are given beforehand meet U for a chunk of steps at once.
+// Teacher forcing beside R: values fed back that are given beforehand meet U for a chunk of steps
+// at once.
 #pragma once
 
 #include "cells/cell.hpp"
@@ -11,7 +12,7 @@ template <class Cell, class T>
 class FedInput {
  public:
   FedInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk)
-      : a_(args), H_(args.sizes.hidden), fed_(schedule, args.fed, chunk) {
+      : a_(args), H_(args.sizes.hidden) {
     scratch_.precision = args.precision;
     scratch_.problem_rows = schedule.rows();
     scratch_.each = product_scratch<T>(chunk, args.weight_oh.rows, args.sizes.fed);
@@ -21,14 +22,11 @@ class FedInput {
   template <class F>
   void plan(F&& array, int threads) {
     array(scratch_.data, threads * scratch_.each);
-    fed_.plan(array);
   }
 
   // z += U fed in the slots that take the recurrent part; it is the first to write those that take
   // no x-part. Called by every worker.
-  void multiply(const Worker& worker, Range steps, T* z) const {
-    const Matrix<const T> fed = fed_.at(worker, steps);
-    if (fed_.gathers()) worker.barrier();
+  void multiply(const Worker& worker, Matrix<const T> fed, T* z) const {
     for (const Run& run : W::runs('h')) {
       if (run.count == 0) continue;
       const Matrix<const T> weights{a_.weight_oh.row(run.gate * H_), run.count * H_,
@@ -45,7 +43,6 @@ class FedInput {
 
   const LayerArgs<T>& a_;
   const Index H_;
-  InputRows<T> fed_;
   Scratch<T> scratch_;
 };
 

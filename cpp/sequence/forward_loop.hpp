@@ -20,9 +20,10 @@ class ForwardLoop {
         schedule_(schedule),
         chunk_(chunk_of(args, schedule)),
         x_(schedule, args.x, chunk_),
-        step_(args, schedule),
+        fed_(schedule, args.fed, chunk_),
+        step_(args, schedule, args.fed && !args.weight_hh ? chunk_ : args.sizes.batch),
         input_(args, schedule.rows(), chunk_, kept) {
-    if (args.fed) fed_.emplace(args, schedule, chunk_);
+    if (args.fed && args.weight_hh) fed_input_.emplace(args, schedule, chunk_);
   }
 
   // Both call array(pointer, elements) for each array that this needs: packed weights, and what a
@@ -36,8 +37,9 @@ class ForwardLoop {
   void plan_scratch(F&& array, int threads) {
     step_.plan_scratch(array, threads);
     input_.plan_scratch(array, threads);
-    if (fed_) fed_->plan(array, threads);
+    if (fed_input_) fed_input_->plan(array, threads);
     x_.plan(array);
+    fed_.plan(array);
   }
 
   // Whether weights are read as they are, so that nothing is packed that could be kept.
@@ -49,7 +51,7 @@ class ForwardLoop {
   // Rows of a chunk.
   Index chunk() const { return chunk_; }
 
-  PassWork costs() const { return step_.costs(a_.sizes.input + (a_.fed ? a_.sizes.fed : 0)); }
+  PassWork costs() const { return step_.costs(a_.sizes.input + (fed_input_ ? a_.sizes.fed : 0)); }
 
   // Called by every worker before the first `run`; `panels`: or are they there already?
   void pack(const Worker& worker, bool panels = true) {
@@ -75,16 +77,21 @@ class ForwardLoop {
       const Index end = std::min(steps.end, schedule_.chunk_end(begin, chunk_));
       T* const z = to.gates + (to.all ? gates_before(begin) - gates_before(to.begin) : 0);
       worker.barrier();  // the last chunk's x and z are used up; before the first: all is packed
-      const Matrix<const T> x = x_.at(worker, {begin, end});
-      if (x_.gathers()) worker.barrier();
+      const Matrix<const T> x = x_.at(worker, {begin, end}), fed = fed_.at(worker, {begin, end});
+      if (x_.gathers() || fed_.gathers()) worker.barrier();
       input_.multiply(worker, x, z);
       worker.barrier();
-      if (fed_) fed_->multiply(worker, {begin, end}, z);
-      for (Index step = begin; step < end; ++step) {
-        time_step(step, z + gates_before(step) - gates_before(begin));
+      if (fed_input_) fed_input_->multiply(worker, fed, z);
+      if (step_.given()) {
+        step_.run_given(worker, {begin, end}, fed, z, to);
+      } else {
+        for (Index step = begin; step < end; ++step) {
+          time_step(step, z + gates_before(step) - gates_before(begin));
+        }
       }
       begin = end;
     }
+    if (step_.given()) worker.barrier();  // others took some of this worker's units
   }
 
   // One step of the layer alone.
@@ -105,10 +112,10 @@ class ForwardLoop {
   const LayerArgs<T>& a_;
   const Schedule& schedule_;
   const Index chunk_;
-  InputRows<T> x_;
+  InputRows<T> x_, fed_;
   ForwardStep<Cell, T> step_;
   InputWeights<Cell, T> input_;
-  std::optional<FedInput<Cell, T>> fed_;
+  std::optional<FedInput<Cell, T>> fed_input_;
 };
 
 }  // namespace rnncore

@@ -32,8 +32,9 @@ struct ForwardResults {
 template <class Cell, class T>
 class ForwardStep {
  public:
-  // Which kernel runs follows from the whole problem: a segment gets the bits of the full pass.
-  ForwardStep(const LayerArgs<T>& args, const Schedule& schedule)
+  // `rows`: those of a product at most. Which kernel runs follows from the whole problem: a segment
+  // gets the bits of the full pass.
+  ForwardStep(const LayerArgs<T>& args, const Schedule& schedule, Index rows)
       : a_(args),
         H_(args.sizes.hidden),
         K_(args.state()),
@@ -41,10 +42,12 @@ class ForwardStep {
         schedule_(schedule),
         recurrence_(args) {
     if (!recurrence_) return;
-    weights_.emplace(recurrence_.weights(), Columns{{0, 0}, {recurrence_.depth(), 0}},
-                     args.sizes.batch, args.precision,
-                     args.sizes.batch <= max_in_place_rows && few_rows(schedule.rows(), H_));
+    weights_.emplace(recurrence_.weights(), Columns{{0, 0}, {recurrence_.depth(), 0}}, rows,
+                     args.precision, rows <= max_in_place_rows && few_rows(schedule.rows(), H_));
   }
+
+  // Whether no step needs the one before but for the cell's own state: `run_given`.
+  bool given() const { return a_.fed && !a_.weight_hh; }
 
   // Both call array(pointer, elements) for each array that this needs: packed weights, and what a
   // call needs besides.
@@ -89,21 +92,33 @@ class ForwardStep {
     recurrent_product(mine, step, active, to,
                       [&](Index first, Index rows, Index panel, int panels, const T* sums) {
                         for (Index r = first_row + first; r < first_row + first + rows; ++r) {
-                          const Row row = row_at(r, step, z, to);
-                          for (int p = 0; p < panels; ++p, sums += gates * width) {
-                            if ((panel + p + 1) * width <= H_) {
-                              pointwise(Whole<T>{}, row, panel + p, sums);
-                            } else {
-                              pointwise(Partial<T>{H_ % width}, row, panel + p, sums);
-                            }
-                          }
+                          sums = pointwise_panels(row_at(r, step, z, to), panel, panels, sums);
                         }
                       });
-    mine.for_units({active, last_row}, [&](Index r, Index unit, Index count) {  // finished rows
-      const Index h = r * K_ + unit, c = r * H_ + unit;
-      std::copy_n(to.h_before(step) + h, count, to.h_before(step + 1) + h);
-      if (Cell::has_c) std::copy_n(to.c_before(step) + c, count, to.c_before(step + 1) + c);
-    });
+    carry(mine, {active, last_row}, step, to);
+  }
+
+  // Some steps whose values fed back are all given, `fed` (rows, F): one product over all rows. A
+  // worker takes its panels, in which rows come in the order of time.
+  void run_given(const Worker& worker, Range steps, Matrix<const T> fed, T* z,
+                 const ForwardResults<T>& to) const {
+    Share mine{{0, schedule_.batch()}, worker.share(panels_), {}, worker.rank};
+    mine.units = {std::min(H_, mine.panels.begin * width), std::min(H_, mine.panels.end * width)};
+    Index step = steps.begin, base = 0;  // of the row at hand, and the rows before the step
+    weights_->multiply(mine.rank, fed.data, fed.stride, fed.rows, mine.panels, false,
+                       [&](Index first, Index rows, Index panel, int panels, const T* sums) {
+                         if (first == 0) step = steps.begin, base = 0;
+                         for (Index i = first; i < first + rows; ++i) {
+                           while (i - base >= schedule_.active(step)) {
+                             base += schedule_.active(step++);
+                           }
+                           const Row row = row_at(i - base, step, z + base * slots * H_, to);
+                           sums = pointwise_panels(row, panel, panels, sums);
+                         }
+                       });
+    for (step = steps.begin; step < steps.end; ++step) {
+      carry(mine, {schedule_.active(step), schedule_.batch()}, step, to);
+    }
   }
 
  private:
@@ -134,6 +149,15 @@ class ForwardStep {
     }
   }
 
+  // Finished rows keep their state.
+  void carry(const Share& mine, Range finished, Index step, const ForwardResults<T>& to) const {
+    mine.for_units(finished, [&](Index r, Index unit, Index count) {
+      const Index h = r * K_ + unit, c = r * H_ + unit;
+      std::copy_n(to.h_before(step) + h, count, to.h_before(step + 1) + h);
+      if (Cell::has_c) std::copy_n(to.c_before(step) + c, count, to.c_before(step + 1) + c);
+    });
+  }
+
   // Where one sequence's arrays of one time step start.
   struct Row {
     T* z;
@@ -158,15 +182,28 @@ class ForwardStep {
     return row;
   }
 
-  // One packet of units of one row: z = (W x) + b + (R h), then the cell. Values fed back that are
-  // given have left U's part in z.
+  // A row's units in some panels; returns the sums behind them.
+  const T* pointwise_panels(const Row& row, Index panel, int panels, const T* sums) const {
+    for (int p = 0; p < panels; ++p, sums += gates * width) {
+      if ((panel + p + 1) * width <= H_) {
+        pointwise(Whole<T>{}, row, panel + p, sums);
+      } else {
+        pointwise(Partial<T>{H_ % width}, row, panel + p, sums);
+      }
+    }
+    return sums;
+  }
+
+  // One packet of units of one row: z = (W x) + b + (R h), then the cell. With R, values fed back
+  // that are given have left U's part in z.
   template <class Lanes>
   void pointwise(Lanes lanes, const Row& row, Index panel, const T* sums) const {
     const Index unit = panel * width;
+    const bool merged = a_.fed && a_.weight_hh;
     V z[slots];
     for (int s = 0; s < slots; ++s) {
       z[s] = V::load(bias_ + (panel * slots + s) * width);
-      if (W::takes(s, 'x') || a_.fed) z[s] = z[s] + lanes.load(row.z + s * H_ + unit);
+      if (W::takes(s, 'x') || merged) z[s] = z[s] + lanes.load(row.z + s * H_ + unit);
       if (W::takes(s, 'h')) z[s] = z[s] + V::load(sums + W::gate_of(s, 'h') * width);
     }
     V h, c = V::zero(), c_prev = V::zero();

@@ -69,7 +69,10 @@ class MergedGradients {
     bias_gradient(worker, done, 'x', a_.dbias_ih);
     bias_gradient(worker, done, 'h', a_.dbias_hh);
     input_gradient(worker, done, 'x', a_.weight_ih, a_.dx, dx_);
-    input_gradient(worker, done, 'h', a_.weight_oh, a_.dfed, dfed_);
+    if (a_.dfed && steps.begin < a_.dfed.steps) {
+      const Range wanted{steps.begin, std::min(steps.end, a_.dfed.steps)};
+      input_gradient(worker, {wanted, done.dz, nullptr}, 'h', a_.weight_oh, a_.dfed, dfed_);
+    }
   }
 
  private:

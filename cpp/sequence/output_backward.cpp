@@ -7,6 +7,7 @@
 #include "sequence/backward_loop.hpp"
 #include "sequence/gradients.hpp"
 #include "sequence/readout.hpp"
+#include "sequence/readout_gradients.hpp"
 
 namespace rnncore {
 namespace {
@@ -46,9 +47,8 @@ class OutputBackward {
     for (const BackwardArgs<T>& layer : layers_) {
       gradients_.emplace_back(layer, &layer == &first_ ? schedule_ : *sorted_, chunk, threads);
     }
+    readout_.emplace(a_, schedule_, chunk, threads);
     chunk_ = chunk;
-    scratch_.precision = precision_;
-    scratch_.each = std::max(product_scratch<T>(O_, H_, chunk), product_scratch<T>(O_, F_, chunk));
     const auto plan = [&](auto&& array) { this->plan(array); };
     plan([&](T*, Index count) { arena_.reserve<T>(count); });
     arena_.allocate();
@@ -97,12 +97,11 @@ class OutputBackward {
       weights.plan_panels(array);
       weights.plan_scratch(array, threads);
     });
-    array(scratch_.data, threads * scratch_.each);
+    readout_->plan(array);
     array(dfed_, checked_mul(checked_add(o_.memory, schedule_.steps()), B_ * O_));
     array(da_, checked_mul(schedule_.rows(), O_));
     array(dh_, B_ * H_);
     array(df_, B_ * F_);
-    if (first_.lengths != nullptr) array(gathered_, checked_mul(chunk_, H_ + F_));
   }
 
   // Calls f for the packed weights that no loop owns.
@@ -229,49 +228,7 @@ class OutputBackward {
       gradients_[l].run(worker, {steps, loops_[l].dz(steps.begin, kept_[l]),
                                  layers_[l].h + steps.begin * B_ * K});
     }
-    const Index count = schedule_.offset(steps.end) - schedule_.offset(steps.begin);
-    const Matrix<const T> da_rows{da(steps.begin), count, O_, O_};
-    const Matrix<const T> h = h_of(worker, steps), f = fed_of(worker, steps);
-    worker.barrier();  // both are gathered
-    product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, h, a_.dweight_ho,
-               scratch_);
-    if (q_) {
-      product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, f, a_.dweight_oo,
-                 scratch_);
-    }
-    if (a_.dbias != nullptr) bias_gradient(worker, da_rows);
-  }
-
-  // h of the top layer after each step, and f: rows of the tapes, gathered where sequences end.
-  Matrix<const T> h_of(const Worker& worker, Range steps) const {
-    const BackwardArgs<T>& top = layers_.back();
-    return tape_rows(worker, steps, top.h + B_ * top.state(), top.state(), H_, gathered_);
-  }
-  Matrix<const T> fed_of(const Worker& worker, Range steps) const {
-    return tape_rows(worker, steps, first_.h + H_, first_.state(), F_, gathered_ + chunk_ * H_);
-  }
-
-  // `columns` of the rows of a (steps, B, stride) array.
-  Matrix<const T> tape_rows(const Worker& worker, Range steps, const T* from, Index stride,
-                            Index columns, T* gathered) const {
-    const Index rows = schedule_.offset(steps.end) - schedule_.offset(steps.begin);
-    if (first_.lengths == nullptr) {
-      return {from + steps.begin * B_ * stride, rows, columns, stride};
-    }
-    for_rows(worker, schedule_, steps.begin, steps.end, [&](Index i, Index step, Index row) {
-      std::copy_n(from + (step * B_ + row) * stride, columns, gathered + i * columns);
-    });
-    return {gathered, rows, columns, columns};
-  }
-
-  // Column sums; workers split the outputs.
-  void bias_gradient(const Worker& worker, Matrix<const T> da_rows) const {
-    const Range mine = worker.share(O_);
-    for (Index i = mine.begin; i < mine.end; ++i) {
-      double sum = 0;
-      for (Index r = 0; r < da_rows.rows; ++r) sum += static_cast<double>(da_rows.row(r)[i]);
-      a_.dbias[i] += static_cast<T>(sum);
-    }
+    readout_->run(worker, steps, da(steps.begin));
   }
 
   const OutputBackwardArgs<T>& a_;
@@ -290,10 +247,10 @@ class OutputBackward {
   std::vector<Stretch<T>> kept_;
   std::deque<MergedGradients<Cell, T>> gradients_;
   std::optional<Partition> partition_;
+  std::optional<ReadoutGradients<T>> readout_;
   Index chunk_ = 0;
-  Scratch<T> scratch_;
   Arena arena_;
-  T *dfed_ = nullptr, *da_ = nullptr, *dh_ = nullptr, *df_ = nullptr, *gathered_ = nullptr;
+  T *dfed_ = nullptr, *da_ = nullptr, *dh_ = nullptr, *df_ = nullptr;
 };
 
 }  // namespace

@@ -29,7 +29,7 @@ class OutputForward {
       results_.push_back(
           {keep, 0, layer.tape.gates, layer.tape.h, layer.tape.c, states, B_ * H_, Sequence<T>{}});
       if (&layer == &first_) continue;
-      steps_.emplace_back(layer, schedule_);
+      steps_.emplace_back(layer, schedule_, B_);
       inputs_.emplace_back(layer.weight_ih, Columns{{0, 0}, {H_, 0}}, B_, layer.precision,
                            B_ <= max_in_place_rows && few_rows(schedule_.rows(), H_));
     }

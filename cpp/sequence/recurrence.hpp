@@ -1,5 +1,5 @@
-// What the time loop multiplies at every step: the columns of a state row [h | fed] and the weights
-// that meet them.
+// What the time loop multiplies: the columns of a state row [h | fed] and the weights that meet
+// them; or, without R, values that are all given.
 #pragma once
 
 #include <algorithm>
@@ -9,19 +9,18 @@
 
 namespace rnncore {
 
-// R on h, U on what outputs feed back, [R | U] on both, or nothing.
+// R on h, U on what outputs feed back, [R | U] on both, or nothing. With R, U on given values is
+// not part of it: it is merged over time.
 template <class T>
 class Recurrence {
  public:
   explicit Recurrence(const LayerArgs<T>& args) {
-    const Matrix<const T> r = args.weight_hh, u = args.fed ? Matrix<const T>{} : args.weight_oh;
-    if (r && u) {
-      weights_ = side_by_side(r, u);
+    const Matrix<const T> r = args.weight_hh, u = args.weight_oh;
+    if (r) {
+      weights_ = u && !args.fed ? side_by_side(r, u) : r;
     } else if (u) {
       weights_ = u;
-      first_ = args.sizes.hidden;
-    } else {
-      weights_ = r;
+      if (!args.fed) first_ = args.sizes.hidden;
     }
   }
 

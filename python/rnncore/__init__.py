@@ -1,6 +1,6 @@
 """Recurrent networks that run and train fast on a CPU."""
 
-from rnncore import attention, data, datasets, decoding, functional, losses, optim
+from rnncore import attention, data, datasets, decoding, functional, losses, optim, schedules
 from rnncore._isa import available_isas, isa
 from rnncore._kernels import LSTMState
 from rnncore._output import FeedbackState
@@ -46,6 +46,7 @@ __all__ = [
     "losses",
     "optim",
     "save",
+    "schedules",
     "set_float32_matmul_precision",
     "set_num_threads",
 ]

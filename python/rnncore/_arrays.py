@@ -240,6 +240,14 @@ def fraction(name: str, value: Any) -> float:
     return result
 
 
+def closed_fraction(name: str, value: Any) -> float:
+    """Return a number in [0, 1] as a float; TypeError for no number, ValueError outside."""
+    result = number(name, value, "a number in [0, 1]")
+    if not 0.0 <= result <= 1.0:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
+    return result
+
+
 def choice(name: str, value: Any, options: Sequence[str]) -> str:
     """Return `value` if it is one of `options`; ValueError lists them."""
     if not isinstance(value, str) or value not in options:

@@ -72,7 +72,7 @@ def backward(
     recompute: int = 0,  # as in forward
     fed: _Array | None = None,  # as in forward
     weight_oh: _Array | None = None,
-    dfed: _Array | None = None,  # out (T, B, F); None = not computed
+    dfed: _Array | None = None,  # out (first steps, B, F); None = not computed
     dweight_oh: _Array | None = None,  # += (G*H, F)
 ) -> None: ...
 def segments(

@@ -115,13 +115,12 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 def _linear_backward(
-    x: Array, weight: Array, dy: Array, dweight: Array, dbias: Array | None
-) -> Array:
-    """Return dx (..., I) of rows dy, and add into the others."""
-    dx = empty(x.shape, x.dtype)
+    x: Array, dx: Array | None, weight: Array, dy: Array, dweight: Array, dbias: Array | None
+) -> None:
+    """Fill dx (..., I) from rows dy, and add into the others."""
     N = len(dy)
-    core.linear_backward(_rows(x, N), weight, dy, _rows(dx, N), dweight, dbias)
-    return dx
+    into = None if dx is None else _rows(dx, N)
+    core.linear_backward(_rows(x, N), weight, dy, into, dweight, dbias)
 
 
 def _rows(x: Array, N: int) -> Array:
@@ -141,8 +140,12 @@ def backward(
     core.activate_backward(layer._output.activation, tape.y.reshape(T * B, O), rows)
     saved = layer.flat_grads.copy()  # an error between two kernels must leave no half of a gradient
     try:
-        dh = _linear_backward(tape.h, weights.weight_ho, rows, slopes.weight_ho, slopes.bias_o)
-        dfed = None if tape.fed is None else zeros(tape.fed.shape, layer.dtype)
+        dh = empty(tape.h.shape, layer.dtype)
+        _linear_backward(tape.h, dh, weights.weight_ho, rows, slopes.weight_ho, slopes.bias_o)
+        dfed = None  # of the first steps: later ones see no initial value
+        if tape.fed is not None:
+            seen = min(T, layer._output.memory)
+            dfed = zeros((seen, *tape.fed.shape[1:]), layer.dtype)
         dx, dh_0, dc_0 = _stack.backward(
             layer, tape.stack, dh, dlast.h, dlast.c, input_gradient=input_gradient,
             dfed=None if weights.weight_oh is None else dfed,
@@ -150,7 +153,9 @@ def backward(
         if dfed is not None and weights.weight_oo is not None:
             assert tape.fed is not None
             assert slopes.weight_oo is not None
-            dfed += _linear_backward(tape.fed, weights.weight_oo, rows, slopes.weight_oo, None)
+            _linear_backward(tape.fed, None, weights.weight_oo, rows, slopes.weight_oo, None)
+            back = np.ascontiguousarray(weights.weight_oo.T)
+            dfed += _linear(da[: len(dfed)], back, None).reshape(dfed.shape)
     except BaseException:
         layer.flat_grads[...] = saved
         raise
@@ -166,7 +171,7 @@ def _initial_gradient(
     dy_0 = zeros((D, B, O), layer.dtype)
     if dfed is None:
         return dy_0
-    T = len(dfed)
+    T = len(tape.y)
     for i, delay in enumerate(output.delays):
         steps = min(delay, T)
         dy_0[D - delay : D - delay + steps] += dfed[:steps, :, i * O : (i + 1) * O]

@@ -10,11 +10,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, boolean, choice, generator, number, positive_int
+from rnncore._arrays import (
+    Array,
+    Seed,
+    boolean,
+    generator,
+    number,
+    positive_int,
+)
+from rnncore._rates import Forcing, Rate, Schedule
 from rnncore.models.base import Batch, Model, TrainingSamples
 from rnncore.optim import Adam, clip_grad_norm
-
-Schedule = Callable[[float], float]
 
 
 class Optimizer(Protocol):
@@ -85,6 +91,7 @@ def fit(
     validation_data: tuple[Any, ...] | None = None,
     patience: int | None = None,
     clip_norm: float | None = None,
+    teacher_forcing: float | Callable[[int], float] | None = None,
     shuffle: bool = True,
     rng: Seed = None,
     progress: bool = True,
@@ -120,6 +127,11 @@ def fit(
         end with the parameters of the best epoch.
     clip_norm : float, optional
         Scale the gradient down to at most this norm before each step.
+    teacher_forcing : float or callable, optional
+        For a model whose outputs feed back: the probability in [0, 1] with which a target feeds
+        back in place of an output, or a function that gives it for each epoch, counted from 0
+        (scheduled sampling; `rnncore.schedules`). None = the model's own `teacher_forcing`, which
+        is what it was when `fit` returns.
     shuffle : bool
         Draw a new order of the sequences for each epoch.
     rng : int or numpy.random.Generator, optional
@@ -147,20 +159,22 @@ def fit(
     """
     if not isinstance(model, Model):
         raise TypeError(f"model: expected a model such as ManyToOne, got {type(model).__name__}")
-    return fit_samples(
-        model,
-        model.training_samples(x, y, lengths, mask),
-        _validation(model, validation_data),
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        schedule=schedule,
-        patience=patience,
-        clip_norm=clip_norm,
-        shuffle=shuffle,
-        rng=rng,
-        progress=progress,
-    )
+    with Forcing(model, teacher_forcing) as forcing:
+        return fit_samples(
+            model,
+            model.training_samples(x, y, lengths, mask),
+            _validation(model, validation_data),
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            schedule=schedule,
+            patience=patience,
+            clip_norm=clip_norm,
+            forcing=forcing,
+            shuffle=shuffle,
+            rng=rng,
+            progress=progress,
+        )
 
 
 def fit_samples(
@@ -174,6 +188,7 @@ def fit_samples(
     schedule: str | Schedule = "constant",
     patience: int | None = None,
     clip_norm: float | None = None,
+    forcing: Forcing | None = None,
     shuffle: bool = True,
     rng: Seed = None,
     progress: bool = True,
@@ -187,7 +202,7 @@ def fit_samples(
     if clip_norm is not None:
         clip_norm = _positive("clip_norm", clip_norm)
     optimizer = Adam(model, 1e-3) if optimizer is None else _checked(optimizer, model)
-    rate = _Rate(optimizer, schedule)
+    rate = Rate(optimizer, schedule)
     shuffle, progress = boolean("shuffle", shuffle), boolean("progress", progress)
     order_rng = generator(rng)
 
@@ -196,6 +211,8 @@ def fit_samples(
     best = model.flat_parameters.copy()
     with rate, _Progress(epochs, batches, enabled=progress) as bar:
         for epoch in range(1, epochs + 1):
+            if forcing is not None:
+                forcing.set(epoch - 1)
             order = order_rng.permutation(len(train)) if shuffle else np.arange(len(train))
             total = 0.0
             for batch in _batches(train, order, batch_size):
@@ -296,42 +313,6 @@ def _checked(optimizer: Any, model: Model) -> Optimizer:
         raise ValueError("optimizer: expected one made for this model, got one of another")
     checked: Optimizer = optimizer
     return checked
-
-
-_SCHEDULES: dict[str, Schedule] = {
-    "constant": lambda share: 1.0,
-    "linear": lambda share: 1.0 - share,
-    "cosine": lambda share: 0.5 + 0.5 * math.cos(math.pi * share),
-}
-
-
-class _Rate:
-    """The optimizer's learning rate times a schedule's factor; leaves it as it came."""
-
-    def __init__(self, optimizer: Any, schedule: Any) -> None:
-        if not callable(schedule):
-            schedule = _SCHEDULES[choice("schedule", schedule, tuple(_SCHEDULES))]
-        self._factor: Schedule = schedule
-        self._moves = schedule is not _SCHEDULES["constant"]
-        if self._moves and not hasattr(optimizer, "lr"):
-            raise TypeError(f"optimizer: expected one with an lr to schedule, got {optimizer!r}")
-        self._optimizer = optimizer
-
-    def __enter__(self) -> None:
-        self._base = self._optimizer.lr if self._moves else 0.0
-
-    def __exit__(self, *error: object) -> None:
-        if self._moves:
-            self._optimizer.lr = self._base
-
-    def set(self, share: float) -> None:
-        """Set the rate for a step before which `share` of all steps are done."""
-        if not self._moves:
-            return
-        factor = number("schedule", self._factor(share), "a function that gives numbers")
-        if not 0 <= factor < math.inf:
-            raise ValueError(f"schedule: expected factors >= 0, got {factor} at {share:g}")
-        self._optimizer.lr = factor * self._base
 
 
 class _Progress:

@@ -40,6 +40,13 @@ _Self = TypeVar("_Self", bound="Model")
 class Model(Module):
     """Base of all models: `fit` over three methods that each model defines; save and load."""
 
+    teacher_forcing: float  # of a model that feeds back
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether values feed back that targets may stand in for."""
+        return False
+
     @abstractmethod
     def training_samples(
         self, x: Any, y: Any, lengths: Any = None, mask: Any = None
@@ -88,7 +95,7 @@ class Model(Module):
             Inputs and targets of N sequences.
         **options
             epochs, batch_size, optimizer, schedule, lengths, mask, validation_data, patience,
-            clip_norm, shuffle, rng, progress.
+            clip_norm, teacher_forcing, shuffle, rng, progress.
 
         Returns
         -------
@@ -127,12 +134,11 @@ def check_core(name: str, core: Any, *, own_outputs: bool = False) -> None:
         raise TypeError(f"{name}: expected an RNN, LSTM or GRU, got {type(core).__name__}")
     if not core.batch_first:
         raise ValueError(f"{name}: expected batch_first=True, got batch_first=False")
-    own = getattr(core, "output_size", None)
-    if own is not None and not own_outputs:
-        raise ValueError(f"{name}: expected output_size=None, so that y is h, got {own}")
+    if core.output_size is not None and not own_outputs:
+        got = core.output_size
+        raise ValueError(f"{name}: expected output_size=None, so that y is h, got {got}")
 
 
 def core_features(core: RNN | LSTM | GRU) -> int:
     """Features of the core's output, per direction."""
-    own = getattr(core, "output_size", None)
-    return own or getattr(core, "proj_size", 0) or core.hidden_size
+    return core.output_size or core.proj_size or core.hidden_size

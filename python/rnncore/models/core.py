@@ -40,6 +40,7 @@ class ModelTape:
     """What `backward` needs of one `forward`. Opaque; it serves one backward call."""
 
     owner: CoreModel
+    shape: tuple[int, ...]  # of y
     embedding: Any
     core: Any
     head: Any
@@ -55,8 +56,8 @@ class CoreModel(Model):
     ----------
     core : RNN, LSTM or GRU
         The recurrent layers.
-    head : Linear
-        From the core's D*H features to the outputs.
+    head : Linear or None
+        From the core's D*H features to the outputs; None where the core has outputs of its own.
     embedding : Embedding or None
         Turns tokens into the core's inputs.
     loss : str
@@ -78,13 +79,24 @@ class CoreModel(Model):
         check_embedding("embedding", embedding, core, "core")
         self.loss = choice("loss", loss, tuple(_LOSSES))
         self.output_size = positive_int("output_size", output_size)
+        own = core.output_size
+        if own is not None and own != self.output_size:
+            raise ValueError(f"output_size: expected the core's, {own}, got {output_size}")
+        if own is not None and loss != "mean_squared_error":
+            raise ValueError(
+                f"loss: expected 'mean_squared_error' for a core with output_size, got {loss!r}"
+            )
         super().__init__({}, core.dtype)
         self.core, self.embedding = core, embedding
         self._directions = 2 if core.bidirectional else 1
         features = self._directions * core_features(core)
-        self.head = Linear(features, self.output_size, dtype=core.dtype, rng=rng)
-        parts: dict[str, Module] = {} if embedding is None else {"embedding": embedding}
-        self._adopt(parts | {"core": core, "head": self.head})
+        self.head = (
+            None
+            if core.output_size is not None
+            else Linear(features, self.output_size, dtype=core.dtype, rng=rng)
+        )
+        parts: dict[str, Module | None] = {"embedding": embedding, "core": core, "head": self.head}
+        self._adopt({name: part for name, part in parts.items() if part is not None})
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         """Return what `repr` shows behind the sizes: value and default."""
@@ -97,9 +109,13 @@ class CoreModel(Model):
         """Check training data; see `rnncore.batches.samples`."""
         return samples(self, x, y, lengths, mask)
 
+    def _feedback(self, batch: Samples) -> dict[str, Any]:
+        """Return what the core takes in training besides x and lengths."""
+        return {}
+
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""
-        y, tape = self.forward(batch.x, batch.lengths)
+        y, tape = self.forward(batch.x, batch.lengths, **self._feedback(batch))
         loss, dy = self.loss_and_gradient(y, batch.y, batch.counted)
         if math.isfinite(loss):
             self.backward(tape, dy, input_gradient=False)
@@ -123,16 +139,17 @@ class CoreModel(Model):
     ) -> Array | None:
         """Send the gradient of `_features` through the core, and return dx."""
 
-    def __call__(self, x: Any, lengths: Any = None) -> Array:
+    def __call__(self, x: Any, lengths: Any = None, **feedback: Any) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
         x, lengths = self._check_batch(x, lengths)
         valid = valid_steps(x.shape[1], lengths)
         if self.embedding is not None:
             x = self.embedding(x)
-        h, state = self.core(x, lengths=lengths)
-        return self._clear_padding(self.head(self._features(h, state, valid)[0]), valid)
+        h, state = self.core(x, lengths=lengths, **feedback)
+        features = self._features(h, state, valid)[0]
+        return self._clear_padding(features if self.head is None else self.head(features), valid)
 
-    def forward(self, x: Any, lengths: Any = None) -> tuple[Array, ModelTape]:
+    def forward(self, x: Any, lengths: Any = None, **feedback: Any) -> tuple[Array, ModelTape]:
         """Run one batch in training mode (dropout is active) and keep the tape.
 
         Parameters
@@ -141,6 +158,8 @@ class CoreModel(Model):
             The batch, in the model's dtype.
         lengths : array_like of int, shape (B,), optional
             Valid steps of each sequence, in [0, T]; T by default.
+        **feedback
+            y0, targets and teacher_forcing, as a core whose outputs feed back takes them.
 
         Returns
         -------
@@ -158,10 +177,12 @@ class CoreModel(Model):
         valid, tape_embedding = valid_steps(x.shape[1], lengths), None
         if self.embedding is not None:
             x, tape_embedding = self.embedding.forward(x)
-        h, state, tape_core = self.core.forward(x, lengths=lengths)
-        features, kept = self._features(h, state, valid)
-        y, tape_head = self.head.forward(features)
-        tape = ModelTape(self, tape_embedding, tape_core, tape_head, valid, kept)
+        h, state, tape_core = self.core.forward(x, lengths=lengths, **feedback)
+        y, kept = self._features(h, state, valid)
+        tape_head = None
+        if self.head is not None:
+            y, tape_head = self.head.forward(y)
+        tape = ModelTape(self, y.shape, tape_embedding, tape_core, tape_head, valid, kept)
         return self._clear_padding(y, valid), tape
 
     def backward(self, tape: ModelTape, dy: Any, *, input_gradient: bool = True) -> Array | None:
@@ -188,16 +209,20 @@ class CoreModel(Model):
         """
         check_tape(tape, ModelTape, self)
         dy = as_array("dy", dy, self.dtype)
-        check_shape("dy", dy, "the shape of y", (*tape.head.x.shape[:-1], self.output_size))
+        check_shape("dy", dy, "the shape of y", tape.shape)
         needed = input_gradient or self.embedding is not None
-        saved = self.head.flat_grads.copy()  # an error in the core must leave no half of a gradient
-        dfeatures = self.head.backward(tape.head, self._clear_padding(dy, tape.valid))
-        assert dfeatures is not None
-        try:
-            dx = self._core_backward(tape, dfeatures, needed)
-        except BaseException:
-            self.head.flat_grads[...] = saved
-            raise
+        dy = self._clear_padding(dy, tape.valid)
+        if self.head is None:
+            dx = self._core_backward(tape, dy, needed)
+        else:
+            saved = self.head.flat_grads.copy()  # an error in the core must leave no half of one
+            dfeatures = self.head.backward(tape.head, dy)
+            assert dfeatures is not None
+            try:
+                dx = self._core_backward(tape, dfeatures, needed)
+            except BaseException:
+                self.head.flat_grads[...] = saved
+                raise
         tape.used = True
         if self.embedding is None:
             return dx
@@ -220,7 +245,9 @@ class CoreModel(Model):
         """
         return _LOSSES[self.loss](y, target, mask)
 
-    def predict(self, x: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:
+    def predict(
+        self, x: Any, *, lengths: Any = None, batch_size: int = 256, **feedback: Any
+    ) -> Any:
         """Return the outputs for any number of sequences, batch by batch and without a tape.
 
         Parameters
@@ -231,6 +258,9 @@ class CoreModel(Model):
             Valid steps of each sequence.
         batch_size : int
             Sequences at a time.
+        **feedback
+            y0, targets and teacher_forcing of the N sequences, as a core whose outputs feed back
+            takes them: without targets in closed loop, with them in open loop.
 
         Returns
         -------
@@ -250,7 +280,8 @@ class CoreModel(Model):
         y = np.empty(shape, self.dtype)
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            y[part] = self(x[part], None if lengths is None else lengths[part])
+            own = {k: v if np.ndim(v) == 0 else v[part] for k, v in feedback.items()}
+            y[part] = self(x[part], None if lengths is None else lengths[part], **own)
         if ragged and self.per_step:
             return [row[:end] for row, end in zip(y, lengths, strict=True)]
         return y

@@ -91,7 +91,7 @@ class EncoderDecoder(Model):
     bridge : Bridge or None
     attender : DotAttention or None
     head : Linear
-        From the decoder's hidden_size features to V logits.
+        From the decoder's H features (those of h) to V logits.
 
     Raises
     ------
@@ -121,9 +121,6 @@ class EncoderDecoder(Model):
     ) -> None:
         for name, layers in (("encoder", encoder), ("decoder", decoder)):
             check_core(name, layers)
-            own = getattr(layers, "output_size", None)
-            if own is not None:
-                raise ValueError(f"{name}: expected output_size=None, so that y is h, got {own}")
         if decoder.bidirectional:
             raise ValueError(
                 "decoder: expected bidirectional=False, since it writes in one direction, got True"

@@ -10,7 +10,6 @@ import numpy as np
 
 from rnncore import losses
 from rnncore._arrays import Array, Seed, as_array, boolean, check_shape, generator, positive_int
-from rnncore._batch import is_ragged
 from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.dense import Embedding, linear, linear_backward
 from rnncore.init import glorot_uniform
@@ -23,6 +22,7 @@ from rnncore.models.streams import (
     Score,
     Stream,
     check_sequences,
+    is_list,
     separate,
     token_samples,
     training_data,
@@ -336,7 +336,7 @@ class LanguageModel(Model):
         for start in range(0, len(array), batch_size):
             part = slice(start, start + batch_size)
             logits[part], _ = self(array[part], lengths=None if ends is None else ends[part])
-        if is_ragged(tokens) and ends is not None:
+        if is_list(tokens) and ends is not None:
             return [row[:end] for row, end in zip(logits, ends, strict=True)]
         return logits
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnncore import losses
 from rnncore._arrays import Array, Seed, as_array, check_shape, choice, generator, positive_int
+from rnncore._output import FeedbackState
 from rnncore.decoding import Marks, check_temperature, check_top_k, sample, write
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
@@ -131,6 +132,11 @@ class OneToMany(Model):
             parts["head"] = Linear(features, self.output_size, dtype=core.dtype, rng=source)
         self.head: Any = parts["head"]
         self._adopt({name: part for name, part in parts.items() if part is not None})
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether values feed back; tokens always do, as they are given."""
+        return self.embedding is None and self.core.recurrence != ("hidden",)
 
     def __repr__(self) -> str:
         options = {
@@ -376,7 +382,7 @@ class OneToMany(Model):
             self.embedding.backward(tape.embedding, du[..., :D])
         dx: Array | None = None
         if self.starter is not None:
-            dhidden = getattr(dstate, "hidden", dstate)  # of a FeedbackState
+            dhidden = dstate.hidden if isinstance(dstate, FeedbackState) else dstate
             dx = self.starter.backward(tape.start, dhidden, input_gradient=input_gradient)
         if input_gradient and self.start != "state":
             dv: Array = du[..., D:].sum(axis=1)  # zero behind each target's end

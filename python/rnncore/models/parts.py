@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnncore._arrays import number
+from rnncore._arrays import closed_fraction
 from rnncore.dense import Embedding
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.pairs import check_mark
@@ -20,10 +20,8 @@ def check_parts(
     teacher_forcing: Any,
 ) -> None:
     """Raise unless the parts fit for tokens (with an embedding) or for values (without)."""
-    own = getattr(core, "output_size", None)
-    forcing = number("teacher_forcing", teacher_forcing, "a number in [0, 1]")
-    if not 0 <= forcing <= 1:
-        raise ValueError(f"teacher_forcing: expected a number in [0, 1], got {teacher_forcing!r}")
+    own = core.output_size
+    forcing = closed_fraction("teacher_forcing", teacher_forcing)
     if embedding is not None:
         _check_tokens(core, embedding, output_size, vector_inputs)
         _check_marks(start_id, end_id, output_size)
@@ -44,7 +42,7 @@ def check_parts(
     for name, mark in (("start_id", start_id), ("end_id", end_id)):
         if mark is not None:
             raise ValueError(f"{name}: expected None without an embedding, got {mark!r}")
-    feeds_back = getattr(core, "recurrence", ("hidden",)) != ("hidden",)
+    feeds_back = core.recurrence != ("hidden",)
     if forcing > 0 and not feeds_back:
         raise ValueError(
             f"teacher_forcing: expected 0.0, since no output feeds back, got {forcing}"

@@ -42,7 +42,7 @@ class StartState(Module):
 
     def __init__(self, vector_size: int, core: RNN | LSTM | GRU, *, rng: Seed = None) -> None:
         super().__init__({}, core.dtype)
-        sizes = [getattr(core, "proj_size", 0) or core.hidden_size]
+        sizes = [core.proj_size or core.hidden_size]
         if isinstance(core, LSTM):
             sizes.append(core.hidden_size)
         self._sizes, self._layers = sizes, core.num_layers  # of h and c

@@ -7,8 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._arrays import Array, Lengths, as_booleans, check_lengths, check_shape
-from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
+from rnncore._arrays import (
+    Array,
+    Lengths,
+    as_booleans,
+    as_integers,
+    as_numpy,
+    check_lengths,
+    check_shape,
+)
+from rnncore._batch import side_by_side, valid_steps
 from rnncore.batches import Samples
 from rnncore.models.inputs import checked_tokens
 
@@ -95,16 +103,27 @@ class Chunk:
         return int(self.x.size)
 
 
+def is_list(tokens: Any) -> bool:
+    """Whether these are separate sequences: a list of arrays or of lists."""
+    return isinstance(tokens, (list, tuple)) and len(tokens) > 0 and np.ndim(tokens[0]) > 0
+
+
 def check_sequences(
     tokens: Any, lengths: Any, vocabulary_size: int
 ) -> tuple[Array, Lengths | None, Array | None]:
     """Return tokens as int64 (N, T), lengths and what is valid (N, T), of an array or a list."""
-    if is_ragged(tokens):
+    if is_list(tokens):
         if lengths is not None:
             raise ValueError("lengths: expected None with a list of sequences, got an array")
-        arrays, lengths = read_sequences("tokens", tokens)
+        arrays = [
+            as_integers(f"tokens[{i}]", row, "integer tokens") for i, row in enumerate(tokens)
+        ]
+        for i, row in enumerate(arrays):
+            if row.ndim != 1:
+                raise ValueError(f"tokens[{i}]: expected (T_i,), got {row.shape}")
+        lengths = np.array([len(row) for row in arrays], np.int64)
         tokens = side_by_side(arrays, int(lengths.max()))
-    shape = np.shape(tokens)
+    shape = as_numpy("tokens", tokens).shape
     if len(shape) != 2:
         raise ValueError(f"tokens: expected (N, T), got {shape}")
     lengths = check_lengths(lengths, shape[1], shape[0])
@@ -132,12 +151,11 @@ def token_samples(
     tokens: Any, vocabulary_size: int, batch_size: int, steps: int
 ) -> Stream | Samples:
     """Return one stream (N,), or a list of sequences, as training samples."""
-    if is_ragged(tokens):
+    if is_list(tokens):
         return separate(tokens, None, vocabulary_size)
-    if np.ndim(tokens) != 1:
-        raise ValueError(
-            f"tokens: expected one stream (N,) or a list of (T_i,), got {np.shape(tokens)}"
-        )
+    shape = as_numpy("tokens", tokens).shape
+    if len(shape) != 1:
+        raise ValueError(f"tokens: expected one stream (N,) or a list of (T_i,), got {shape}")
     return Stream.of(checked_tokens("tokens", tokens, vocabulary_size), batch_size, steps)
 
 

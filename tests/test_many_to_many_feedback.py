@@ -1,0 +1,146 @@
+"""ManyToMany on a core with outputs of its own: given targets, closed loop, schedules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rnncore
+from problems import central_differences
+from rnncore import GRU, LSTM, RNN, ManyToMany
+from rnncore.optim import Adam
+
+BOTH = ("hidden", "output_to_hidden")
+
+
+def model_and_data(teacher_forcing: float, **options: Any) -> tuple[ManyToMany, Any, Any]:
+    core = GRU(2, 5, output_size=3, recurrence=BOTH, dtype=np.float64, rng=1, **options)
+    rng = np.random.default_rng(0)
+    model = ManyToMany(core, 3, teacher_forcing=teacher_forcing)
+    return model, rng.standard_normal((4, 5, 2)), rng.standard_normal((4, 5, 3))
+
+
+@pytest.mark.parametrize("teacher_forcing", [0.0, 1.0])
+def test_the_gradient_is_that_of_the_loss(teacher_forcing: float) -> None:
+    model, x, y = model_and_data(teacher_forcing, feedback_delays=(1, 2), num_layers=2)
+    mask = np.random.default_rng(1).random((4, 5)) < 0.7
+    batch = model.training_samples(x, y, [5, 2, 0, 3], mask).take(np.arange(4))
+    feedback = {"targets": batch.y} if teacher_forcing else {}
+
+    def loss() -> float:
+        outputs = model(batch.x, batch.lengths, **feedback)
+        return model.loss_and_gradient(outputs, batch.y, batch.counted)[0]
+
+    assert model.batch_gradient(batch) == pytest.approx(loss(), rel=1e-12)
+    assert model.head is None
+    for name, parameter in model.parameters.items():
+        expected = central_differences(loss, parameter)
+        np.testing.assert_allclose(model.grads[name], expected, atol=1e-8, rtol=1e-6, err_msg=name)
+    if not teacher_forcing:
+        assert model.batch_loss(batch) == pytest.approx(loss(), rel=1e-12)
+
+
+def test_predict_is_the_closed_loop_unless_it_gets_targets() -> None:
+    model, x, y = model_and_data(1.0)
+    core = model.core
+    np.testing.assert_array_equal(model.predict(x), core(x)[0])
+    np.testing.assert_array_equal(model.predict(x, targets=y, batch_size=3), core(x, targets=y)[0])
+    known = np.arange(5) < np.array([[1], [2], [3], [5]])
+    expected = core(x, targets=y, teacher_forcing=known)[0]
+    got = model.predict(x, targets=y, teacher_forcing=known, batch_size=3)
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+    np.testing.assert_array_equal(model.predict(x, y0=y[:, 0]), core(x, y0=y[:, 0])[0])
+
+
+@pytest.mark.parametrize("cell", [RNN, LSTM, GRU])
+def test_it_learns_a_damped_oscillation_and_runs_it_freely(cell: Any) -> None:
+    """y_t = 1.6 y_{t-1} - 0.9 y_{t-2}: two outputs fed back say all; the input says nothing."""
+    rng = np.random.default_rng(0)
+    y = np.zeros((200, 22, 1))
+    y[:, :2] = rng.uniform(-0.5, 0.5, (200, 2, 1))
+    for t in range(2, 22):
+        y[:, t] = 1.6 * y[:, t - 1] - 0.9 * y[:, t - 2]
+    core = cell(
+        1, 16, output_size=1, recurrence=("output_to_hidden",), feedback_delays=(1, 2), rng=0
+    )
+    model, x = ManyToMany(core, 1), np.zeros((200, 22, 1), np.float32)
+    mask = np.ones((200, 22), bool)
+    mask[:, :2] = False
+    history = model.fit(
+        x, y, mask=mask, epochs=60, optimizer=Adam(model, 0.01), schedule="cosine", rng=1,
+        progress=False,
+    )  # fmt: skip
+    assert history.loss[-1] < 1e-3
+    known = np.zeros((200, 22), bool)
+    known[:, :2] = True
+    free = model.predict(x, targets=y.astype(np.float32), teacher_forcing=known)
+    assert np.abs(free - y)[:, 2:].mean() < 0.35 * np.abs(y[:, 2:]).mean()
+
+
+def test_a_schedule_sets_teacher_forcing_epoch_by_epoch() -> None:
+    model, x, y = model_and_data(0.25)
+    asked: list[int] = []
+    seen: list[float] = []
+    real = model.batch_gradient
+
+    def gradient(batch: Any) -> float:
+        seen.append(model.teacher_forcing)
+        return real(batch)
+
+    model.batch_gradient = gradient  # type: ignore[method-assign]
+
+    def schedule(epoch: int) -> float:
+        asked.append(epoch)
+        return 1 - epoch / 2
+
+    model.fit(x, y, epochs=3, batch_size=4, teacher_forcing=schedule, progress=False)
+    assert asked == [0, 1, 2]
+    assert seen == [1.0, 0.5, 0.0]
+    assert model.teacher_forcing == 0.25
+    with pytest.raises(ValueError, match=r"teacher_forcing: expected a number in \[0, 1\], got 2"):
+        model.fit(x, y, teacher_forcing=lambda epoch: 2, progress=False)
+    assert model.teacher_forcing == 0.25
+    model.fit(x, y, epochs=1, progress=False)
+    assert seen[-1] == 0.25
+
+
+def test_the_same_seed_gives_the_same_sampled_feedback() -> None:
+    runs = []
+    for _ in range(2):
+        model, x, y = model_and_data(0.5)
+        model.fit(x, y, epochs=2, batch_size=2, rng=3, progress=False)
+        runs.append(model.flat_parameters.copy())
+    np.testing.assert_array_equal(*runs)
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    model, x, _ = model_and_data(0.5, feedback_delays=(1, 3), output_activation="tanh")
+    model.save(tmp_path / "model.safetensors")
+    again = rnncore.load(tmp_path / "model.safetensors")
+    assert repr(again) == repr(model)
+    assert again.core.recurrence == BOTH
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+
+
+def test_bad_input_is_named() -> None:
+    core = GRU(2, 5, output_size=3, recurrence=BOTH)
+    with pytest.raises(ValueError, match=r"output_size: expected the core's, 3, got 4"):
+        ManyToMany(core, 4)
+    with pytest.raises(ValueError, match="loss: expected 'mean_squared_error' for a core with"):
+        ManyToMany(core, 3, loss="softmax_cross_entropy")
+    with pytest.raises(ValueError, match=r"teacher_forcing: expected a number in \[0, 1\], got -1"):
+        ManyToMany(core, 3, teacher_forcing=-1)
+    plain = ManyToMany(GRU(2, 5), 3)
+    x, y = np.zeros((2, 4, 2), np.float32), np.zeros((2, 4, 3), np.float32)
+    with pytest.raises(ValueError, match="teacher_forcing: expected None, since no output feeds"):
+        plain.fit(x, y, teacher_forcing=0.5, progress=False)
+    with pytest.raises(ValueError, match="targets: expected None without output_size"):
+        plain.predict(x, targets=y)
+    model, mask = ManyToMany(core, 3), np.ones((2, 4), bool)
+    y[1, 2], mask[1, 2] = np.nan, False
+    with pytest.raises(ValueError, match="y: expected finite numbers, since they feed back"):
+        model.fit(x, y, mask=mask, progress=False)
+    with pytest.raises(ValueError, match=r"targets: expected \(B, T, O\) = \(2, 4, 3\), got"):
+        model.predict(x, targets=y[:, :, :2])
