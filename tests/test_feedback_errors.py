@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -331,6 +333,20 @@ def test_wrong_calls_in_other_forms(layer: rnncore.GRU) -> None:
         turned(zeros(5, 4, 3), targets=zeros(5, 4, 2), teacher_forcing=ones(4, 5))
 
 
+def test_an_error_leaves_the_generator_as_it_was(
+    layer: rnncore.GRU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with raises(ValueError, "targets: expected an array with teacher_forcing, got None"):
+        layer.forward(BATCH, teacher_forcing=0.5)
+
+    def failing(*arguments: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(core, "output_forward", failing)
+    with pytest.raises(MemoryError):
+        layer.forward(BATCH, targets=zeros(4, 5, 2), teacher_forcing=0.5)
+
+
 def test_a_share_of_targets_is_for_training_alone(layer: rnncore.GRU) -> None:
     text = "teacher_forcing: expected 0, 1 or booleans without training, got 0.5"
     with raises(ValueError, text):
@@ -488,6 +504,58 @@ def test_odd_values_end_nothing(name: str) -> None:
             y, last, tape = layer.forward(**call, teacher_forcing=forcing)
             layer.backward(tape, y, last)
             assert y.shape == (4, 5, 2)
+
+
+HUGE = """
+import resource
+import numpy as np, rnncore
+from numpy.lib.stride_tricks import as_strided
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+def zeros(*shape):
+    return as_strided(np.zeros(1, np.float32), shape, (0,) * len(shape))
+def expect_memory_error(call):
+    try:
+        call()
+    except MemoryError:
+        return
+    raise SystemExit("no MemoryError")
+ALL = ("hidden", "output_to_hidden", "output_to_output")
+small = np.ones((2, 5, 1), np.float32)
+for kind in (rnncore.RNN, rnncore.LSTM, rnncore.GRU):
+    layers = [
+        kind(1, 64, 2, output_size=3, recurrence=ALL, feedback_delays=(1, 4)),
+        kind(1, 64, output_size=3, output_activation="softmax"),
+    ]
+    if kind is rnncore.LSTM:
+        layers.append(kind(1, 64, 2, proj_size=3, bidirectional=True))
+    for layer in layers:
+        for shape in ((1, 2**40), (2**40, 1), (2**40,), (2**30, 2**28), (2**40, 0)):
+            x, targets = zeros(*shape, 1), zeros(*shape, 3)
+            calls = [{}] if layer.recurrence == ("hidden",) else [{}, {"targets": targets}]
+            for call in calls:
+                expect_memory_error(lambda: layer(x, **call))
+                expect_memory_error(lambda: layer.forward(x, **call))
+        y, last, tape = layer.forward(small)
+        assert np.isfinite(y).all()
+        layer.backward(tape, y, last)
+    expect_memory_error(lambda: layers[0].generate(2**31 - 1))
+    expect_memory_error(lambda: layers[0].generate(5, y0=zeros(2**40, 4, 3)))
+    long = kind(1, 8, output_size=2**12, recurrence=ALL[1], feedback_delays=2**20)
+    expect_memory_error(lambda: long(small))
+    expect_memory_error(lambda: long.forward(small, targets=zeros(2, 5, 2**12)))
+    expect_memory_error(lambda: kind(1, 2**20, output_size=2**20))
+    expect_memory_error(lambda: kind(1, 2, output_size=2**31 - 1, recurrence=ALL))
+print("done")
+"""
+
+
+def test_what_no_memory_holds_raises_memory_error() -> None:
+    """In a process of its own, which goes on after each."""
+    done = subprocess.run(
+        [sys.executable, "-c", HUGE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert done.stdout == "done\n"
 
 
 # --- the raw binding's lists (its arrays are test_binding_errors') ------------------------------

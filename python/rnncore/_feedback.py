@@ -137,6 +137,18 @@ def _read_forcing(
     return result
 
 
+def forward(layer: Recurrent[Any], *arguments: Any) -> tuple[Any, Any, OutputTape]:
+    """Run `read` and `run` for training; an error leaves the generator as it was."""
+    drawn = layer.rng.bit_generator.state
+    try:
+        y, last, tape = run(layer, read(layer, *arguments, training=True), training=True)
+    except BaseException:
+        layer.rng.bit_generator.state = drawn
+        raise
+    assert tape is not None
+    return y, last, tape
+
+
 def run(layer: Recurrent[Any], call: Call, *, training: bool) -> tuple[Any, Any, OutputTape | None]:
     """Return y and the final state in the user's layout, and the tape when training."""
     T, B, _ = call.x.shape

@@ -125,11 +125,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
             kind = "proj_size" if self.proj_size else "output_size"
             raise ValueError(f"recompute: expected None with {kind}, got {recompute!r}")
         if self._output.size:
-            read = (self, x, state, lengths, y0, targets, teacher_forcing)
-            call = _feedback.read(*read, training=True)
-            y, last, output_tape = _feedback.run(self, call, training=True)
-            assert output_tape is not None
-            return y, last, output_tape
+            return _feedback.forward(self, x, state, lengths, y0, targets, teacher_forcing)
         _refuse_feedback(y0, targets, teacher_forcing)
         form, x, lengths, h_0, c_0 = self._read(x, state, lengths)
         kept_apart = 0 if recompute is None else positive_int("recompute", recompute)
