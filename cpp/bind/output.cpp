@@ -9,10 +9,10 @@
 namespace rnncore {
 namespace {
 
-void bind_output_forward(const std::string& cell, const py::object& x, const py::sequence& layers,
+void bind_output_forward(const std::string& cell, const py::object& x, const py::object& layers,
                          const py::object& weight_oh, const py::object& weight_ho,
                          const py::object& weight_oo, const py::object& bias_o,
-                         const std::string& activation, const py::sequence& delays,
+                         const std::string& activation, const py::object& delays,
                          const py::object& targets, const py::object& given, const py::object& h_0,
                          const py::object& c_0, const py::object& y_0, const py::object& lengths,
                          bool reverse, const py::object& y, const py::object& h_n,
@@ -47,7 +47,7 @@ void bind_output_forward(const std::string& cell, const py::object& x, const py:
     if (!tapes.is_none()) {
       call.read_tapes(
           a.layers, tapes,
-          [&](std::size_t l, ForwardArgs<T>& layer, const py::sequence& own, const Shape& gates,
+          [&](std::size_t l, ForwardArgs<T>& layer, const py::tuple& own, const Shape& gates,
               const Shape& h, const Shape& c) {
             layer.tape = {check.template out_contiguous<T>(call.name(l, "gates"), own[0], gates),
                           check.template out_contiguous<T>(call.name(l, "h"), own[1], h),
@@ -64,15 +64,15 @@ void bind_output_forward(const std::string& cell, const py::object& x, const py:
   });
 }
 
-void bind_output_backward(const std::string& cell, const py::object& x, const py::sequence& layers,
+void bind_output_backward(const std::string& cell, const py::object& x, const py::object& layers,
                           const py::object& weight_oh, const py::object& weight_ho,
                           const py::object& weight_oo, const std::string& activation,
-                          const py::sequence& delays, const py::object& given,
+                          const py::object& delays, const py::object& given,
                           const py::object& lengths, bool reverse, const py::object& tapes,
                           const py::object& tape_y, const py::object& tape_fed,
                           const py::object& dy, const py::object& dh_n, const py::object& dc_n,
                           const py::object& dy_n, const py::object& dx, const py::object& dh_0,
-                          const py::object& dc_0, const py::object& dy_0, const py::sequence& grads,
+                          const py::object& dc_0, const py::object& dy_0, const py::object& grads,
                           const py::object& dweight_oh, const py::object& dweight_ho,
                           const py::object& dweight_oo, const py::object& dbias_o) {
   by_dtype("x", x, [&](auto zero) {
@@ -91,13 +91,14 @@ void bind_output_backward(const std::string& cell, const py::object& x, const py
     const auto last_c = check.template optional_sequence<T>("dc_n", dc_n, states);
     const auto first_h = check.template out_sequence<T>("dh_0", dh_0, states);
     const auto first_c = check.template optional_out_sequence<T>("dc_0", dc_0, states);
-    if (grads.size() != a.layers.size()) {
+    const py::sequence slopes = call.list_of("grads", grads);
+    if (slopes.size() != a.layers.size()) {
       throw py::value_error("grads: expected one for each layer, got " +
-                            std::to_string(grads.size()));
+                            std::to_string(slopes.size()));
     }
     for (std::size_t l = 0; l < a.layers.size(); ++l) {
       BackwardArgs<T>& layer = a.layers[l];
-      const py::sequence own = call.fields("grads", l, grads[l], 4);
+      const py::tuple own = call.fields("grads", l, slopes[l], 4);
       const Index I = layer.sizes.input, H = layer.sizes.hidden;
       layer.dh_n = call.layer_of(last_h, l);
       layer.dc_n = call.layer_of(last_c, l);
@@ -119,7 +120,7 @@ void bind_output_backward(const std::string& cell, const py::object& x, const py
     }
     if (tapes.is_none()) throw py::value_error("tapes: expected one for each layer, got None");
     call.read_tapes(a.layers, tapes,
-                    [&](std::size_t l, BackwardArgs<T>& layer, const py::sequence& own,
+                    [&](std::size_t l, BackwardArgs<T>& layer, const py::tuple& own,
                         const Shape& gates, const Shape& h, const Shape& c) {
                       layer.gates =
                           check.template out_contiguous<T>(call.name(l, "gates"), own[0], gates);

@@ -35,7 +35,8 @@ class OutputCall {
     x_ = check.sequence<T>("x", x, {p_.sizes.steps, p_.sizes.batch, p_.sizes.input});
   }
 
-  void read_delays(const py::sequence& values) {
+  void read_delays(const py::object& object) {
+    const py::sequence values = list_of("delays", object);
     std::vector<Index> delays;
     for (const auto& value : values) {
       const Index delay = py::isinstance<py::int_>(value) ? PyLong_AsLongLong(value.ptr()) : -1;
@@ -74,7 +75,8 @@ class OutputCall {
 
   // What both passes share of every layer.
   template <class Args>
-  void read_layers(std::vector<Args>& layers, const py::sequence& weights, bool reverse) {
+  void read_layers(std::vector<Args>& layers, const py::object& object, bool reverse) {
+    const py::sequence weights = list_of("layers", object);
     if (weights.size() == 0) throw py::value_error("layers: expected at least one, got none");
     if (reverse && weights.size() > 1) {
       throw py::value_error("reverse: expected one layer, got " + std::to_string(weights.size()));
@@ -82,7 +84,7 @@ class OutputCall {
     layers.resize(weights.size());
     for (std::size_t l = 0; l < layers.size(); ++l) {
       Args& a = layers[l];
-      const py::sequence own = fields("layers", l, weights[l], 4);
+      const py::tuple own = fields("layers", l, weights[l], 4);
       a.sizes = p_.sizes;
       if (l == 0) {
         a.x = x_;
@@ -105,29 +107,39 @@ class OutputCall {
 
   // Calls f(layer, (gates, h, c)) for each layer's tape.
   template <class Args, class F>
-  void read_tapes(std::vector<Args>& layers, const py::sequence& tapes, F&& f) {
+  void read_tapes(std::vector<Args>& layers, const py::object& object, F&& f) {
+    const py::sequence tapes = list_of("tapes", object);
     if (tapes.size() != layers.size()) {
       throw py::value_error("tapes: expected one for each layer, got " +
                             std::to_string(tapes.size()));
     }
     for (std::size_t l = 0; l < layers.size(); ++l) {
-      const py::sequence own = fields("tapes", l, tapes[l], 3);
+      const py::tuple own = fields("tapes", l, tapes[l], 3);
       f(l, layers[l], own, Shape{p_.rows, p_.slots}, states(layers[l].state()),
         states(p_.sizes.hidden));
       expect_c(p_.cell, name(l, "tape c"), own[2]);
     }
   }
 
-  py::sequence fields(const char* list, std::size_t l, const py::object& item, std::size_t count) {
+  static py::sequence list_of(const char* name, const py::object& object) {
+    if (!py::isinstance<py::list>(object) && !py::isinstance<py::tuple>(object)) {
+      throw py::type_error(std::string(name) + ": expected a list, got " +
+                           std::string(py::str(py::type::of(object).attr("__name__"))));
+    }
+    return py::reinterpret_borrow<py::sequence>(object);
+  }
+
+  py::tuple fields(const char* list, std::size_t l, const py::object& item, std::size_t count) {
     const std::string where = std::string(list) + "[" + std::to_string(l) + "]";
     if (!py::isinstance<py::tuple>(item)) {
       throw py::type_error(where + ": expected a tuple of " + std::to_string(count));
     }
-    const auto result = py::reinterpret_borrow<py::sequence>(item);
+    const auto result = py::reinterpret_borrow<py::tuple>(item);
     if (result.size() != count) {
       throw py::value_error(where + ": expected " + std::to_string(count) + " entries, got " +
                             std::to_string(result.size()));
     }
+    kept_.push_back(result);
     return result;
   }
 
@@ -167,6 +179,7 @@ class OutputCall {
   Sequence<const T> x_;
   Matrix<const T> weight_oh_;
   std::deque<std::string> names_;
+  std::vector<py::tuple> kept_;  // the list they came from may change while a kernel reads arrays
 };
 
 }  // namespace rnncore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def read(
         shape = (T, B, output.size)
         targets = read_dy(targets, form, shape, checked, layer.dtype, "targets", "O")
     forcing = _read_forcing(layer, teacher_forcing, targets, form, T, B, training)
-    if forcing is False or not output.feeds_back:
+    if forcing is False or not output.feeds_back:  # then they change nothing
         targets = None
     given = None if targets is None or isinstance(forcing, bool) else forcing
     return Call(form, x, checked, LoopState(h, c, y), targets, given)
@@ -131,7 +131,9 @@ def _read_forcing(
             raise ValueError(
                 f"teacher_forcing: expected 0, 1 or booleans without training, got {value!r}"
             )
-        result = bool(p) if p in (0, 1) else layer.rng.random((T, B)) < p
+        result = bool(p)
+        if 0 < p < 1 and targets is not None and layer._output.feeds_back:
+            result = layer.rng.random((T, B)) < p
     if targets is None and result is not False:
         raise ValueError("targets: expected an array with teacher_forcing, got None")
     return result
@@ -246,11 +248,23 @@ def generate(layer: Recurrent[Any], n: int, state: Any, y0: Any, x: Any) -> tupl
     if x is None:
         x = _no_input(layer, n, state, y0)
     call = read(layer, x, state, None, y0, None, None, training=False)
-    T = len(call.x)
+    T, B, _ = call.x.shape
     if n != T:
         raise ValueError(f"x: expected n = {n} steps, got {T}")
-    y, state, _ = run(layer, call, training=False)
-    return y, state
+    y = new_sequences(call.form, T, B, layer._output.size, layer.dtype)
+    last = call.state
+    for part in _interruptible(layer, T, B):
+        piece = replace(call, x=call.x[part], state=last)
+        last, _ = _run_closed(layer, piece, y[part], training=False)
+    return as_user(call.form, y, None), _as_state(layer, call.form, last)
+
+
+def _interruptible(layer: Recurrent[Any], T: int, B: int) -> list[slice]:
+    """Cut T steps into parts of some 50 ms, so that Ctrl-C is heard between them; 16 at least."""
+    work = layer.num_parameters * max(B, 1)  # multiply-adds of a step
+    steps = max(16, int(1e9 / work))
+    starts = list(range(0, max(T - 15, 1), steps))  # a short rest goes with the part before it
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], T], strict=True)]
 
 
 def _shape(name: str, value: Any) -> tuple[int, ...]:

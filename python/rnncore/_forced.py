@@ -156,10 +156,11 @@ def backward(
             _linear_backward(tape.fed, None, weights.weight_oo, rows, slopes.weight_oo, None)
             back = np.ascontiguousarray(weights.weight_oo.T)
             dfed += _linear(da[: len(dfed)], back, None).reshape(dfed.shape)
+        dy_0 = _initial_gradient(layer, tape, dfed, dlast.y)
     except BaseException:
         layer.flat_grads[...] = saved
         raise
-    return dx, LoopState(dh_0, dc_0, _initial_gradient(layer, tape, dfed, dlast.y))
+    return dx, LoopState(dh_0, dc_0, dy_0)
 
 
 def _initial_gradient(

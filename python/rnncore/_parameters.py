@@ -199,6 +199,7 @@ class RecurrentParameters(Module):
             "batch_first": (self.batch_first, True),
             "dropout": (self.dropout, 0.0),
             "bidirectional": (self.bidirectional, False),
+            "proj_size": (self.proj_size, 0),
             "output_size": (self.output_size, None),
             "recurrence": (self.recurrence, ("hidden",)),
             "output_activation": (self.output_activation, "identity"),

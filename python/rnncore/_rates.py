@@ -18,7 +18,8 @@ class Forcing:
     def __init__(self, model: Model, value: Any) -> None:
         if value is not None and not model.feeds_back:
             raise ValueError(
-                f"teacher_forcing: expected None, since no output feeds back, got {value!r}"
+                "teacher_forcing: expected None for a model whose outputs feed back no values, got "
+                f"{value!r}"
             )
         self._model, self._value = model, value
         if not (value is None or callable(value)):
@@ -27,7 +28,8 @@ class Forcing:
     def __enter__(self) -> Forcing:
         if self._value is not None:
             self._old = self._model.teacher_forcing
-            self._model.teacher_forcing = 1.0  # targets that feed back must all be finite
+            # while data are checked: targets that may feed back must all be finite
+            self._model.teacher_forcing = 1.0 if callable(self._value) else self._value
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -96,7 +96,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
             Outputs before the first step, oldest first: what feeds back at first, in place of what
             `state` brings. None = that, or zeros. Like the next two only where outputs feed back.
         targets : array_like, or list of arrays, laid out as y; optional
-            Given values that feed back in place of outputs (teacher forcing).
+            Given values that feed back in place of outputs (teacher forcing). Where no output feeds
+            back they change nothing, so that one loop may train all recurrences.
         teacher_forcing : float in [0, 1], or array_like of bool laid out as x without its features
             1.0: all targets feed back, and P, Q and U meet all steps at once; 0.0: only outputs do;
             a mask: those targets where it is True, to later steps; a number between: drawn for each
@@ -204,6 +205,9 @@ class Recurrent(RecurrentParameters, Generic[State]):
     def step(self, x_t: Any, state: State | Any = None) -> tuple[Array, State]:
         """Run one time step for inference.
 
+        A plain layer takes about a microsecond (H 32). With output_size or proj_size a step is a
+        sequence of length one, 20 to 50 us; `generate` makes many at a few us each.
+
         Parameters
         ----------
         x_t : array_like, (B, I) or (I,)
@@ -212,8 +216,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
         Returns
         -------
-        y_t : numpy.ndarray, (B, H) or (H,)
-        state : numpy.ndarray or LSTMState, shape as the given state
+        y_t : numpy.ndarray, (B, H) or (H,), or O with output_size
+        state : numpy.ndarray, LSTMState or FeedbackState, shape as the given state
             A new one; the given state is not modified.
 
         Raises

@@ -20,7 +20,7 @@ from rnncore._arrays import (
     choice,
     positive_int,
 )
-from rnncore._batch import is_ragged, valid_steps
+from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
 from rnncore.batches import Samples, samples
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
@@ -212,22 +212,22 @@ class CoreModel(Model):
         check_shape("dy", dy, "the shape of y", tape.shape)
         needed = input_gradient or self.embedding is not None
         dy = self._clear_padding(dy, tape.valid)
-        if self.head is None:
-            dx = self._core_backward(tape, dy, needed)
-        else:
-            saved = self.head.flat_grads.copy()  # an error in the core must leave no half of one
-            dfeatures = self.head.backward(tape.head, dy)
+        # An error in one part must leave no half of a gradient in another.
+        parts = [self] if self.embedding is not None else [] if self.head is None else [self.head]
+        saved = [part.flat_grads.copy() for part in parts]
+        try:
+            dfeatures = dy if self.head is None else self.head.backward(tape.head, dy)
             assert dfeatures is not None
-            try:
-                dx = self._core_backward(tape, dfeatures, needed)
-            except BaseException:
-                self.head.flat_grads[...] = saved
-                raise
+            dx = self._core_backward(tape, dfeatures, needed)
+            if self.embedding is not None:
+                self.embedding.backward(tape.embedding, dx)
+                dx = None
+        except BaseException:
+            for part, grads in zip(parts, saved, strict=True):
+                part.flat_grads[...] = grads
+            raise
         tape.used = True
-        if self.embedding is None:
-            return dx
-        self.embedding.backward(tape.embedding, dx)
-        return None
+        return dx
 
     def loss_and_gradient(self, y: Array, target: Any, mask: Any = None) -> tuple[float, Array]:
         """Return the mean loss over what counts, and its gradient with respect to y.
@@ -277,10 +277,11 @@ class CoreModel(Model):
         x, lengths = self.check_inputs(x, lengths)
         batch_size = positive_int("batch_size", batch_size)
         shape = (*x.shape[: 1 + self.per_step], self.output_size)
+        given = {name: _of_each(name, value, x.shape[:2]) for name, value in feedback.items()}
         y = np.empty(shape, self.dtype)
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            own = {k: v if np.ndim(v) == 0 else v[part] for k, v in feedback.items()}
+            own = {k: v if v is None or np.ndim(v) == 0 else v[part] for k, v in given.items()}
             y[part] = self(x[part], None if lengths is None else lengths[part], **own)
         if ragged and self.per_step:
             return [row[:end] for row, end in zip(y, lengths, strict=True)]
@@ -311,3 +312,15 @@ class CoreModel(Model):
         if not self.per_step or valid is None:
             return y
         return np.where(valid[:, :, None], y, self.dtype.type(0))
+
+
+def _of_each(name: str, value: Any, shape: tuple[int, ...]) -> Any:
+    """Return what the core takes besides x for all N sequences; a list is padded to T steps."""
+    if is_ragged(value):
+        arrays, lengths = read_sequences(name, value)
+        if lengths.max() > shape[1]:
+            raise ValueError(f"{name}: expected at most {shape[1]} steps, got {lengths.max()}")
+        value = side_by_side(arrays, shape[1])
+    if value is not None and np.ndim(value) > 0 and len(value) != shape[0]:
+        raise ValueError(f"{name}: expected N = {shape[0]} as in x, got {len(value)}")
+    return value

@@ -190,18 +190,15 @@ class LanguageModel(Model):
             dstate = state_of_rows(self.core, "dstate", dstate, tape.batch, rows)
         dlogits = with_zeros(cleared(dlogits, tape.valid), rows)
         dweight, dbias = self._head(self.grads), self.grads["head.bias"]
-        saved = (
-            dweight.copy(),
-            dbias.copy(),
-        )  # an error in the core must leave no half of a gradient
-        dh = linear_backward(tape.h, self._head(self.parameters), dlogits, dweight, dbias)
+        saved = self.flat_grads.copy()  # an error in one part must leave no half of a gradient
         try:
+            dh = linear_backward(tape.h, self._head(self.parameters), dlogits, dweight, dbias)
             dx, dstate = self.core.backward(tape.core, dh, dstate)
+            self.embedding.backward(tape.embedding, dx)
         except BaseException:
-            dweight[...], dbias[...] = saved
+            self.flat_grads[...] = saved
             raise
         tape.used = True
-        self.embedding.backward(tape.embedding, dx)
         return first_rows(dstate, tape.batch)
 
     def fit(  # type: ignore[override]  # a stream has no targets but its own tokens

@@ -70,12 +70,15 @@ class ManyToMany(CoreModel):
         """Check training data; targets that feed back must be finite where they don't count too."""
         checked = super().training_samples(x, y, lengths, mask)
         if self.feeds_back and self.teacher_forcing > 0:
-            valid = valid_steps(checked.x.shape[1], checked.lengths)
-            wrong = ~np.isfinite(checked.y)
-            if valid is not None:
-                wrong &= valid[..., None]
-            refuse("y", checked.y, wrong, "finite numbers, since they feed back")
+            self._check_targets(checked)
         return checked
+
+    def _check_targets(self, data: Samples) -> None:
+        wrong = ~np.isfinite(data.y)
+        valid = valid_steps(data.x.shape[1], data.lengths)
+        if valid is not None:
+            wrong &= valid[..., None]
+        refuse("y", data.y, wrong, "finite numbers, since they feed back")
 
     def loop_losses(
         self,
@@ -112,14 +115,18 @@ class ManyToMany(CoreModel):
             raise ValueError(
                 "loop_losses: expected a core whose outputs feed back, got one without"
             )
-        data = self.training_samples(x, y, lengths, mask)
+        data = super().training_samples(x, y, lengths, mask)
+        self._check_targets(data)
         N, T = data.x.shape[:2]
-        steps = 0 if type(known) is int and known == 0 else positive_int("known", known, T - 1)
+        steps = 0 if known == 0 and not isinstance(known, bool) else positive_int("known", known)
         forced = np.broadcast_to(np.arange(T) < steps, (N, T))
         counted = np.arange(T) >= steps
         counted = np.broadcast_to(counted, (N, T)) & (
             True if data.counted is None else data.counted
         )
+        ends = T if data.lengths is None else data.lengths[:, None]
+        if not (counted & (np.arange(T) < ends)).any():
+            raise ValueError(f"known: expected steps behind the known ones to count, got {known}")
         losses = []
         for given in (np.ones_like(forced), forced):
             outputs = self.predict(
