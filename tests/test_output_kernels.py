@@ -457,6 +457,16 @@ def test_values_given_to_the_plain_kernels(core, cell, dtype, hidden, ragged, re
     names = [n for n in ref.results(expected) if n not in ("y_n", "dweight_ho")]
     assert_close(p, got, expected, names)
     assert not dfed[padding(p)].any()
+    for count in () if reverse else {0, 1, T // 2}:  # the gradient of the first steps alone
+        again = raw.forward_arguments(core, plain) | {"fed": fed, "weight_oh": p.weight_oh}
+        core.forward(*again.values())
+        some = np.full((count, B, O), np.nan, dtype)
+        first = raw.backward_arguments(plain, again)
+        first |= {"dfed": some, "dweight_oh": np.zeros_like(p.weight_oh)}
+        core.backward(*first.values())
+        assert raw.same_bits(some, dfed[:count])
+        assert raw.same_bits(first["dx"], backward["dx"])
+        assert raw.same_bits(first["dweight_oh"], backward["dweight_oh"])
     inferred = raw.forward_arguments(core, plain, training=False)
     inferred |= {"fed": fed, "weight_oh": p.weight_oh}
     core.forward(*inferred.values())
