@@ -126,8 +126,8 @@ def main() -> None:
         training_table(2, 5, 3, 8, 2, 3)
         generation_table(8, 2, 10, 3)
         return
-    for B, I in ((32, 8), (32, 128), (1, 8)):  # noqa: E741
-        training_table(B, 100, I, 128, 8, chosen.rounds)
+    for B, I, H, O in ((32, 8, 128, 8), (32, 128, 128, 8), (1, 8, 128, 8), (1, 8, 512, 256)):  # noqa: E741
+        training_table(B, 100, I, H, O, chosen.rounds)
     generation_table(128, 8, 1000, chosen.rounds)
 
 

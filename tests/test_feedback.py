@@ -616,3 +616,32 @@ def test_parameters_are_named_and_shaped_as_documented() -> None:
     assert rnncore.LSTM(3, 7, proj_size=2).output_features == 2
     for value in layer.parameters.values():
         assert value.ndim == 1 or value.any()
+
+
+def test_generation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long generations are cut so that Ctrl-C is heard; no cut changes a bit."""
+    from rnncore import _feedback
+
+    layer = rnncore.GRU(
+        2,
+        9,
+        output_size=3,
+        recurrence=("hidden", "output_to_hidden"),
+        feedback_delays=(1, 4),
+        rng=0,
+    )
+    x = np.random.default_rng(0).standard_normal((2, 50, 2)).astype(np.float32)
+    whole, state = layer.generate(50, y0=np.ones((2, 4, 3), np.float32), x=x)
+    cuts = [slice(0, 17), slice(17, 33), slice(33, 50)]
+    monkeypatch.setattr(_feedback, "_interruptible", lambda *arguments: cuts)
+    parts, last = layer.generate(50, y0=np.ones((2, 4, 3), np.float32), x=x)
+    np.testing.assert_array_equal(parts, whole)
+    np.testing.assert_array_equal(last.hidden, state.hidden)
+    np.testing.assert_array_equal(last.y, state.y)
+    monkeypatch.undo()
+    for T in (1, 15, 16, 17, 31, 32, 33, 10**7):
+        pieces = _feedback._interruptible(layer, T, 10**6)
+        assert pieces[0].start == 0
+        assert pieces[-1].stop == T
+        assert [piece.stop for piece in pieces[:-1]] == [piece.start for piece in pieces[1:]]
+        assert all(piece.stop - piece.start >= min(T, 16) for piece in pieces)

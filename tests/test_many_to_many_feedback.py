@@ -153,9 +153,7 @@ def test_bad_input_is_named() -> None:
         ManyToMany(core, 3, teacher_forcing=-1)
     plain = ManyToMany(GRU(2, 5), 3)
     x, y = np.zeros((2, 4, 2), np.float32), np.zeros((2, 4, 3), np.float32)
-    with pytest.raises(
-        ValueError, match="teacher_forcing: expected None for a model whose"
-    ):
+    with pytest.raises(ValueError, match="teacher_forcing: expected None for a model whose"):
         plain.fit(x, y, teacher_forcing=0.5, progress=False)
     with pytest.raises(ValueError, match="targets: expected None without output_size"):
         plain.predict(x, targets=y)
@@ -165,3 +163,52 @@ def test_bad_input_is_named() -> None:
         model.fit(x, y, mask=mask, progress=False)
     with pytest.raises(ValueError, match=r"targets: expected \(B, T, O\) = \(2, 4, 3\), got"):
         model.predict(x, targets=y[:, :, :2])
+
+
+def test_predict_checks_what_it_cuts_into_batches() -> None:
+    model, x, y = model_and_data(1.0)
+    with pytest.raises(ValueError, match="targets: expected N = 4 as in x, got 5"):
+        model.predict(x, targets=np.concatenate([y, y[:1]]), batch_size=2)
+    pieces, wanted = [x[0], x[1, :3]], [y[0], y[1, :3]]
+    got = model.predict(pieces, targets=wanted)
+    for i, outputs in enumerate(got):
+        np.testing.assert_allclose(outputs, model.core(pieces[i], targets=wanted[i])[0], rtol=1e-12)
+    with pytest.raises(ValueError, match="targets: expected at most 5 steps, got 6"):
+        model.predict(pieces, targets=[np.zeros((6, 3)), wanted[1]])
+
+
+def test_loop_losses_are_never_nan_or_empty() -> None:
+    model, x, y = model_and_data(0.0)
+    y[0, 1] = np.nan
+    mask = np.ones((4, 5), bool)
+    mask[0, 1] = False
+    with pytest.raises(ValueError, match="y: expected finite numbers, since they feed back"):
+        model.loop_losses(x, y, mask=mask)
+    y[0, 1] = 0
+    with pytest.raises(ValueError, match="known: expected steps behind the known ones to count"):
+        model.loop_losses(x, y, known=3, lengths=[3, 2, 3, 0])
+    assert model.loop_losses(x, y, known=np.int64(0)) == model.loop_losses(x, y)
+
+
+def test_targets_that_never_feed_back_may_be_nan_where_they_do_not_count() -> None:
+    model, x, y = model_and_data(1.0)
+    y[0, 1] = np.nan
+    mask = np.ones((4, 5), bool)
+    mask[0, 1] = False
+    model.fit(x, y, mask=mask, epochs=1, teacher_forcing=0.0, progress=False)
+    assert np.isfinite(model.flat_parameters).all()
+
+
+def test_an_error_in_the_embedding_undoes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedding = rnncore.Embedding(7, 2, dtype=np.float64, rng=0)
+    model = ManyToMany(GRU(2, 5, dtype=np.float64, rng=1), 3, embedding=embedding)
+    model.flat_grads[...] = 1
+    y, tape = model.forward(np.ones((2, 4), np.int64))
+
+    def failing(*arguments: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(embedding, "backward", failing)
+    with pytest.raises(MemoryError):
+        model.backward(tape, y)
+    np.testing.assert_array_equal(model.flat_grads, 1)

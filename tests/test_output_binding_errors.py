@@ -43,7 +43,7 @@ LISTS = [
     ("delays", [1, -3], ValueError, "delays: expected integers in [1, 1048576], got -3"),
     ("delays", [1, 3.0], ValueError, "delays: expected integers in [1, 1048576], got 3.0"),
     ("delays", [1, None], ValueError, "delays: expected integers in [1, 1048576], got None"),
-    ("delays", "ab", ValueError, "delays: expected integers in [1, 1048576], got 'a'"),
+    ("delays", "ab", TypeError, "delays: expected a list, got str"),
     (
         "delays",
         [2**20 + 1, 1],
@@ -65,7 +65,7 @@ LISTS = [
     ("layers", [], ValueError, "layers: expected at least one, got none"),
     ("layers", None, TypeError, None),
     ("layers", [None, None], TypeError, "layers[0]: expected a tuple of 4"),
-    ("layers", "ab", TypeError, "layers[0]: expected a tuple of 4"),
+    ("layers", "ab", TypeError, "layers: expected a list, got str"),
     ("layers", [()], ValueError, "layers[0]: expected 4 entries, got 0"),
     ("tapes", [], ValueError, "tapes: expected one for each layer, got 0"),
     ("tapes", 3, TypeError, None),
