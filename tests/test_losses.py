@@ -394,3 +394,27 @@ def test_mask_bytes_other_than_one_count():
     rows = [0, 2, 3]
     assert loss == pytest.approx(((y[rows] - target[rows]) ** 2).mean(), rel=1e-14)
     assert (out[1] == 0).all()
+
+
+def test_negative_log_likelihood_is_the_cross_entropy_of_a_softmax() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((4, 5, 3)), rng.integers(0, 3, (4, 5))
+    labels[0, 0] = -100
+    mask = rng.random((4, 5)) < 0.7
+    e = np.exp(logits)
+    p = e / e.sum(axis=2, keepdims=True)
+    expected, dlogits = losses.softmax_cross_entropy(logits, labels, mask)
+    loss, dp = losses.negative_log_likelihood(p, labels, mask)
+    assert loss == pytest.approx(expected, rel=1e-13)
+    back = p * (dp - (dp * p).sum(axis=2, keepdims=True))  # through the softmax
+    np.testing.assert_allclose(back, dlogits, atol=1e-15)
+    nothing = np.zeros((4, 5), bool)
+    assert losses.negative_log_likelihood(p, labels, nothing)[0] == 0
+    assert not losses.negative_log_likelihood(p, labels, nothing)[1].any()
+    zero, gradient = losses.negative_log_likelihood(np.array([[0, 1]], np.float32), [0])
+    assert np.isfinite(zero)
+    assert np.isfinite(gradient).all()
+    with pytest.raises(ValueError, match=r"labels: expected integers in \[0, 3\) or -100"):
+        losses.negative_log_likelihood(p, labels + 3)
+    with pytest.raises(ValueError, match="labels: expected the leading shape of probabilities"):
+        losses.negative_log_likelihood(p, labels[:2])

@@ -149,6 +149,13 @@ def test_bad_input_is_named() -> None:
         ManyToMany(core, 4)
     with pytest.raises(ValueError, match="loss: expected 'mean_squared_error' for a core with"):
         ManyToMany(core, 3, loss="softmax_cross_entropy")
+    with pytest.raises(ValueError, match="loss: expected 'mean_squared_error' for outputs without"):
+        ManyToMany(core, 3, loss="negative_log_likelihood")
+    with pytest.raises(ValueError, match="loss: expected 'softmax_cross_entropy' for outputs with"):
+        ManyToMany(GRU(2, 5), 3, loss="negative_log_likelihood")
+    softmax = GRU(2, 5, output_size=3, output_activation="softmax")
+    with pytest.raises(ValueError, match="loss: expected 'negative_log_likelihood' for a core"):
+        ManyToMany(softmax, 3, loss="softmax_cross_entropy")
     with pytest.raises(ValueError, match=r"teacher_forcing: expected a number in \[0, 1\], got -1"):
         ManyToMany(core, 3, teacher_forcing=-1)
     plain = ManyToMany(GRU(2, 5), 3)
@@ -175,6 +182,43 @@ def test_predict_checks_what_it_cuts_into_batches() -> None:
         np.testing.assert_allclose(outputs, model.core(pieces[i], targets=wanted[i])[0], rtol=1e-12)
     with pytest.raises(ValueError, match="targets: expected at most 5 steps, got 6"):
         model.predict(pieces, targets=[np.zeros((6, 3)), wanted[1]])
+
+
+def test_softmax_outputs_learn_labels_that_feed_back() -> None:
+    """A counter modulo 3: the next class follows from the last one, which alone feeds back."""
+    labels = (np.arange(12) + np.arange(30)[:, None]) % 3
+    core = GRU(
+        1, 16, output_size=3, recurrence=("output_to_hidden",), output_activation="softmax", rng=0
+    )
+    model, x = (
+        ManyToMany(core, 3, loss="negative_log_likelihood"),
+        np.zeros((30, 12, 1), np.float32),
+    )
+    labels[0, 5] = -100
+    model.fit(x, labels, epochs=40, optimizer=Adam(model, 0.05), rng=0, progress=False)
+    one_hot = np.eye(3, dtype=np.float32)[np.where(labels < 0, 0, labels)]
+    y = model.predict(x, targets=one_hot)
+    np.testing.assert_allclose(y.sum(axis=2), 1, rtol=1e-5)
+    assert (y.argmax(axis=2) == labels)[1:, 1:].mean() > 0.99
+    known = np.broadcast_to(np.arange(12) < 1, (30, 12))
+    closed = model.predict(x, targets=one_hot, teacher_forcing=known)
+    assert (closed.argmax(axis=2) == labels)[1:, 1:].mean() > 0.95
+    assert model.loop_losses(x, labels, known=1).open_loop < 0.1
+
+
+def test_the_gradient_of_probabilities() -> None:
+    core = RNN(
+        2, 5, output_size=3, recurrence=BOTH, output_activation="softmax", dtype=float, rng=1
+    )
+    model = ManyToMany(core, 3, loss="negative_log_likelihood", teacher_forcing=0.0)
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((3, 4, 2)), rng.integers(0, 3, (3, 4))
+    labels[1, 1] = -100
+    batch = model.training_samples(x, labels, [4, 2, 3]).take(np.arange(3))
+    assert model.batch_gradient(batch) == pytest.approx(model.batch_loss(batch), rel=1e-12)
+    for name, parameter in model.parameters.items():
+        expected = central_differences(lambda: model.batch_loss(batch), parameter)
+        np.testing.assert_allclose(model.grads[name], expected, atol=1e-8, rtol=1e-6, err_msg=name)
 
 
 def test_loop_losses_are_never_nan_or_empty() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rnncore.models.core import CoreModel
 
 IGNORED = -100  # a label that never counts in the cross-entropy
+LABELLED = ("softmax_cross_entropy", "negative_log_likelihood")  # losses of integer labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ def samples(model: CoreModel, x: Any, y: Any, lengths: Any = None, mask: Any = N
         counted &= _mask(model, mask, shape, steps)
     if model.per_step:
         counted &= np.arange(x.shape[1]) < steps[:, None]
-    if model.loss == "softmax_cross_entropy":
+    if model.loss in LABELLED:
         counted &= y != IGNORED
     elif model.loss == "binary_cross_entropy":
         refuse("y", y, counted[..., None] & ~((y >= 0) & (y <= 1)), "probabilities in [0, 1]")
@@ -122,7 +123,7 @@ def _targets(model: CoreModel, y: Any, shape: tuple[int, ...], steps: Array) -> 
     if model.per_step and is_ragged(y):
         y = _padded("y", y, steps, shape[1])
     dimensions = "N, T" if model.per_step else "N"
-    if model.loss != "softmax_cross_entropy":
+    if model.loss not in LABELLED:
         y = as_numpy("y", y)
         if y.dtype.kind in "fiub":  # silently: a target needs no more digits than the output has
             y = y.astype(model.dtype, copy=False)

@@ -17,6 +17,7 @@ from rnncore._arrays import (
     as_numpy,
     check_shape,
     empty,
+    refuse,
 )
 from rnncore._isa import core
 
@@ -93,6 +94,52 @@ def softmax_cross_entropy(
     return loss, dlogits
 
 
+def negative_log_likelihood(
+    probabilities: Any, labels: Any, mask: Any = None, *, ignore_index: int = -100
+) -> tuple[float, Array]:
+    """Mean of -log p[label] over the rows that count: the cross-entropy after a softmax.
+
+    For outputs that are probabilities already (output_activation="softmax"); of logits
+    `softmax_cross_entropy` is exact where a probability underflows. Here p counts as the smallest
+    normal number at least.
+
+    Parameters
+    ----------
+    probabilities : array_like, (..., C)
+        Of C >= 1 classes, float32 or float64.
+    labels, mask, ignore_index
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    loss : float
+        In nats, summed in float64; 0.0 where nothing counts.
+    dprobabilities : numpy.ndarray, (..., C)
+        Gradient with respect to the probabilities, in their dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `softmax_cross_entropy`.
+    """
+    p = _values("probabilities", probabilities)
+    if p.shape[-1] == 0:
+        raise ValueError(f"probabilities: expected (..., C) with C >= 1, got {p.shape}")
+    classes, flags = _labels(p, labels, "probabilities"), _mask("probabilities", p, mask)
+    counts = classes != _ignore_index(ignore_index)
+    if flags is not None:
+        counts &= flags
+    C = p.shape[-1]
+    wrong = counts & ((classes < 0) | (classes >= C))
+    refuse("labels", classes, wrong, f"integers in [0, {C}) or {ignore_index} (ignored)")
+    rows, dp = np.flatnonzero(counts), np.zeros(p.shape, p.dtype)
+    if rows.size == 0:
+        return 0.0, dp
+    chosen = np.maximum(_rows(p)[rows, classes[rows]], np.finfo(p.dtype).tiny)
+    _rows(dp)[rows, classes[rows]] = -1 / (chosen * rows.size)
+    return float(-np.log(chosen.astype(np.float64)).mean()), dp
+
+
 def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> tuple[float, Array]:
     """Mean of -(t log p + (1 - t) log(1 - p)), p = logistic(logits), over what counts.
 
@@ -161,10 +208,10 @@ def _mask(name: str, y: Array, mask: Any) -> Array | None:
     return np.ascontiguousarray(array).reshape(-1)
 
 
-def _labels(logits: Array, labels: Any) -> Array:
+def _labels(logits: Array, labels: Any, name: str = "logits") -> Array:
     """Return one int64 per row, 1-D."""
     array = as_integers("labels", labels)
-    check_shape("labels", array, "the leading shape of logits", logits.shape[:-1])
+    check_shape("labels", array, f"the leading shape of {name}", logits.shape[:-1])
     if array.dtype.kind == "u" and array.size > 0 and array.max() > _INT64.max:
         raise ValueError(f"labels: expected integers in [0, {logits.shape[-1]}), got {array.max()}")
     return np.ascontiguousarray(array, dtype=np.int64).reshape(-1)

@@ -32,6 +32,7 @@ _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
     "mean_squared_error": losses.mean_squared_error,
     "softmax_cross_entropy": losses.softmax_cross_entropy,
     "binary_cross_entropy": losses.binary_cross_entropy,
+    "negative_log_likelihood": losses.negative_log_likelihood,
 }
 
 
@@ -82,10 +83,15 @@ class CoreModel(Model):
         own = core.output_size
         if own is not None and own != self.output_size:
             raise ValueError(f"output_size: expected the core's, {own}, got {output_size}")
-        if own is not None and loss != "mean_squared_error":
+        softmax = own is not None and core.output_activation == "softmax"
+        usual = "mean_squared_error" if own is not None else "softmax_cross_entropy"
+        if self.loss == "negative_log_likelihood" and not softmax:
             raise ValueError(
-                f"loss: expected 'mean_squared_error' for a core with output_size, got {loss!r}"
+                f"loss: expected {usual!r} for outputs without a softmax of their own, got {loss!r}"
             )
+        if own is not None and self.loss.endswith("cross_entropy"):
+            wanted = "negative_log_likelihood" if softmax else usual
+            raise ValueError(f"loss: expected {wanted!r} for a core with output_size, got {loss!r}")
         super().__init__({}, core.dtype)
         self.core, self.embedding = core, embedding
         self._directions = 2 if core.bidirectional else 1

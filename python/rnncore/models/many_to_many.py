@@ -40,7 +40,8 @@ class ManyToMany(CoreModel):
     ----------
     core, output_size, loss, embedding, rng
         As for `ManyToOne`, errors included; output_size is that of every step, and the core's own
-        where it has one. Such a core's outputs are values: loss is "mean_squared_error".
+        where it has one. Such a core's outputs are values, for the loss "mean_squared_error", or
+        probabilities of a softmax, for "negative_log_likelihood": labels feed back as 1 of a class.
     teacher_forcing : float
         For a core whose outputs feed back: probability in [0, 1] with which a target and not the
         output feeds back in training. `fit` takes a schedule for it.
@@ -74,6 +75,8 @@ class ManyToMany(CoreModel):
         return checked
 
     def _check_targets(self, data: Samples) -> None:
+        if data.y.dtype.kind != "f":
+            return
         wrong = ~np.isfinite(data.y)
         valid = valid_steps(data.x.shape[1], data.lengths)
         if valid is not None:
@@ -131,7 +134,7 @@ class ManyToMany(CoreModel):
         for given in (np.ones_like(forced), forced):
             outputs = self.predict(
                 data.x, lengths=data.lengths, batch_size=batch_size,
-                targets=data.y, teacher_forcing=given,
+                targets=self._fed(data.y), teacher_forcing=given,
             )  # fmt: skip
             losses.append(self.loss_and_gradient(outputs, data.y, counted)[0])
         return LoopLosses(*losses)
@@ -142,7 +145,14 @@ class ManyToMany(CoreModel):
     def _feedback(self, batch: Samples) -> dict[str, Any]:
         if not self.feeds_back or self.teacher_forcing == 0:
             return {}
-        return {"targets": batch.y, "teacher_forcing": self.teacher_forcing}
+        return {"targets": self._fed(batch.y), "teacher_forcing": self.teacher_forcing}
+
+    def _fed(self, y: Array) -> Array:
+        """Return what targets feed back: values, or 1 for a label's class; 0 where ignored."""
+        if self.loss != "negative_log_likelihood":
+            return y
+        fed: Array = (y[..., None] == np.arange(self.output_size)).astype(self.dtype)
+        return fed
 
     def _features(self, h: Array, state: Any, valid: Array | None) -> tuple[Array, Any]:
         return h, None
