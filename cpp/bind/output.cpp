@@ -64,6 +64,36 @@ void bind_output_forward(const std::string& cell, const py::object& x, const py:
   });
 }
 
+// The gradients of each layer's weights.
+template <class T>
+void read_gradients(OutputCall<T>& call, std::vector<BackwardArgs<T>>& layers,
+                    const py::object& grads) {
+  const py::sequence all = call.list_of("grads", grads);
+  if (all.size() != layers.size()) {
+    throw py::value_error("grads: expected one for each layer, got " + std::to_string(all.size()));
+  }
+  const Index rows = call.problem().gates;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    BackwardArgs<T>& layer = layers[l];
+    const py::tuple own = call.fields("grads", l, all[l], 4);
+    const auto matrix = [&](const char* name, const py::object& array, Index cols) {
+      return call.check.template out_matrix<T>(call.name(l, name), array, {rows, cols});
+    };
+    const auto bias = [&](const char* name, const py::object& array) {
+      return call.check.template optional_out_contiguous<T>(call.name(l, name), array, {rows});
+    };
+    layer.dweight_ih = matrix("dweight_ih", own[0], layer.sizes.input);
+    if (layer.weight_hh) {
+      layer.dweight_hh = matrix("dweight_hh", own[1], layer.sizes.hidden);
+    } else if (!py::object(own[1]).is_none()) {
+      throw py::value_error(std::string(call.name(l, "dweight_hh")) + ": expected None, got one");
+    }
+    expect_both_biases(call.name(l, "dbias_hh"), own[2], own[3]);
+    layer.dbias_ih = bias("dbias_ih", own[2]);
+    layer.dbias_hh = bias("dbias_hh", own[3]);
+  }
+}
+
 void bind_output_backward(const std::string& cell, const py::object& x, const py::object& layers,
                           const py::object& weight_oh, const py::object& weight_ho,
                           const py::object& weight_oo, const std::string& activation,
@@ -91,32 +121,12 @@ void bind_output_backward(const std::string& cell, const py::object& x, const py
     const auto last_c = check.template optional_sequence<T>("dc_n", dc_n, states);
     const auto first_h = check.template out_sequence<T>("dh_0", dh_0, states);
     const auto first_c = check.template optional_out_sequence<T>("dc_0", dc_0, states);
-    const py::sequence slopes = call.list_of("grads", grads);
-    if (slopes.size() != a.layers.size()) {
-      throw py::value_error("grads: expected one for each layer, got " +
-                            std::to_string(slopes.size()));
-    }
+    read_gradients<T>(call, a.layers, grads);
     for (std::size_t l = 0; l < a.layers.size(); ++l) {
-      BackwardArgs<T>& layer = a.layers[l];
-      const py::tuple own = call.fields("grads", l, slopes[l], 4);
-      const Index I = layer.sizes.input, H = layer.sizes.hidden;
-      layer.dh_n = call.layer_of(last_h, l);
-      layer.dc_n = call.layer_of(last_c, l);
-      layer.dh_0 = call.layer_of(first_h, l);
-      layer.dc_0 = call.layer_of(first_c, l);
-      layer.dweight_ih =
-          check.template out_matrix<T>(call.name(l, "dweight_ih"), own[0], {p.gates, I});
-      if (layer.weight_hh) {
-        layer.dweight_hh =
-            check.template out_matrix<T>(call.name(l, "dweight_hh"), own[1], {p.gates, H});
-      } else if (!py::object(own[1]).is_none()) {
-        throw py::value_error(std::string(call.name(l, "dweight_hh")) + ": expected None, got one");
-      }
-      expect_both_biases(call.name(l, "dbias_hh"), own[2], own[3]);
-      layer.dbias_ih =
-          check.template optional_out_contiguous<T>(call.name(l, "dbias_ih"), own[2], {p.gates});
-      layer.dbias_hh =
-          check.template optional_out_contiguous<T>(call.name(l, "dbias_hh"), own[3], {p.gates});
+      a.layers[l].dh_n = call.layer_of(last_h, l);
+      a.layers[l].dc_n = call.layer_of(last_c, l);
+      a.layers[l].dh_0 = call.layer_of(first_h, l);
+      a.layers[l].dc_0 = call.layer_of(first_c, l);
     }
     if (tapes.is_none()) throw py::value_error("tapes: expected one for each layer, got None");
     call.read_tapes(a.layers, tapes,

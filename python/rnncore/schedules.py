@@ -7,7 +7,7 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
-from rnncore._arrays import number, positive_int
+from rnncore._arrays import closed_fraction, number, positive_int
 
 _LAST_EPOCH = 2**31 - 1
 
@@ -22,7 +22,7 @@ class LinearDecay:
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            object.__setattr__(self, name, _probability(name, getattr(self, name)))
+            object.__setattr__(self, name, closed_fraction(name, getattr(self, name)))
         object.__setattr__(self, "epochs", positive_int("epochs", self.epochs))
         if self.end > self.start:
             raise ValueError(f"end: expected a number in [0, start = {self.start}], got {self.end}")
@@ -176,13 +176,6 @@ def inverse_sigmoid_decay(k: float) -> InverseSigmoidDecay:
     [0.909, 0.786, 0.501, 0.063]
     """
     return InverseSigmoidDecay(k)
-
-
-def _probability(name: str, value: Any) -> float:
-    result = number(name, value, "a number in [0, 1]")
-    if not 0 <= result <= 1:
-        raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
-    return result
 
 
 def _epoch(value: Any) -> int:
