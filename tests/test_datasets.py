@@ -360,3 +360,17 @@ def test_the_packages_are_not_imported() -> None:
         "assert 'vega_datasets' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_a_data_set_shows_of_itself_is_short() -> None:
+    """It may hold a hundred thousand words, and an interpreter prints what it is given."""
+    from rnncore.datasets import kinds
+
+    words = ["ab"] * 100_000
+    zeros = np.zeros(len(words))
+    shown = [
+        repr(kinds.Pairs(words, [("A",)] * len(words), [()] * len(words))),
+        repr(kinds.RatedTexts(words, zeros)),
+        repr(kinds.Sequences(words, zeros, ("a", "b"), None, None)),
+    ]
+    assert all(len(text) < 100 and str(len(words)) in text for text in shown), shown

@@ -70,6 +70,9 @@ class Sequences(NamedTuple):
     train: slice | None
     test: slice | None
 
+    def __repr__(self) -> str:
+        return f"Sequences({len(self.x)} sequences of {len(self.classes)} classes)"
+
 
 class RatedTexts(NamedTuple):
     """Texts, and a number for each.
@@ -84,6 +87,9 @@ class RatedTexts(NamedTuple):
 
     texts: list[str]
     ratings: Array
+
+    def __repr__(self) -> str:
+        return f"RatedTexts({len(self.texts)} texts, the first {self.texts[:1]})"
 
 
 class Pairs(NamedTuple):
@@ -102,3 +108,7 @@ class Pairs(NamedTuple):
     sources: list[str]
     targets: list[tuple[str, ...]]
     others: list[tuple[tuple[str, ...], ...]]
+
+    def __repr__(self) -> str:
+        first = list(zip(self.sources, self.targets, strict=True))[:1]
+        return f"Pairs({len(self.sources)} sources and targets, the first {first})"
