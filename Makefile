@@ -26,7 +26,7 @@ build/data/.downloaded: $(VENV)/.venv Makefile
 	$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps --no-binary :all: -d build/data vaderSentiment==3.3.2
 	@touch $@
 
-# Every example in full: about 15 minutes. EXAMPLES=vowels runs one, EXAMPLE_ARGS=--short all of them quickly.
+# Every example in full: about 7 minutes. EXAMPLES=vowels runs one, EXAMPLE_ARGS=--short all of them quickly.
 EXAMPLES ?= vowels sentiment splice pen_strokes weather pronunciation shakespeare series
 examples: $(VENV)/.plot-$(VARIANTS) build/data/.downloaded
 	@for name in $(EXAMPLES); do echo "== $$name" && \
