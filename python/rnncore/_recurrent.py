@@ -225,10 +225,11 @@ class Recurrent(RecurrentParameters, Generic[State]):
         TypeError, ValueError
             If a shape does not fit, or the layer is bidirectional.
         """
-        if self._output.size:
-            return _feedback.step(self, x_t, state)
-        result = self._stepper(x_t, state)
-        return checked_step(self, x_t, state) if result is NotImplemented else result
+        result: tuple[Array, State] = self._stepper(x_t, state)
+        if result is NotImplemented:
+            run = _feedback.step if self._output.size else checked_step
+            result = run(self, x_t, state)
+        return result
 
     def generate(
         self, n: int, state: State | Any = None, *, y0: Any = None, x: Any = None
