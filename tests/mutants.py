@@ -145,7 +145,7 @@ MUTANTS = {
         "lstm and float64",
     ),
     "fed-gradient-through-u-dropped": Mutant(
-        "cpp/sequence/output_backward.cpp",
+        "cpp/sequence/fed_gradient.hpp",
         (
             (
                 "lanes.store(u_ ? lanes.load(to) + sums : sums, to);",

@@ -90,10 +90,7 @@ class Backward {
 
 template <class T>
 void backward(std::string_view cell, const BackwardArgs<T>& args) {
-  for_each_cell([&](auto policy) {
-    using Cell = decltype(policy);
-    if (cell == Cell::name) Backward<Cell, T>(args).run();
-  });
+  with_cell(cell, [&](auto policy) { Backward<decltype(policy), T>(args).run(); });
 }
 
 template void backward(std::string_view, const BackwardArgs<float>&);

@@ -95,8 +95,7 @@ class BackwardLoop {
 
   // Completes dh_ with what reaches the state before `step` through R.
   void state_before(const Share& mine, Index step, const Stretch<T>& kept) {
-    const Range rows{mine.rows.begin,
-                     std::max(mine.rows.begin, std::min(mine.rows.end, schedule_.active(step)))};
+    const Range rows = schedule_.active(mine.rows, step);
     recurrent_product(mine, rows, step, kept, [&](Index r, Index panel, const T* sums) {
       add_packet(V::load(sums), dh_ + r * H_ + panel * width, H_ - panel * width);
     });

@@ -132,18 +132,14 @@ class Forward {
 
 template <class T>
 void forward(std::string_view cell, const ForwardArgs<T>& args) {
-  for_each_cell([&](auto policy) {
-    using Cell = decltype(policy);
-    if (cell == Cell::name) Forward<Cell, T>(args).run();
-  });
+  with_cell(cell, [&](auto policy) { Forward<decltype(policy), T>(args).run(); });
 }
 
 template <class T>
 Index segments(std::string_view cell, const LayerArgs<T>& args) {
   Index count = 0;
-  for_each_cell([&](auto policy) {
+  with_cell(cell, [&](auto policy) {
     using Cell = decltype(policy);
-    if (cell != Cell::name) return;
     const Schedule schedule(args.sizes, args.lengths, args.reverse);
     const Index chunk = gradient_chunk<Cell, T>(args.sizes, schedule);
     count = Segments(schedule, chunk, args.recompute).count();

@@ -87,15 +87,14 @@ class ForwardStep {
 
   // `z`: pre-activations, then activated gates, of the rows at `step`.
   void run(const Share& mine, Index step, T* z, const ForwardResults<T>& to) const {
-    const auto [first_row, last_row] = mine.rows;
-    const Index active = std::max(first_row, std::min(last_row, schedule_.active(step)));
+    const auto [first_row, active] = schedule_.active(mine.rows, step);
     recurrent_product(mine, step, active, to,
                       [&](Index first, Index rows, Index panel, int panels, const T* sums) {
                         for (Index r = first_row + first; r < first_row + first + rows; ++r) {
                           sums = pointwise_panels(row_at(r, step, z, to), panel, panels, sums);
                         }
                       });
-    carry(mine, {active, last_row}, step, to);
+    carry(mine, {active, mine.rows.end}, step, to);
   }
 
   // Some steps whose values fed back are all given, `fed` (rows, F): one product over all rows. A

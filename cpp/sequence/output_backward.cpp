@@ -5,6 +5,7 @@
 #include "cells/table.hpp"
 #include "core/arena.hpp"
 #include "sequence/backward_loop.hpp"
+#include "sequence/fed_gradient.hpp"
 #include "sequence/gradients.hpp"
 #include "sequence/readout.hpp"
 #include "sequence/readout_gradients.hpp"
@@ -26,11 +27,8 @@ class OutputBackward {
         F_(first_.sizes.fed),
         precision_(first_.precision),
         schedule_(first_.sizes, first_.lengths, first_.reverse),
-        p_(o_.weight_ho, {{0, 0}, {O_, 0}}, B_, precision_) {
-    if (o_.weight_oo) q_.emplace(o_.weight_oo, Columns{{0, 0}, {O_, 0}}, B_, precision_);
-    if (first_.weight_oh) {
-      u_.emplace(first_.weight_oh, recurrent_columns<Cell>(H_), B_, precision_);
-    }
+        p_(o_.weight_ho, {{0, 0}, {O_, 0}}, B_, precision_),
+        fed_(args, schedule_, recurrent_columns<Cell>(H_)) {
     sort_rows();
     Index chunk = schedule_.rows();
     for (const BackwardArgs<T>& layer : layers_) {
@@ -98,18 +96,16 @@ class OutputBackward {
       weights.plan_scratch(array, threads);
     });
     readout_->plan(array);
-    array(dfed_, checked_mul(checked_add(o_.memory, schedule_.steps()), B_ * O_));
+    fed_.plan(array);
     array(da_, checked_mul(schedule_.rows(), O_));
     array(dh_, B_ * H_);
-    array(df_, B_ * F_);
   }
 
   // Calls f for the packed weights that no loop owns.
   template <class F>
   void each_weights(F&& f) {
     f(p_);
-    if (q_) f(*q_);
-    if (u_) f(*u_);
+    fed_.each_weights(f);
     for (PackedWeights<T, 1, true>& input : inputs_) f(input);
   }
 
@@ -126,7 +122,7 @@ class OutputBackward {
       on_tiles = on_tiles || weights.on_tiles();
     });
     const TileScope tiles(on_tiles);
-    load_fed(mine.rows);
+    fed_.load(mine.rows);
     if (first_.dx) zero_padding(schedule_, worker.share(B_), first_.dx);
     worker.barrier();  // all is packed
     for (Index end = schedule_.steps(); end > 0;) {
@@ -138,55 +134,26 @@ class OutputBackward {
       end = begin;
     }
     for (BackwardLoop<Cell, T>& loop : loops_) loop.store_state(mine);
-    store_fed(mine.rows);
+    fed_.store(mine.rows);
   }
 
-  Range active(Range rows, Index step) const {
-    return {rows.begin, std::max(rows.begin, std::min(rows.end, schedule_.active(step)))};
-  }
-
-  // The gradient of v at `slot` - D.
-  T* dfed(Index slot, Index r) const { return dfed_ + (slot * B_ + r) * O_; }
   T* da(Index step) const { return da_ + schedule_.offset(step) * O_; }
 
-  void load_fed(Range rows) const {
-    const Index D = o_.memory;
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      const Index b = schedule_.sequence(r), end = schedule_.length(r);
-      for (Index slot = 0; slot < D + end; ++slot) std::fill_n(dfed(slot, r), O_, T(0));
-      for (Index i = 0; a_.dy_n && i < D; ++i) std::copy_n(a_.dy_n.row(i, b), O_, dfed(end + i, r));
-    }
-  }
-
-  void store_fed(Range rows) const {
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      const Index b = schedule_.sequence(r);
-      for (Index i = 0; i < o_.memory; ++i) std::copy_n(dfed(i, r), O_, a_.dy_0.row(i, b));
-    }
-  }
-
   void time_step(const Share& mine, Index step, Index end) {
-    const Range rows = active(mine.rows, step);
+    const Range rows = schedule_.active(mine.rows, step);
     for (Index r = rows.begin; r < rows.end; ++r) output_gradient(step, r);
-    assign(p_, mine.rank, {da(step), O_}, rows, {dh_, H_}, H_);
+    assign_rows(p_, mine.rank, Rows<const T>{da(step), O_}, rows, Rows<T>{dh_, H_}, H_);
     for (std::size_t l = loops_.size(); l-- > 0;) {
       loops_[l].time_step(mine, step, end, kept_[l], dh_);
-      if (l > 0) assign(inputs_[l - 1], mine.rank, dz(l, step), rows, {dh_, H_}, H_);
+      if (l > 0) {
+        assign_rows(inputs_[l - 1], mine.rank, dz(l, step), rows, Rows<T>{dh_, H_}, H_);
+      }
     }
-    fed_gradient(mine, step, rows);
+    fed_.run(mine.rank, step, rows, dz(0, step), {da(step), O_});
   }
 
   Rows<const T> dz(std::size_t layer, Index step) const {
     return {loops_[layer].dz(step, kept_[layer]), slots * H_};
-  }
-
-  // to = a weights, for `columns` columns.
-  static void assign(const PackedWeights<T, 1, true>& weights, int rank, Rows<const T> a,
-                     Range rows, Rows<T> to, Index columns) {
-    multiply_rows(weights, rank, a, rows, columns,
-                  [&](Index r, Index at, Index count, Simd<T> sums) {
-                    Partial<T>{count}.store(sums, to.row(r) + at);
-                  });
   }
 
   // da of one row: what the caller wants of y, and what later steps made of it.
@@ -195,30 +162,9 @@ class OutputBackward {
     T* const to = da(step) + r * O_;
     std::copy_n(a_.dy.row(time, b), O_, to);
     const bool given = o_.given != nullptr && o_.given[time * B_ + b] != 0;
-    const T* const later = dfed(o_.memory + step, r);
+    const T* const later = fed_.of_output(step, r);
     for (Index i = 0; !given && i < O_; ++i) to[i] += later[i];
     activate_backward(o_.activation, a_.y + (step * B_ + r) * O_, to, O_);
-  }
-
-  // df = dz U + da Q, to the values that f gathered.
-  void fed_gradient(const Share& mine, Index step, Range rows) const {
-    const Rows<T> df{df_, F_};
-    if (u_) assign(*u_, mine.rank, dz(0, step), rows, df, F_);
-    if (q_) {
-      multiply_rows(*q_, mine.rank, Rows<const T>{da(step), O_}, rows, F_,
-                    [&](Index r, Index at, Index count, Simd<T> sums) {
-                      const Partial<T> lanes{count};
-                      T* const to = df.row(r) + at;
-                      lanes.store(u_ ? lanes.load(to) + sums : sums, to);
-                    });
-    }
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      const T* from = df.row(r);
-      for (const Index delay : o_.delays) {
-        T* const to = dfed(o_.memory + step - delay, r);
-        for (Index i = 0; i < O_; ++i) to[i] += *from++;
-      }
-    }
   }
 
   // Called by every worker for a chunk of steps, after their time loop and a barrier.
@@ -241,7 +187,7 @@ class OutputBackward {
   std::vector<Index> lengths_;      // of the sorted rows
   std::optional<Schedule> sorted_;  // of a tape's rows
   PackedWeights<T, 1, true> p_;
-  std::optional<PackedWeights<T, 1, true>> q_, u_;
+  FedGradient<T> fed_;
   std::deque<PackedWeights<T, 1, true>> inputs_;  // W of the layers above the first
   std::deque<BackwardLoop<Cell, T>> loops_;
   std::vector<Stretch<T>> kept_;
@@ -250,7 +196,7 @@ class OutputBackward {
   std::optional<ReadoutGradients<T>> readout_;
   Index chunk_ = 0;
   Arena arena_;
-  T *dfed_ = nullptr, *da_ = nullptr, *dh_ = nullptr, *df_ = nullptr;
+  T *da_ = nullptr, *dh_ = nullptr;
 };
 
 }  // namespace
@@ -258,10 +204,7 @@ class OutputBackward {
 template <class T>
 void output_backward(std::string_view cell, const OutputBackwardArgs<T>& args) {
   if (args.layers.front().sizes.batch == 0) return;
-  for_each_cell([&](auto policy) {
-    using Cell = decltype(policy);
-    if (cell == Cell::name) OutputBackward<Cell, T>(args).run();
-  });
+  with_cell(cell, [&](auto policy) { OutputBackward<decltype(policy), T>(args).run(); });
 }
 
 template void output_backward(std::string_view, const OutputBackwardArgs<float>&);

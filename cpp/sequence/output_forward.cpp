@@ -86,11 +86,18 @@ class OutputForward {
 
   void work(const Worker& worker) {
     const Share mine = partition_->share(worker, schedule_, H_, Simd<T>::width);
-    const TileScope tiles(loop_.on_tiles() || readout_.on_tiles());
     loop_.pack(worker);
     readout_.pack(worker);
-    for (ForwardStep<Cell, T>& step : steps_) step.pack(worker);
-    for (PackedWeights<T, 1, false>& input : inputs_) input.pack(worker.share(input.panels()));
+    bool on_tiles = loop_.on_tiles() || readout_.on_tiles();
+    for (ForwardStep<Cell, T>& step : steps_) {
+      step.pack(worker);
+      on_tiles = on_tiles || step.on_tiles();
+    }
+    for (PackedWeights<T, 1, false>& input : inputs_) {
+      input.pack(worker.share(input.panels()));
+      on_tiles = on_tiles || input.on_tiles();
+    }
+    const TileScope tiles(on_tiles);
     load_state(mine.rows);
     zero_padding(schedule_, mine.rows, a_.y);
     loop_.run(worker, {0, schedule_.steps()}, results_.front(),
@@ -98,25 +105,19 @@ class OutputForward {
     store_state(mine.rows);
   }
 
-  Range active(Range rows, Index step) const {
-    return {rows.begin, std::max(rows.begin, std::min(rows.end, schedule_.active(step)))};
-  }
-
   // v at `slot` - D.
   T* fed(Index slot, Index r) const { return fed_ + (slot * B_ + r) * O_; }
 
   void time_step(const Share& mine, Index step, T* z) {
-    const Range rows = active(mine.rows, step);
+    const Range rows = schedule_.active(mine.rows, step);
     feed(rows, step);
     loop_.time_step(mine, step, z, results_.front());
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const ForwardResults<T>&below = results_[i], &to = results_[i + 1];
       T* const z_above = to.all ? to.gates + schedule_.offset(step) * slots * H_ : z_;
       const Rows<const T> h{below.h_before(step + 1), below.h_size / B_};
-      multiply_rows(inputs_[i], mine.rank, h, rows, Wiring<Cell>::gates * H_,
-                    [&](Index r, Index at, Index count, Simd<T> sums) {
-                      Partial<T>{count}.store(sums, z_above + (r * slots + x_run.slot) * H_ + at);
-                    });
+      assign_rows(inputs_[i], mine.rank, h, rows, Rows<T>{z_above + x_run.slot * H_, slots * H_},
+                  Wiring<Cell>::gates * H_);
       steps_[i].run(mine, step, z_above, to);
     }
     T* const y = results_.front().all ? y_ + step * B_ * O_ : y_;
@@ -188,10 +189,7 @@ class OutputForward {
 template <class T>
 void output_forward(std::string_view cell, const OutputForwardArgs<T>& args) {
   if (args.layers.front().sizes.batch == 0) return;
-  for_each_cell([&](auto policy) {
-    using Cell = decltype(policy);
-    if (cell == Cell::name) OutputForward<Cell, T>(args).run();
-  });
+  with_cell(cell, [&](auto policy) { OutputForward<decltype(policy), T>(args).run(); });
 }
 
 template void output_forward(std::string_view, const OutputForwardArgs<float>&);

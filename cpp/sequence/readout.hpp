@@ -78,6 +78,15 @@ void multiply_rows(const PackedWeights<T, 1, by_columns>& weights, int rank, Row
                    });
 }
 
+// to = a weights, for `columns` columns.
+template <class T, bool by_columns>
+void assign_rows(const PackedWeights<T, 1, by_columns>& weights, int rank, Rows<const T> a,
+                 Range rows, Rows<T> to, Index columns) {
+  multiply_rows(weights, rank, a, rows, columns, [&](Index r, Index at, Index count, Simd<T> sums) {
+    Partial<T>{count}.store(sums, to.row(r) + at);
+  });
+}
+
 template <class T>
 class Readout {
  public:
@@ -114,9 +123,7 @@ class Readout {
   void run(int rank, Range rows, Rows<const T> h, Rows<const T> fed, T* y) const {
     const Index O = a_.outputs;
     if (q_) {
-      multiply_rows(*q_, rank, fed, rows, O, [&](Index r, Index at, Index count, Simd<T> sums) {
-        Partial<T>{count}.store(sums, y + r * O + at);
-      });
+      assign_rows(*q_, rank, fed, rows, Rows<T>{y, O}, O);
     }
     multiply_rows(*p_, rank, h, rows, O, [&](Index r, Index at, Index count, Simd<T> sums) {
       const Partial<T> lanes{count};

@@ -50,6 +50,10 @@ class Schedule {
   Index active(Index step) const {
     return ragged_ ? active_[at(step)] : step < steps_ ? batch_ : 0;
   }
+  // Those of them among `rows`.
+  Range active(Range rows, Index step) const {
+    return {rows.begin, std::max(rows.begin, std::min(rows.end, active(step)))};
+  }
   // Rows before a step.
   Index offset(Index step) const { return ragged_ ? offset_[at(step)] : step * batch_; }
   Index sequence(Index row) const { return ragged_ ? order_[at(row)] : row; }

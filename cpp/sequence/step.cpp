@@ -72,10 +72,7 @@ void step(const Worker& worker, const StepArgs<T>& args) {
 template <class T>
 StepKernel<T> step_kernel(std::string_view cell) {
   StepKernel<T> kernel = nullptr;
-  for_each_cell([&](auto policy) {
-    using Cell = decltype(policy);
-    if (cell == Cell::name) kernel = &step<Cell, T>;
-  });
+  with_cell(cell, [&](auto policy) { kernel = &step<decltype(policy), T>; });
   return kernel;
 }
 
