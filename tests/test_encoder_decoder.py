@@ -173,9 +173,8 @@ def torch_run(torch: Any, model: Any, x: Any, y: Any, lengths: Any) -> tuple[Any
             h = state[0] if isinstance(state, tuple) else state
             h = torch.cat(list(h[-model.bridge._directions :]), dim=1)
             s = torch.tanh(h @ p["bridge.linear.weight"].T + p["bridge.linear.bias"])
-            L, H = model.decoder.num_layers, model.decoder.hidden_size
-            s = s.reshape(1, L, -1).transpose(0, 1)
-            state = (s[..., :H].contiguous(), s[..., H:].contiguous()) if is_lstm else s
+            parts = s.reshape(2 if is_lstm else 1, model.decoder.num_layers, 1, -1)  # h, c
+            state = tuple(parts) if is_lstm else parts[0]
         fed = torch.tensor([[START, *target]])
         h, _ = decoder(p["target_embedding.weight"][fed], state)
         if model.attention:

@@ -98,8 +98,15 @@ def test_demo_without_its_data_says_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
+def temperatures() -> Any:
+    try:
+        return datasets.load("sf-temps")
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+
+
 def test_demo_in_short(tmp_path: Path) -> None:
-    pytest.importorskip("vega_datasets", reason="carries the data")
+    temperatures()
     pytest.importorskip("matplotlib", reason="draws the pictures")
     done = run("demo", "--epochs", "1", "--hidden", "8", "--out", str(tmp_path / "a" / "b"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -116,8 +123,7 @@ def test_demo_in_short(tmp_path: Path) -> None:
 
 
 def test_demo_parts_look_at_nothing_outside_and_lag_by_a_day() -> None:
-    pytest.importorskip("vega_datasets", reason="carries the data")
-    series = datasets.load("sf-temps")
+    series = temperatures()
     scaler = demo.Standardizer().fit(np.array([-0.5, 0.5]))
     part = demo.make_part(series, slice(6000, 6300), scaler)
     degrees = series.values[6000:6300, 0]

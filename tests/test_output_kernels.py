@@ -507,3 +507,12 @@ def test_softmax_of_extreme_values(core, dtype):
     third = 1 / 3
     expected = [[1, 0, 0], [third, third, third], [0.5, 0.5, 0]]
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
+
+
+@every_isa
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_stack_without_hidden_recurrence_on_many_rows(core, cell):
+    """Its upper layers alone have products wide enough for the tile unit of AMX."""
+    p = ref.make(cell, 2, 48, 3, 64, 2, layers=2, recurrence=("output_to_hidden",))
+    p = ref.astype(p, np.float32)
+    assert_close(p, output_raw.solve(core, p), ref.solve(ref.astype(p, np.float64)))

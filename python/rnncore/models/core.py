@@ -26,6 +26,7 @@ from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.inputs import check_batch, check_embedding, read_inputs
+from rnncore.models.rows import cleared
 from rnncore.module import Module, check_tape, constructor_text
 
 _LOSSES: dict[str, Callable[[Any, Any, Any], tuple[float, Array]]] = {
@@ -315,9 +316,7 @@ class CoreModel(Model):
 
     def _clear_padding(self, y: Array, valid: Array | None) -> Array:
         """Return y with zeros beyond each sequence's end."""
-        if not self.per_step or valid is None:
-            return y
-        return np.where(valid[:, :, None], y, self.dtype.type(0))
+        return cleared(y, valid if self.per_step else None)
 
 
 def _of_each(name: str, value: Any, shape: tuple[int, ...]) -> Any:

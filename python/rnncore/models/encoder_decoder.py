@@ -29,6 +29,7 @@ from rnncore.models.base import check_core, core_features
 from rnncore.models.bridge import Bridge, needs_bridge
 from rnncore.models.inputs import check_embedding, check_target_embedding, read_inputs
 from rnncore.models.pairs import Pairs, check_mark, make_pairs
+from rnncore.models.rows import cleared
 from rnncore.models.writer import DecoderWriter
 from rnncore.models.writing import WritingModel
 from rnncore.module import Module, check_tape, constructor_text
@@ -197,7 +198,7 @@ class EncoderDecoder(WritingModel):
     def __call__(self, x: Any, y: Any, lengths: Any = None) -> Array:
         """Return the logits under teacher forcing, without a tape; as `forward` otherwise."""
         batch = self.training_samples(x, y, lengths)
-        return self._clear(self.head(self._features(batch)), batch.valid)
+        return cleared(self.head(self._features(batch)), batch.valid)
 
     def forward(self, x: Any, y: Any, lengths: Any = None) -> tuple[Array, EncoderDecoderTape]:
         """Run one batch under teacher forcing, in training mode (dropout is active).
@@ -221,7 +222,7 @@ class EncoderDecoder(WritingModel):
             If something is of another shape or dtype, or out of range.
         """
         logits, tape = self._forward(self.training_samples(x, y, lengths))
-        return self._clear(logits, tape.valid), tape
+        return cleared(logits, tape.valid), tape
 
     def backward(
         self, tape: EncoderDecoderTape, dlogits: Any, *, input_gradient: bool = True
@@ -253,7 +254,7 @@ class EncoderDecoder(WritingModel):
         check_shape("dlogits", dlogits, "(B, S + 1, output_size)", shape)
         saved = self.flat_grads.copy()  # an error must leave no half of a gradient
         try:
-            dx = self._backward(tape, self._clear(dlogits, tape.valid), input_gradient)
+            dx = self._backward(tape, cleared(dlogits, tape.valid), input_gradient)
         except BaseException:
             self.flat_grads[...] = saved
             raise
@@ -341,10 +342,6 @@ class EncoderDecoder(WritingModel):
             return dx
         self.source_embedding.backward(tape.source_embedding, dx)
         return None
-
-    def _clear(self, logits: Array, valid: Array) -> Array:
-        """Return logits (B, S, V) with zeros behind the end marks."""
-        return np.where(valid[:, :, None], logits, self.dtype.type(0))
 
     def _writers(
         self, x: Any, lengths: Any, beams: int, batch_size: int

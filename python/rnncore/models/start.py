@@ -15,6 +15,12 @@ from rnncore.layers import GRU, LSTM, RNN
 from rnncore.module import Module, check_tape
 
 
+def state_form(layer: RNN | LSTM | GRU) -> tuple[int, int, int]:
+    """Return layers and, of one layer's state, the features of h and of c (0 without c)."""
+    c = layer.hidden_size if isinstance(layer, LSTM) else 0
+    return layer.num_layers, layer.proj_size or layer.hidden_size, c
+
+
 @dataclass(eq=False, repr=False)
 class StartTape:
     """What `StartState.backward` needs of one `forward`. Opaque; it may serve again."""
@@ -22,13 +28,13 @@ class StartTape:
     used: ClassVar[bool] = False  # backward overwrites nothing
     owner: StartState
     linear: LinearTape
-    s: Array  # (B, L*H), with c (B, 2*L*H)
+    s: Array  # (B, L*F + L*C)
 
 
 class StartState(Module):
-    """``s = tanh(W v + b)``, cut into the layers' h (L, B, H) and, for an LSTM, their c.
+    """``s = tanh(W v + b)``, cut into h (L, B, F) and, for an LSTM, c (L, B, C) of the layers.
 
-    With proj_size P the layers' h is (L, B, P).
+    F is H, or P with proj_size; s (B, L*F + L*C) holds h of all layers, then c.
 
     Parameters
     ----------
@@ -42,12 +48,8 @@ class StartState(Module):
 
     def __init__(self, vector_size: int, core: RNN | LSTM | GRU, *, rng: Seed = None) -> None:
         super().__init__({}, core.dtype)
-        sizes = [core.proj_size or core.hidden_size]
-        if isinstance(core, LSTM):
-            sizes.append(core.hidden_size)
-        self._sizes, self._layers = sizes, core.num_layers  # of h and c
-        size = sum(sizes) * core.num_layers
-        self._linear = Linear(vector_size, size, dtype=core.dtype, rng=rng)
+        self._form = layers, F, C = state_form(core)
+        self._linear = Linear(vector_size, layers * (F + C), dtype=core.dtype, rng=rng)
         self._adopt({"linear": self._linear})
 
     def __call__(self, v: Array) -> Any:
@@ -63,17 +65,13 @@ class StartState(Module):
     def backward(self, tape: StartTape, dstate: Any, *, input_gradient: bool = True) -> Any:
         """Add the parameters' gradients into `grads`; return dv (B, F) or None."""
         check_tape(tape, StartTape, self)
-        parts = list(dstate) if isinstance(dstate, LSTMState) else [dstate]
-        rows = [part.transpose(1, 0, 2).reshape(len(tape.s), -1) for part in parts]
-        ds = np.concatenate(rows, axis=1)
+        parts = dstate if isinstance(dstate, LSTMState) else (dstate,)
+        ds = np.concatenate([d.swapaxes(0, 1).reshape(len(tape.s), -1) for d in parts], axis=1)
         dz = ds * (1 - tape.s**2)
         return self._linear.backward(tape.linear, dz, input_gradient=input_gradient)
 
     def _cut(self, s: Array) -> Any:
-        L, (width, *_) = self._layers, self._sizes
-        h, *c = (
-            np.ascontiguousarray(part.reshape(len(s), L, part.shape[1] // L).transpose(1, 0, 2))
-            for part in np.split(s, [L * width], axis=1)
-            if part.shape[1] > 0
-        )
-        return as_state(h, c[0] if c else None)
+        layers, F, C = self._form
+        h, c = np.split(s, [layers * F], axis=1)
+        cut = [part.reshape(len(s), layers, -1).swapaxes(0, 1) for part in ((h, c) if C else (h,))]
+        return as_state(cut[0], cut[1] if C else None)
