@@ -269,6 +269,9 @@ def test_all_steps_at_once_equal_the_loop_with_all_targets_given(
         behind = np.arange(T) >= np.array(lengths)[:, None]
         for array in (x, targets, dy):
             array[behind if batch_first else behind.T] = np.nan
+        for b, end in enumerate(lengths):  # and the last values, which no step reads
+            steps = state.y[b] if end == 0 else targets[b] if batch_first else targets[:, b]
+            steps[end - 1] = np.nan
     call = {"lengths": lengths, "targets": targets}
     y, last, tape = layer.forward(x, state, teacher_forcing=1.0, **call)
     masked = layer.forward(x, state, teacher_forcing=np.ones(shape, bool), **call)

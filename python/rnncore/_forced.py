@@ -55,8 +55,10 @@ def run(
     history, fed = None, None
     if layer._output.feeds_back:
         assert call.targets is not None
-        history = _history(call.state.y, call.targets, lengths)
+        history = np.concatenate([call.state.y, call.targets])  # v (D+T, B, O)
         fed = _gather(layer, history, len(call.x))
+        if lengths is not None:  # 0 da . f must be 0 there, even where a value is NaN
+            fed[_padding(lengths, len(fed))] = 0
     given = None
     if weights.weight_oh is not None:
         given = Given(fed, weights.weight_oh)
@@ -75,14 +77,6 @@ def run(
     last = call.state.y if history is None else _last(history, call.state.y, lengths)
     tape = ForcedTape(stack, lengths, h, fed, outputs) if training else None
     return LoopState(h_n, c_n, last), tape
-
-
-def _history(y_0: Array, targets: Array, lengths: Lengths | None) -> Array:
-    """Return v (D+T, B, O): the initial values, then the targets, zero behind a sequence's end."""
-    history = np.concatenate([y_0, targets])
-    if lengths is not None:
-        history[len(y_0) :][_padding(lengths, len(targets))] = 0
-    return history
 
 
 def _gather(layer: Recurrent[Any], history: Array, T: int) -> Array:
