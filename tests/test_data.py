@@ -113,6 +113,9 @@ def test_pad_keeps_every_value_and_the_lengths() -> None:
     assert array.shape == (2, 2, 3)
     assert array.dtype == np.float32
     assert array.sum() == 9
+    array, lengths = data.pad([[], [1, 2]])
+    assert array.tolist() == [[0, 0], [1, 2]]
+    assert array.dtype == np.int64  # tokens stay tokens
 
 
 def test_pad_to_a_given_length() -> None:

@@ -639,6 +639,9 @@ def test_generation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(last.hidden, state.hidden)
     np.testing.assert_array_equal(last.y, state.y)
     monkeypatch.undo()
+    for width in (1, 8, 64):  # a part of a small layer is short too
+        small = rnncore.RNN(1, width, output_size=1, recurrence="output_to_hidden")
+        assert _feedback._interruptible(small, 10**7, 1)[0].stop <= 10**5
     for T in (1, 15, 16, 17, 31, 32, 33, 10**7):
         pieces = _feedback._interruptible(layer, T, 10**6)
         assert pieces[0].start == 0

@@ -308,12 +308,21 @@ def test_wrong_calls_in_other_forms(layer: rnncore.GRU) -> None:
         layer.forward(one, targets=one)
     with raises(ValueError, "teacher_forcing: expected (T,) = (5,), got (1, 5)"):
         layer.forward(one, targets=zeros(5, 2), teacher_forcing=ones(1, 5))
-    with raises(ValueError, "targets: expected a list of 2 arrays (T_i, O), as x was, got ndarray"):
+    with raises(ValueError, "targets: expected a list of 2 arrays, as x was, got ndarray"):
         layer.forward(ragged, targets=zeros(2, 5, 2))
-    with raises(ValueError, "targets: expected a list of 2 arrays (T_i, O), as x was, got 1"):
+    with raises(ValueError, "targets: expected a list of 2 arrays, as x was, got 1"):
         layer.forward(ragged, targets=[zeros(5, 2)])
     with raises(ValueError, "targets[1]: expected (T_i, O) = (2, 2), got (3, 2)"):
         layer.forward(ragged, targets=[zeros(5, 2), zeros(3, 2)])
+    given = [zeros(5, 2), zeros(2, 2)]
+    with raises(ValueError, "teacher_forcing: expected a list of 2 arrays, as x was, got 1"):
+        layer.forward(ragged, targets=given, teacher_forcing=[ones(5)])
+    with raises(ValueError, "teacher_forcing[1]: expected (T_i,) = (2,), got (5,)"):
+        layer.forward(ragged, targets=given, teacher_forcing=[ones(5), ones(5)])
+    with raises(TypeError, "teacher_forcing[0]: expected booleans, got dtype float32"):
+        layer.forward(ragged, targets=given, teacher_forcing=[zeros(5), ones(2)])
+    with raises(ValueError, "x: expected one array of n = 5 steps, got a list of arrays"):
+        layer.generate(5, x=[zeros(5, 3), zeros(5, 3)])
     with raises(ValueError, "lengths: expected None with a list, which brings its own"):
         layer(ragged, lengths=[5, 2])
     M = max(layer.feedback_delays)

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Lengths, as_array, as_numpy, check_shape, empty, zeros
+from rnncore._arrays import (
+    Array,
+    Lengths,
+    as_array,
+    as_booleans,
+    as_numpy,
+    check_shape,
+    empty,
+    zeros,
+)
 from rnncore._kernels import LSTMState
 from rnncore._output import FeedbackState
 
@@ -68,6 +77,9 @@ def read_sequences(name: str, items: Any) -> tuple[list[Array], Lengths]:
     except TypeError:
         raise TypeError(f"{name}: expected a list of arrays, got {type(items).__name__}") from None
     arrays = [as_numpy(f"{name}[{i}]", value) for i, value in enumerate(values)]
+    typed = [array.dtype for array in arrays if array.size > 0]
+    if typed:  # numpy makes float64 of an empty list
+        arrays = [array if array.size > 0 else array.astype(typed[0]) for array in arrays]
     if not arrays:
         raise ValueError(f"{name}: expected at least one, got none")
     first = arrays[0].shape[1:]
@@ -78,6 +90,34 @@ def read_sequences(name: str, items: Any) -> tuple[list[Array], Lengths]:
             expected = f"(T_i, {first[0]})" if len(first) == 1 else "(T_i,) or (T_i, F)"
             raise ValueError(f"{name}[{i}]: expected {expected}, got {array.shape}")
     return arrays, np.array([len(array) for array in arrays], dtype=np.int64)
+
+
+def read_rows(
+    name: str, value: Any, lengths: Lengths, features: int, dtype: np.dtype[Any], last: str
+) -> list[Array]:
+    """Return a list's arrays (T_i, features), of these lengths; `last` as errors say."""
+    rows = [
+        as_array(f"{name}[{i}]", row, dtype) for i, row in enumerate(_list(name, value, lengths))
+    ]
+    for i, row in enumerate(rows):
+        check_shape(f"{name}[{i}]", row, f"(T_i, {last})", (int(lengths[i]), features))
+    return rows
+
+
+def read_masks(name: str, value: Any, lengths: Lengths) -> list[Array]:
+    """Return a list's booleans (T_i,), of these lengths."""
+    rows = [as_booleans(f"{name}[{i}]", row) for i, row in enumerate(_list(name, value, lengths))]
+    for i, row in enumerate(rows):
+        check_shape(f"{name}[{i}]", row, "(T_i,)", (int(lengths[i]),))
+    return rows
+
+
+def _list(name: str, value: Any, lengths: Lengths) -> list[Any]:
+    B = len(lengths)
+    if not isinstance(value, (list, tuple)) or len(value) != B:
+        got = f"{len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
+        raise ValueError(f"{name}: expected a list of {B} arrays, as x was, got {got}")
+    return list(value)
 
 
 def side_by_side(arrays: list[Array], steps: int, value: float = 0) -> Array:
@@ -109,14 +149,8 @@ def read_dy(
     T, B, D = sizes
     if form is Form.RAGGED:
         assert lengths is not None
-        if not isinstance(dy, (list, tuple)) or len(dy) != B:
-            got = f"{len(dy)}" if isinstance(dy, (list, tuple)) else type(dy).__name__
-            expected = f"a list of {B} arrays (T_i, {last}), as x was"
-            raise ValueError(f"{name}: expected {expected}, got {got}")
-        arrays = [as_array(f"{name}[{i}]", item, dtype) for i, item in enumerate(dy)]
-        for i, array in enumerate(arrays):
-            check_shape(f"{name}[{i}]", array, f"(T_i, {last})", (int(lengths[i]), D))
-        return side_by_side(arrays, T).transpose(1, 0, 2)
+        rows = read_rows(name, dy, lengths, D, dtype, last)
+        return side_by_side(rows, T).transpose(1, 0, 2)
     array = as_array(name, dy, dtype)
     if form is Form.SINGLE:
         check_shape(name, array, f"(T, {last})", (T, D))

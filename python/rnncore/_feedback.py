@@ -19,7 +19,7 @@ from rnncore._arrays import (
     number,
     zeros,
 )
-from rnncore._batch import Form, as_user, new_sequences, read_dy
+from rnncore._batch import Form, as_user, new_sequences, read_dy, read_masks, side_by_side
 from rnncore._forced import Call, ForcedTape
 from rnncore._output import FeedbackState
 from rnncore._output_kernels import LoopSlopes, LoopState, LoopTape
@@ -63,7 +63,7 @@ def read(
     if targets is not None:
         shape = (T, B, output.size)
         targets = read_dy(targets, form, shape, checked, layer.dtype, "targets", "O")
-    forcing = _read_forcing(layer, teacher_forcing, targets, form, T, B, training)
+    forcing = _read_forcing(layer, teacher_forcing, targets, form, T, B, checked, training)
     if forcing is False or not output.feeds_back:  # then they change nothing
         targets = None
     given = None if targets is None or isinstance(forcing, bool) else forcing
@@ -107,13 +107,18 @@ def _read_forcing(
     form: Form,
     T: int,
     B: int,
+    lengths: Lengths | None,
     training: bool,
 ) -> Array | bool:
     """Return True (all given), False (closed loop) or where targets feed back, (T, B)."""
     if value is None:
         return targets is not None
-    if (hasattr(value, "dtype") and np.ndim(value) > 0) or isinstance(value, (list, tuple)):
-        mask = as_booleans("teacher_forcing", value)
+    if isinstance(value, (list, tuple)) or np.ndim(value) > 0:
+        if form is Form.RAGGED and isinstance(value, (list, tuple)):
+            assert lengths is not None
+            mask = side_by_side(read_masks("teacher_forcing", value, lengths), T)
+        else:
+            mask = as_booleans("teacher_forcing", value)
         if form is Form.SINGLE:
             check_shape("teacher_forcing", mask, "(T,)", (T,))
             mask = mask[:, None]
@@ -249,6 +254,8 @@ def generate(layer: Recurrent[Any], n: int, state: Any, y0: Any, x: Any) -> tupl
         x = _no_input(layer, n, state, y0)
     call = read(layer, x, state, None, y0, None, None, training=False)
     T, B, _ = call.x.shape
+    if call.form is Form.RAGGED:
+        raise ValueError(f"x: expected one array of n = {n} steps, got a list of arrays")
     if n != T:
         raise ValueError(f"x: expected n = {n} steps, got {T}")
     y = new_sequences(call.form, T, B, layer._output.size, layer.dtype)
@@ -261,7 +268,7 @@ def generate(layer: Recurrent[Any], n: int, state: Any, y0: Any, x: Any) -> tupl
 
 def _interruptible(layer: Recurrent[Any], T: int, B: int) -> list[slice]:
     """Cut T steps into parts of some 50 ms, so that Ctrl-C is heard between them; 16 at least."""
-    work = layer.num_parameters * max(B, 1)  # multiply-adds of a step
+    work = layer.num_parameters * max(B, 1) + 10_000  # multiply-adds of a step, and its calls
     steps = max(16, int(1e9 / work))
     starts = list(range(0, max(T - 15, 1), steps))  # a short rest goes with the part before it
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], T], strict=True)]

@@ -205,7 +205,7 @@ def pad(
     Returns
     -------
     array : numpy.ndarray, shape (N, T) or (N, T, F)
-        In the widest dtype of the sequences.
+        In the widest dtype of the sequences that hold something.
     lengths : numpy.ndarray of int64, shape (N,)
         T_i.
 

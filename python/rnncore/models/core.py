@@ -16,11 +16,12 @@ from rnncore._arrays import (
     Lengths,
     Seed,
     as_array,
+    as_numpy,
     check_shape,
     choice,
     positive_int,
 )
-from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
+from rnncore._batch import is_ragged, read_masks, read_rows, side_by_side, valid_steps
 from rnncore.batches import Samples, samples
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
@@ -284,7 +285,7 @@ class CoreModel(Model):
         x, lengths = self.check_inputs(x, lengths)
         batch_size = positive_int("batch_size", batch_size)
         shape = (*x.shape[: 1 + self.per_step], self.output_size)
-        given = {name: _of_each(name, value, x.shape[:2]) for name, value in feedback.items()}
+        given = {name: self._of_each(name, value, x, lengths) for name, value in feedback.items()}
         y = np.empty(shape, self.dtype)
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
@@ -318,14 +319,17 @@ class CoreModel(Model):
         """Return y with zeros beyond each sequence's end."""
         return cleared(y, valid if self.per_step else None)
 
-
-def _of_each(name: str, value: Any, shape: tuple[int, ...]) -> Any:
-    """Return what the core takes besides x for all N sequences; a list is padded to T steps."""
-    if is_ragged(value):
-        arrays, lengths = read_sequences(name, value)
-        if lengths.max() > shape[1]:
-            raise ValueError(f"{name}: expected at most {shape[1]} steps, got {lengths.max()}")
-        value = side_by_side(arrays, shape[1])
-    if value is not None and np.ndim(value) > 0 and len(value) != shape[0]:
-        raise ValueError(f"{name}: expected N = {shape[0]} as in x, got {len(value)}")
-    return value
+    def _of_each(self, name: str, value: Any, x: Array, lengths: Lengths | None) -> Any:
+        """Return what the core takes besides x, for all sequences; lists of steps padded to T."""
+        N, T = x.shape[:2]
+        steps = np.full(N, T) if lengths is None else lengths
+        if name == "targets" and is_ragged(value):
+            O = self.output_size  # noqa: E741
+            value = side_by_side(read_rows(name, value, steps, O, self.dtype, "output_size"), T)
+        elif name == "teacher_forcing" and is_ragged(value):
+            value = side_by_side(read_masks(name, value, steps), T)
+        elif isinstance(value, (list, tuple)):
+            value = as_numpy(name, value)
+        if value is not None and np.ndim(value) > 0 and len(value) != N:
+            raise ValueError(f"{name}: expected N = {N} as in x, got {len(value)}")
+        return value
