@@ -254,6 +254,18 @@ def test_repr_and_copy() -> None:
             "queries: expected (B, S, H) = (B, S, 6), got (3, 4, 5)",
         ),
         (
+            lambda m: m(np.zeros((B, S, H)), np.zeros((B, T, 4))),
+            TypeError,
+            "memory: expected a Mem",
+        ),
+        (
+            lambda m: m(
+                np.zeros((B, S, H)), DotAttention(H, 7, dtype="f8").remember(np.zeros((B, T, 7)))
+            ),
+            ValueError,
+            "memory: expected keys and values of",
+        ),
+        (
             lambda m: m(np.zeros((1, S, H)), m.remember(np.zeros((B, T, 4)))),
             ValueError,
             "queries: expected B = 3 sequences as in states, got 1",

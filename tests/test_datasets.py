@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -99,6 +100,8 @@ def test_files_are_read_out_of_a_downloaded_archive(
     write(folder / archive, files, prefix)
     assert datasets.load(name, folder) == files
     assert list(datasets.load(name, str(folder))) == sorted(files)
+    (entry,) = (entry for entry in os.scandir(tmp_path) if entry.name == folder.name)
+    assert datasets.load(name, entry) == files  # path-like, but no path
     monkeypatch.setenv("RNNCORE_DATA", str(folder))
     assert datasets.load(name) == files
 

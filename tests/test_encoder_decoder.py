@@ -605,6 +605,12 @@ def test_layers_with_a_readout_of_their_own_are_refused(name: str) -> None:
         parts(**{name: layer})
 
 
+def test_a_decoder_of_another_dtype_is_named() -> None:
+    for size in (4, 5):  # with and without a bridge
+        with pytest.raises(ValueError, match="decoder: expected dtype float32, got float64"):
+            parts(decoder=GRU(2, size, dtype=np.float64))
+
+
 def test_parts_belong_to_one_model_and_one_place() -> None:
     model = parts()
     with pytest.raises(ValueError, match="encoder: already part of another model"):
@@ -675,6 +681,10 @@ def test_tokens_masks_and_nothing_to_learn_are_named() -> None:
         model.fit(np.zeros((0, 6), int), [])
     with pytest.raises(ValueError, match=re.escape("validation_data: y[0]: expected labels")):
         model.fit(sources(True), Y, validation_data=(sources(True), [[9]] * 4))
+    with pytest.raises(
+        IndexError, match=re.escape("validation_data: x: expected tokens in [0, 9)")
+    ):
+        model.fit(sources(True), Y, validation_data=(sources(True) + 9, Y))
 
 
 @pytest.mark.parametrize(

@@ -379,3 +379,22 @@ def test_what_cannot_be_generated_is_named(change: Any, error: Any, text: str) -
 def test_bad_batches_are_named(arguments: Any, options: Any, error: Any, text: str) -> None:
     with pytest.raises(error, match=re.escape(text)):
         build()(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("x", "mask", "error", "text"),
+    [
+        (tokens(2, 4), np.zeros((2, 3), bool), ValueError, "mask: expected something that counts"),
+        (
+            tokens(2, 4),
+            np.ones((2, 4), bool),
+            ValueError,
+            "mask: expected (N, T - 1) = (2, 3), got",
+        ),
+        (tokens(2, 1), None, ValueError, "tokens: expected a sequence of two tokens or more"),
+        (tokens(2, 4), np.ones((2, 3)), TypeError, "mask: expected booleans"),
+    ],
+)
+def test_what_counts_for_nothing_is_named(x: Any, mask: Any, error: Any, text: str) -> None:
+    with pytest.raises(error, match=re.escape(text)):
+        build().training_samples(x, mask=mask)

@@ -66,8 +66,8 @@ def test_open_and_closed_loop_side_by_side() -> None:
         assert loss == pytest.approx(np.square(outputs - y)[counted].mean(), rel=1e-12)
     free = model.loop_losses(x, y).closed_loop
     assert free == pytest.approx(np.square(model.predict(x) - y).mean(), rel=1e-12)
-    for wrong in (5, -1, True, 1.5):
-        with pytest.raises((TypeError, ValueError), match="known: expected"):
+    for wrong in (5, -1, True, 1.5, 0.0, np.array([0, 1])):
+        with pytest.raises((TypeError, ValueError), match="known: expected an integer"):
             model.loop_losses(x, y, known=wrong)
     with pytest.raises(ValueError, match="loop_losses: expected a core whose outputs feed back"):
         ManyToMany(GRU(2, 5), 3).loop_losses(x, y)
@@ -180,8 +180,39 @@ def test_predict_checks_what_it_cuts_into_batches() -> None:
     got = model.predict(pieces, targets=wanted)
     for i, outputs in enumerate(got):
         np.testing.assert_allclose(outputs, model.core(pieces[i], targets=wanted[i])[0], rtol=1e-12)
-    with pytest.raises(ValueError, match="targets: expected at most 5 steps, got 6"):
-        model.predict(pieces, targets=[np.zeros((6, 3)), wanted[1]])
+    for steps in (1, 2, 4, 6):  # too few would feed back as zeros
+        with pytest.raises(ValueError, match=rf"targets\[1\]: expected \(T_i.* got \({steps}, 3\)"):
+            model.predict(pieces, targets=[wanted[0], np.zeros((steps, 3))])
+    masks = [np.arange(5) < 2, np.ones(3, bool)]
+    got = model.predict(pieces, targets=wanted, teacher_forcing=masks)
+    for i, outputs in enumerate(got):
+        alone = model.core(pieces[i], targets=wanted[i], teacher_forcing=masks[i])[0]
+        np.testing.assert_allclose(outputs, alone, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"teacher_forcing\[0\]: expected \(T_i,\) = \(5,\), got"):
+        model.predict(pieces, targets=wanted, teacher_forcing=masks[::-1])
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_initial_outputs_may_be_a_list_of_arrays(steps: int) -> None:
+    model, x, y = model_and_data(1.0)
+    x, y0 = x[:, :steps], y[:, 0]
+    expected = model.predict(x, y0=y0)
+    assert not np.array_equal(expected, model.predict(x))
+    np.testing.assert_array_equal(model.predict(x, y0=list(y0)), expected)
+    np.testing.assert_array_equal(model.predict(x, y0=list(y0[:, None])), expected)
+
+
+def test_teacher_forcing_is_checked_when_it_is_set(tmp_path: Path) -> None:
+    model, _, _ = model_and_data(1.0)
+    for wrong in (2.0, -0.1, np.nan):
+        with pytest.raises(ValueError, match=r"teacher_forcing: expected a number in \[0, 1\]"):
+            model.teacher_forcing = wrong
+    assert model.teacher_forcing == 1.0
+    model.teacher_forcing = np.float32(0.25)
+    model.save(tmp_path / "model")
+    assert rnncore.load(tmp_path / "model").teacher_forcing == 0.25
+    with pytest.raises(ValueError, match="teacher_forcing: expected no change, since no output"):
+        ManyToMany(GRU(2, 5), 3).teacher_forcing = 0.5
 
 
 def test_softmax_outputs_learn_labels_that_feed_back() -> None:

@@ -210,6 +210,22 @@ def test_parts_that_do_not_fit_are_named(change: Any, error: Any, text: str) -> 
         (np.zeros((1, 3)), [[1, END]], {}, ValueError, "got 6 at index 1"),
         (np.zeros((1, 3)), [[0.5]], {}, TypeError, "y[0]: expected integer labels"),
         (np.zeros((1, 3)), np.ones((1, 2), int), {"lengths": [3]}, ValueError, "lengths: expected"),
+        (np.zeros((2, 3)), np.ones(2, int), {"lengths": [1, 1]}, ValueError, "y: expected (N, S)"),
+        (np.zeros((2, 3)), [[1, 2], [3]], {"lengths": [2, 1]}, ValueError, "y: expected an array"),
+        (
+            np.zeros((2, 3)),
+            [np.ones(2, int)] * 2,
+            {"lengths": [2, 2]},
+            ValueError,
+            "lengths: expected None with a list of targets",
+        ),
+        (
+            np.zeros((2, 3)),
+            (np.ones((2, 2), int), np.array([2, 2])),
+            {"lengths": [2, 2]},
+            ValueError,
+            "lengths: expected None with a list of targets",
+        ),
         (np.zeros((1, 3)), [[1]], {"mask": [True]}, ValueError, "mask: expected None, got list"),
     ],
 )
@@ -228,6 +244,7 @@ def test_data_that_cannot_be_learnt_is_named(
         ({"top_k": 8}, ValueError, "top_k: expected an integer in [1, 7], got 8"),
         ({"rng": "x"}, TypeError, "rng: expected an int"),
         ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"steps": 3}, ValueError, "steps: expected None for tokens (see max_steps), got 3"),
     ],
 )
 def test_what_cannot_be_written_is_named(options: Any, error: Any, text: str) -> None:

@@ -183,6 +183,7 @@ def test_parts_that_do_not_fit_are_named(options: Any, error: Any, text: str) ->
         (np.zeros((4, T, O)), {"lengths": [7] * 4}, ValueError, "lengths: expected integers in"),
         (np.zeros((4, T, O)), {"mask": np.ones((4, 1), bool)}, ValueError, "mask: expected (N, T)"),
         (np.zeros((4, T, O)), {"mask": np.zeros((4, T), bool)}, ValueError, "mask: expected some"),
+        (np.zeros((4, 0, O)), {}, ValueError, "y: expected something that counts"),
         ([np.zeros((2, O))] * 4, {"lengths": [2] * 4}, ValueError, "lengths: expected None with"),
     ],
 )
@@ -196,3 +197,9 @@ def test_how_many_values_must_be_said() -> None:
         make().predict(np.zeros((2, F), np.float32))
     with pytest.raises(ValueError, match="steps: expected an integer in"):
         make().predict(np.zeros((2, F), np.float32), steps=0)
+
+
+@pytest.mark.parametrize("option", ["max_steps", "temperature", "top_k", "rng"])
+def test_options_of_tokens_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=f"{option}: expected None for values .*, got 1"):
+        make().predict(np.zeros((2, F), np.float32), steps=3, **{option: 1})

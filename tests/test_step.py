@@ -215,3 +215,11 @@ def test_a_stepped_state_is_what_the_class_makes() -> None:
     assert state._fields == ("h", "c")
     with pytest.raises(TypeError, match="unhashable"):
         hash(state)
+
+
+def test_a_tuple_of_another_class_is_no_state() -> None:
+    """FeedbackState(hidden, y) with arrays of the shapes of h and c would pass for them."""
+    layer, both = rnncore.LSTM(3, 4, rng=0), np.zeros((2, 1, 4), np.float32)
+    layer.step(np.zeros(3, np.float32), tuple(both))
+    with pytest.raises(TypeError, match="state: expected no FeedbackState, since nothing feeds"):
+        layer.step(np.zeros(3, np.float32), rnncore.FeedbackState(*both))

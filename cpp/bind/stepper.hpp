@@ -105,7 +105,10 @@ class Stepper final : public AnyStepper {
 
   bool read_state(PyObject* state, int x_rank, Index batch, const T*& h, const T*& c) const {
     if (!has_c()) return (h = state_of(state, x_rank, batch)) != nullptr;
-    if (!PyTuple_Check(state) || PyTuple_GET_SIZE(state) != 2) return false;
+    // A tuple of another class, such as FeedbackState(hidden, y), means something else.
+    const py::handle type = reinterpret_cast<PyObject*>(Py_TYPE(state));
+    if (!PyTuple_CheckExact(state) && !type.is(state_type_)) return false;
+    if (PyTuple_GET_SIZE(state) != 2) return false;
     h = state_of(PyTuple_GET_ITEM(state, 0), x_rank, batch);
     c = state_of(PyTuple_GET_ITEM(state, 1), x_rank, batch);
     return h != nullptr && c != nullptr;

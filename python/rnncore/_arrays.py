@@ -202,17 +202,22 @@ def check_lengths(lengths: Any, steps: int, batch: int) -> Lengths | None:
     return np.array(array, dtype=np.int64, order="C")
 
 
-def positive_int(name: str, value: Any, most: int = _MAX_SIZE) -> int:
-    """Return a size as an int; TypeError for no integer, ValueError outside [1, most]."""
+def integer(name: str, value: Any, least: int, most: int, expected: str = "an integer") -> int:
+    """Return an int in [least, most]; TypeError for no integer, ValueError outside."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
-        size = operator.index(value)
+        result = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected a positive integer, got {value!r}") from None
-    if not 1 <= size <= most:
-        raise ValueError(f"{name}: expected an integer in [1, {most}], got {size}")
-    return size
+        raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
+    if not least <= result <= most:
+        raise ValueError(f"{name}: expected an integer in [{least}, {most}], got {result}")
+    return result
+
+
+def positive_int(name: str, value: Any, most: int = _MAX_SIZE) -> int:
+    """Return a size as an int; TypeError for no integer, ValueError outside [1, most]."""
+    return integer(name, value, 1, most, "a positive integer")
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -246,6 +251,13 @@ def closed_fraction(name: str, value: Any) -> float:
     if not 0.0 <= result <= 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
     return result
+
+
+def expect_none(reason: str, **values: Any) -> None:
+    """Raise ValueError for the first of these arguments that was given."""
+    for name, value in values.items():
+        if value is not None:
+            raise ValueError(f"{name}: expected None {reason}, got {value!r}")
 
 
 def choice(name: str, value: Any, options: Sequence[str]) -> str:

@@ -40,8 +40,7 @@ class Forcing:
         """Set what holds in an epoch, counted from 0."""
         if self._value is None:
             return
-        value = self._value(epoch) if callable(self._value) else self._value
-        self._model.teacher_forcing = closed_fraction("teacher_forcing", value)
+        self._model.teacher_forcing = self._value(epoch) if callable(self._value) else self._value
 
 
 _SCHEDULES: dict[str, Schedule] = {

@@ -150,7 +150,7 @@ class DotAttention(Module):
         TypeError, ValueError
             If a shape or a dtype does not fit.
         """
-        queries = self._read_queries(queries, len(memory.values))
+        queries = self._read_queries(queries, self._remembered(memory))
         return np.asarray(np.tanh(self._combine(_joined(queries, memory, attend(queries, memory)))))
 
     def weights(self, queries: Any, memory: Memory) -> Array:
@@ -158,7 +158,7 @@ class DotAttention(Module):
 
         Parameters and errors are those of `__call__`.
         """
-        return attend(self._read_queries(queries, len(memory.values)), memory)
+        return attend(self._read_queries(queries, self._remembered(memory)), memory)
 
     def forward(self, queries: Any, states: Any, valid: Any = None) -> tuple[Array, AttentionTape]:
         """Compute y and keep the tape.
@@ -246,6 +246,20 @@ class DotAttention(Module):
         if valid.all():
             return values, None
         return np.where(valid[:, :, None], values, self.dtype.type(0)), valid
+
+    def _remembered(self, memory: Any) -> int:
+        """Return B of a memory; TypeError or ValueError unless this module can read it."""
+        if not isinstance(memory, Memory):
+            got = type(memory).__name__
+            raise TypeError(f"memory: expected a Memory, as remember() returns it, got {got}")
+        H, E = self.query_size, self.memory_size
+        sizes = memory.keys.shape[-1], memory.values.shape[-1]
+        if sizes != (H, E) or memory.values.dtype != self.dtype:
+            raise ValueError(
+                f"memory: expected keys and values of {(H, E)} features in {self.dtype}, "
+                f"got {sizes} in {memory.values.dtype}"
+            )
+        return len(memory.values)
 
     def _read_queries(self, queries: Any, B: int) -> Array:
         array, H = as_array("queries", queries, self.dtype), self.query_size

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 from typing import Any
 
-from rnncore._arrays import closed_fraction, number, positive_int
+from rnncore._arrays import closed_fraction, integer, number, positive_int
 
 _LAST_EPOCH = 2**31 - 1
 
@@ -179,12 +178,4 @@ def inverse_sigmoid_decay(k: float) -> InverseSigmoidDecay:
 
 
 def _epoch(value: Any) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        epoch = operator.index(value)
-    except TypeError:
-        raise TypeError(f"epoch: expected an integer >= 0, got {value!r}") from None
-    if not 0 <= epoch <= _LAST_EPOCH:
-        raise ValueError(f"epoch: expected an integer in [0, {_LAST_EPOCH}], got {epoch}")
-    return epoch
+    return integer("epoch", value, 0, _LAST_EPOCH, "an integer >= 0")

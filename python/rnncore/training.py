@@ -135,7 +135,9 @@ def fit(
     shuffle : bool
         Draw a new order of the sequences for each epoch.
     rng : int or numpy.random.Generator, optional
-        For the order. The same rng, model and data give the same parameters bit for bit.
+        For the order. The same rng, model and data give the same parameters bit for bit; to the
+        model belongs the generator of its layers (`layer.rng`: dropout, scheduled sampling), which
+        a file does not hold: set it in a model just loaded.
     progress : bool
         Show a progress bar (tqdm).
 
@@ -295,7 +297,7 @@ def _validation(model: Model, data: tuple[Any, ...] | None) -> TrainingSamples |
         )
     try:
         return model.training_samples(*data)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise type(error)(f"validation_data: {error}") from error
 
 

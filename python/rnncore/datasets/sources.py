@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 VARIABLE = "RNNCORE_DATA"
@@ -151,9 +151,9 @@ def data_folder(folder: str | os.PathLike[str] | None) -> Path | None:
         name, given = VARIABLE, os.environ.get(VARIABLE) or None
     if given is None:
         return None
-    if not isinstance(given, (str, PurePath)):
+    if not isinstance(given, (str, os.PathLike)):
         raise TypeError(f"{name}: expected a path, got {given!r}")
-    path = Path(given)
+    path = Path(os.fsdecode(given))
     if not path.is_dir():
-        raise ValueError(f"{name}: expected a folder, got {str(given)!r}")
+        raise ValueError(f"{name}: expected a folder, got {str(path)!r}")
     return path

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from rnncore._arrays import closed_fraction
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.module import Module
 
@@ -40,12 +41,30 @@ _Self = TypeVar("_Self", bound="Model")
 class Model(Module):
     """Base of all models: `fit` over three methods that each model defines; save and load."""
 
-    teacher_forcing: float  # of a model that feeds back
+    _teacher_forcing = 0.0
 
     @property
     def feeds_back(self) -> bool:
         """Whether values feed back that targets may stand in for."""
         return False
+
+    @property
+    def teacher_forcing(self) -> float:
+        """Probability with which a target and not the output feeds back in training.
+
+        It may be changed between calls of `fit`: TypeError or ValueError unless it is in [0, 1]
+        and the model feeds back.
+        """
+        return self._teacher_forcing
+
+    @teacher_forcing.setter
+    def teacher_forcing(self, value: float) -> None:
+        probability = closed_fraction("teacher_forcing", value)
+        if not self.feeds_back:
+            raise ValueError(
+                f"teacher_forcing: expected no change, since no output feeds back, got {value!r}"
+            )
+        self._teacher_forcing = probability
 
     @abstractmethod
     def training_samples(

@@ -86,7 +86,7 @@ def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int, fed
     """
     if is_ragged(y):
         if lengths is not None:
-            raise ValueError("lengths: expected None with a list of sequences, got an array")
+            raise ValueError("lengths: expected None with a list of targets, got an array")
         arrays, lengths = read_sequences("y", y)
         y = side_by_side(arrays, int(lengths.max()))
     y = as_numpy("y", y)
@@ -110,5 +110,6 @@ def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int, fed
         counted = counted & mask
     refuse("y", y, counted[:, :, None] & ~np.isfinite(y), "finite numbers")
     if not counted.any():
-        raise ValueError("mask: expected something that counts in the loss, got nothing")
+        name = "y" if mask is None else "mask"
+        raise ValueError(f"{name}: expected something that counts in the loss, got nothing")
     return Curves(x, y, steps, counted)

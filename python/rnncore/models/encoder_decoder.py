@@ -146,8 +146,8 @@ class EncoderDecoder(WritingModel):
         self.attender = DotAttention(H, E, dtype=dtype, rng=source) if self.attention else None
         self.head = Linear(H, V, dtype=dtype, rng=source)
         parts: dict[str, Module | None] = {
-            "source_embedding": source_embedding, "encoder": encoder, "bridge": self.bridge,
-            "target_embedding": target_embedding, "decoder": decoder,
+            "source_embedding": source_embedding, "encoder": encoder,
+            "target_embedding": target_embedding, "decoder": decoder, "bridge": self.bridge,
             "attention": self.attender, "head": self.head,
         }  # fmt: skip
         self._adopt({name: part for name, part in parts.items() if part is not None})

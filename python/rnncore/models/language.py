@@ -293,7 +293,7 @@ class LanguageModel(Model):
             knowledge of what was before it, and up to batch_size - 1 tokens at the end are left
             out. Sequences at a time of a list.
         steps : int
-            Steps of a stream at a time; it changes nothing but memory.
+            Steps of a stream at a time: more take more memory, and sum the loss in another order.
 
         Raises
         ------

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, closed_fraction, positive_int, refuse
+from rnncore._arrays import Array, Seed, closed_fraction, integer, refuse
 from rnncore._batch import valid_steps
 from rnncore.batches import Samples
 from rnncore.dense import Embedding
@@ -59,7 +59,7 @@ class ManyToMany(CoreModel):
         teacher_forcing: float = 1.0,
         rng: Seed = None,
     ) -> None:
-        self.teacher_forcing = closed_fraction("teacher_forcing", teacher_forcing)
+        self._teacher_forcing = closed_fraction("teacher_forcing", teacher_forcing)
         super().__init__(core, output_size, loss=loss, embedding=embedding, rng=rng)
 
     @property
@@ -121,7 +121,7 @@ class ManyToMany(CoreModel):
         data = super().training_samples(x, y, lengths, mask)
         self._check_targets(data)
         N, T = data.x.shape[:2]
-        steps = 0 if known == 0 and not isinstance(known, bool) else positive_int("known", known)
+        steps = integer("known", known, 0, T - 1)
         forced = np.broadcast_to(np.arange(T) < steps, (N, T))
         counted = np.arange(T) >= steps
         counted = np.broadcast_to(counted, (N, T)) & (

@@ -9,18 +9,27 @@ from typing import Any
 import numpy as np
 
 from rnncore import losses
-from rnncore._arrays import Array, Seed, as_array, check_shape, choice, generator, positive_int
+from rnncore._arrays import (
+    Array,
+    Seed,
+    as_array,
+    check_shape,
+    choice,
+    expect_none,
+    generator,
+    positive_int,
+)
 from rnncore._output import FeedbackState
-from rnncore.decoding import Marks, check_temperature, check_top_k, sample, write
+from rnncore.decoding import Marks, write
 from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.curves import Curves, make_curves
-from rnncore.models.pairs import Pairs, make_pairs
+from rnncore.models.pairs import Pairs, make_pairs, padded_targets
 from rnncore.models.parts import check_parts
 from rnncore.models.rows import cleared
 from rnncore.models.start import StartState
-from rnncore.models.writer import VectorWriter
+from rnncore.models.writer import VectorWriter, checked_draw
 from rnncore.module import Module, check_tape, constructor_text
 
 
@@ -118,7 +127,7 @@ class OneToMany(Model):
         )  # fmt: skip
         self.start_id = None if start_id is None else int(start_id)
         self.end_id = None if end_id is None else int(end_id)
-        self.teacher_forcing = float(teacher_forcing)
+        self._teacher_forcing = float(teacher_forcing)
         super().__init__({}, core.dtype)
         self.core, self.embedding, source = core, embedding, generator(rng)
         self.starter = (
@@ -174,8 +183,9 @@ class OneToMany(Model):
             return make_curves(x, y, lengths, mask, self.output_size, self.teacher_forcing > 0)
         if mask is not None:
             raise ValueError(f"mask: expected None, got {type(mask).__name__}: every token counts")
-        pair = y if lengths is None else (np.asarray(y), lengths)
-        return make_pairs(x, None, pair, self.output_size, self._marks)
+        if lengths is not None:
+            y = padded_targets(y), lengths
+        return make_pairs(x, None, y, self.output_size, self._marks)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""
@@ -260,8 +270,8 @@ class OneToMany(Model):
         x: Any,
         *,
         steps: int | None = None,
-        max_steps: int = 100,
-        temperature: float = 0.0,
+        max_steps: int | None = None,
+        temperature: float | None = None,
         top_k: int | None = None,
         rng: Seed = None,
         batch_size: int = 256,
@@ -275,10 +285,10 @@ class OneToMany(Model):
         steps : int
             For values, which need it: how many.
         max_steps : int
-            Most tokens of a sequence, the end mark among them.
+            For tokens: most of a sequence, the end mark among them; 100 by default.
         temperature, top_k, rng
-            For tokens, as `rnncore.decoding.sample` takes them; temperature 0 takes the likeliest
-            token each time.
+            For tokens, as `rnncore.decoding.sample` takes them; temperature 0, the default, takes
+            the likeliest token each time.
         batch_size : int
             Sequences at a time.
 
@@ -296,19 +306,20 @@ class OneToMany(Model):
         parts = [x[start : start + batch_size] for start in range(0, len(x), batch_size)]
         if self.embedding is None:
             T = positive_int("steps", steps)
+            expect_none(
+                "for values (see steps)",
+                max_steps=max_steps, temperature=temperature, top_k=top_k, rng=rng,
+            )  # fmt: skip
             y = [self.core(self._inputs(part, None, T), self._begin(part))[0] for part in parts]
             return np.concatenate([np.empty((0, T, self.output_size), self.dtype), *y])
-        if steps is not None:
-            raise ValueError(f"steps: expected None for tokens (see max_steps), got {steps!r}")
-        max_steps, draw = positive_int("max_steps", max_steps), generator(rng)
-        temperature, top_k = check_temperature(temperature), check_top_k(top_k, self.output_size)
+        expect_none("for tokens (see max_steps)", steps=steps)
+        most = 100 if max_steps is None else positive_int("max_steps", max_steps)
+        heat = 0 if temperature is None else temperature
+        draw = checked_draw(self.output_size, temperature=heat, top_k=top_k, rng=rng)
         found: list[Array] = []
         for part in parts:
             writer = VectorWriter(self._read_on, self._begin(part), part)
-            found += write(
-                writer, len(part), self._marks, max_steps,
-                lambda z: sample(z, temperature, top_k, draw),
-            )  # fmt: skip
+            found += write(writer, len(part), self._marks, most, draw)
         return found
 
     def _vectors(self, x: Any) -> Array:

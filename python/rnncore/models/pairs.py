@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._arrays import Array, Lengths, as_integers, as_numpy, check_lengths, refuse
+from rnncore._batch import is_ragged
 from rnncore.decoding import Marks
 
 
@@ -92,6 +93,16 @@ def make_pairs(x: Array, lengths: Lengths | None, y: Any, V: int, marks: Marks) 
             f"labels in [0, {V}) but for the marks {marks.start} and {marks.end}",
         )  # fmt: skip
     return Pairs(x, lengths, labels, steps)
+
+
+def padded_targets(y: Any) -> Array:
+    """Return what comes with lengths as an array (N, S); ValueError for anything else."""
+    if is_ragged(y):
+        raise ValueError("lengths: expected None with a list of targets, got an array")
+    table = as_numpy("y", y)
+    if table.ndim != 2:
+        raise ValueError(f"y: expected (N, S) with lengths, got {table.shape}")
+    return table
 
 
 def _rows(y: Any) -> list[tuple[str, Array]]:

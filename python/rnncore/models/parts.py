@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnncore._arrays import closed_fraction
+from rnncore._arrays import closed_fraction, expect_none
 from rnncore.dense import Embedding
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.pairs import check_mark
@@ -39,9 +39,7 @@ def check_parts(
         )
     if own != output_size:
         raise ValueError(f"output_size: expected the core's, {own}, got {output_size}")
-    for name, mark in (("start_id", start_id), ("end_id", end_id)):
-        if mark is not None:
-            raise ValueError(f"{name}: expected None without an embedding, got {mark!r}")
+    expect_none("without an embedding", start_id=start_id, end_id=end_id)
     feeds_back = core.recurrence != ("hidden",)
     if forcing > 0 and not feeds_back:
         raise ValueError(

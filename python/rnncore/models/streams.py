@@ -142,8 +142,10 @@ def separate(tokens: Any, lengths: Any, vocabulary_size: int, mask: Any = None) 
         mask = as_booleans("mask", mask)
         check_shape("mask", mask, "(N, T - 1)", counted.shape)
         counted = counted & mask
-    if not counted.any():
+    if not (steps > 0).any():
         raise ValueError("tokens: expected a sequence of two tokens or more, got none")
+    if not counted.any():
+        raise ValueError("mask: expected something that counts in the loss, got nothing")
     return Samples(tokens[:, :-1], tokens[:, 1:], steps, counted, per_step=True)
 
 

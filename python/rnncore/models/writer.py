@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, choice, generator, number, positive_int
+from rnncore._arrays import Array, Seed, choice, expect_none, generator, number, positive_int
 from rnncore._batch import as_state
 from rnncore.attention import DotAttention, Memory
 from rnncore.decoding import check_temperature, check_top_k, sample
@@ -113,11 +113,9 @@ def _map(state: Any, function: Callable[[Array], Array]) -> Any:
 def check_method(method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given (not None); ValueError for those of another method."""
     allowed = _OPTIONS[choice("method", method, tuple(_OPTIONS))]
-    given = {name: value for name, value in options.items() if value is not None}
-    for name, value in given.items():
-        if name not in allowed:
-            raise ValueError(f"{name}: expected None with method {method!r}, got {value!r}")
-    return given
+    others = {name: value for name, value in options.items() if name not in allowed}
+    expect_none(f"with method {method!r}", **others)
+    return {name: options[name] for name in allowed if options[name] is not None}
 
 
 def checked_draw(
