@@ -127,6 +127,7 @@ class OneToMany(Model):
         )  # fmt: skip
         self.start_id = None if start_id is None else int(start_id)
         self.end_id = None if end_id is None else int(end_id)
+        self._marks: Any = Marks(self.start_id, self.end_id)  # type: ignore[arg-type]
         self._teacher_forcing = float(teacher_forcing)
         super().__init__({}, core.dtype)
         self.core, self.embedding, source = core, embedding, generator(rng)
@@ -183,9 +184,8 @@ class OneToMany(Model):
             return make_curves(x, y, lengths, mask, self.output_size, self.teacher_forcing > 0)
         if mask is not None:
             raise ValueError(f"mask: expected None, got {type(mask).__name__}: every token counts")
-        if lengths is not None:
-            y = padded_targets(y), lengths
-        return make_pairs(x, None, y, self.output_size, self._marks)
+        pair = y if lengths is None else (padded_targets(y), lengths)
+        return make_pairs(x, None, pair, self.output_size, self._marks)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""
@@ -323,18 +323,10 @@ class OneToMany(Model):
         return found
 
     def _vectors(self, x: Any) -> Array:
-        v = as_array("x", x, self.dtype, contiguous=True)
-        if v.ndim != 2 or v.shape[1] != self.vector_size:
-            raise ValueError(
-                f"x: expected (N, vector_size) = (N, {self.vector_size}), got {v.shape}"
-            )
+        v, F = as_array("x", x, self.dtype, contiguous=True), self.vector_size
+        if v.ndim != 2 or v.shape[1] != F:
+            raise ValueError(f"x: expected (N, vector_size) = (N, {F}), got {v.shape}")
         return v
-
-    @property
-    def _marks(self) -> Marks:
-        assert self.start_id is not None
-        assert self.end_id is not None
-        return Marks(self.start_id, self.end_id)
 
     def _begin(self, x: Array) -> Any:
         return None if self.starter is None else self.starter(x)
