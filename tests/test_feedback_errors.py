@@ -308,14 +308,14 @@ def test_wrong_calls_in_other_forms(layer: rnncore.GRU) -> None:
         layer.forward(one, targets=one)
     with raises(ValueError, "teacher_forcing: expected (T,) = (5,), got (1, 5)"):
         layer.forward(one, targets=zeros(5, 2), teacher_forcing=ones(1, 5))
-    with raises(ValueError, "targets: expected a list of 2 arrays, as x was, got ndarray"):
+    with raises(ValueError, "targets: expected a list of 2 arrays (T_i, O), as x was, got ndarray"):
         layer.forward(ragged, targets=zeros(2, 5, 2))
-    with raises(ValueError, "targets: expected a list of 2 arrays, as x was, got 1"):
+    with raises(ValueError, "targets: expected a list of 2 arrays (T_i, O), as x was, got 1"):
         layer.forward(ragged, targets=[zeros(5, 2)])
     with raises(ValueError, "targets[1]: expected (T_i, O) = (2, 2), got (3, 2)"):
         layer.forward(ragged, targets=[zeros(5, 2), zeros(3, 2)])
     given = [zeros(5, 2), zeros(2, 2)]
-    with raises(ValueError, "teacher_forcing: expected a list of 2 arrays, as x was, got 1"):
+    with raises(ValueError, "teacher_forcing: expected a list of 2 arrays (T_i,), as x was, got 1"):
         layer.forward(ragged, targets=given, teacher_forcing=[ones(5)])
     with raises(ValueError, "teacher_forcing[1]: expected (T_i,) = (2,), got (5,)"):
         layer.forward(ragged, targets=given, teacher_forcing=[ones(5), ones(5)])

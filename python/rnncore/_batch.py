@@ -96,28 +96,28 @@ def read_rows(
     name: str, value: Any, lengths: Lengths, features: int, dtype: np.dtype[Any], last: str
 ) -> list[Array]:
     """Return a list's arrays (T_i, features), of these lengths; `last` as errors say."""
-    rows = [
-        as_array(f"{name}[{i}]", row, dtype) for i, row in enumerate(_list(name, value, lengths))
-    ]
+    symbols = f"(T_i, {last})"
+    rows = [as_array(each, row, dtype) for each, row in _items(name, value, lengths, symbols)]
     for i, row in enumerate(rows):
-        check_shape(f"{name}[{i}]", row, f"(T_i, {last})", (int(lengths[i]), features))
+        check_shape(f"{name}[{i}]", row, symbols, (int(lengths[i]), features))
     return rows
 
 
 def read_masks(name: str, value: Any, lengths: Lengths) -> list[Array]:
     """Return a list's booleans (T_i,), of these lengths."""
-    rows = [as_booleans(f"{name}[{i}]", row) for i, row in enumerate(_list(name, value, lengths))]
+    rows = [as_booleans(each, row) for each, row in _items(name, value, lengths, "(T_i,)")]
     for i, row in enumerate(rows):
         check_shape(f"{name}[{i}]", row, "(T_i,)", (int(lengths[i]),))
     return rows
 
 
-def _list(name: str, value: Any, lengths: Lengths) -> list[Any]:
+def _items(name: str, value: Any, lengths: Lengths, symbols: str) -> list[tuple[str, Any]]:
+    """Return what a list holds for each sequence, and its name for errors."""
     B = len(lengths)
     if not isinstance(value, (list, tuple)) or len(value) != B:
         got = f"{len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
-        raise ValueError(f"{name}: expected a list of {B} arrays, as x was, got {got}")
-    return list(value)
+        raise ValueError(f"{name}: expected a list of {B} arrays {symbols}, as x was, got {got}")
+    return [(f"{name}[{i}]", item) for i, item in enumerate(value)]
 
 
 def side_by_side(arrays: list[Array], steps: int, value: float = 0) -> Array:
