@@ -4,6 +4,7 @@
 #include <optional>
 #include <type_traits>
 
+#include "core/arena.hpp"
 #include "core/parallel.hpp"
 #include "gemm/dot.hpp"
 #include "gemm/pack.hpp"
@@ -38,19 +39,16 @@ class PackedWeights {
     }
   }
 
-  // Both call array(pointer, elements) for each array that this needs: the panels, and what the
-  // workers need besides to multiply by them.
-  template <class F>
-  void plan_panels(F&& array) {
+  // The panels, and what the workers need besides to multiply by them.
+  void plan_panels(ArenaPlan& plan) {
     if constexpr (may_split) {
-      if (split_) return split_->plan_panels(array);
+      if (split_) return split_->plan_panels(plan);
     }
-    if (!in_place_) array(packed_, checked_mul(panels_, panel_size_));
+    if (!in_place_) plan.array(packed_, checked_mul(panels_, panel_size_));
   }
-  template <class F>
-  void plan_scratch([[maybe_unused]] F&& array, [[maybe_unused]] int threads) {
+  void plan_scratch([[maybe_unused]] ArenaPlan& plan, [[maybe_unused]] int threads) {
     if constexpr (may_split) {
-      if (split_) split_->plan_scratch(array, threads, rows_);
+      if (split_) split_->plan_scratch(plan, threads, rows_);
     }
   }
 

@@ -1,6 +1,7 @@
 // The right operand of a time loop on the tile unit: split and packed once.
 #pragma once
 
+#include "core/arena.hpp"
 #include "core/parallel.hpp"
 #include "gemm/split_tile.hpp"
 #include "gemm/tile.hpp"
@@ -23,15 +24,13 @@ class SplitWeights {
     for (const Index size : columns.size) strip_ = checked_add(strip_, strip_size(size, parts));
   }
 
-  template <class F>
-  void plan_panels(F&& array) {
-    array(packed_, checked_mul(checked_mul(panels_, Gates), strip_) / 2);
+  void plan_panels(ArenaPlan& plan) {
+    plan.array(packed_, checked_mul(checked_mul(panels_, Gates), strip_) / 2);
   }
 
-  template <class F>
-  void plan_scratch(F&& array, int threads, Index rows) {
+  void plan_scratch(ArenaPlan& plan, int threads, Index rows) {
     left_each_ = checked_mul(ceil_div(rows, tile_size), strip_) / 2;
-    array(left_, checked_mul(threads, left_each_));
+    plan.array(left_, checked_mul(threads, left_each_));
   }
 
   void pack(Range panels) {

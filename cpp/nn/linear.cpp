@@ -22,9 +22,11 @@ int product_threads(Index m, Index n, Index k) {
 
 template <class T>
 Scratch<T> reserve(Arena& arena, int threads, Index each) {
-  arena.reserve<T>(threads * each);
-  arena.allocate();
-  return {arena.take<T>(threads * each), each};
+  Scratch<T> scratch{nullptr, each};
+  ArenaPlan plan;
+  plan.array(scratch.data, checked_mul(threads, each));
+  arena.allocate(plan);
+  return scratch;
 }
 
 template <class T>

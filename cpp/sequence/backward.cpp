@@ -23,14 +23,11 @@ class Backward {
         recomputation_(args, schedule_, segments_, partition_),
         gradients_(args, schedule_, gradient_chunk<Cell, T>(args.sizes, schedule_),
                    partition_.threads()) {
-    const auto plan = [&](auto&& array) {
-      loop_.plan(array, partition_.threads());
-      gradients_.plan(array);
-      if (a_.recompute > 0) recomputation_.plan(array);
-    };
-    plan([&](T*, Index count) { arena_.reserve<T>(count); });
-    arena_.allocate();
-    plan([&](T*& pointer, Index count) { pointer = arena_.take<T>(count); });
+    ArenaPlan plan;
+    loop_.plan(plan, partition_.threads());
+    gradients_.plan(plan);
+    if (a_.recompute > 0) recomputation_.plan(plan);
+    arena_.allocate(plan);
   }
 
   void run() {

@@ -33,15 +33,13 @@ class BackwardLoop {
     weights_.emplace(args.weight_hh, recurrent_columns<Cell>(H_), args.sizes.batch, args.precision);
   }
 
-  // Calls array(pointer, elements) for each array that this needs of the arena.
-  template <class F>
-  void plan(F&& array, int threads) {
+  void plan(ArenaPlan& plan, int threads) {
     if (weights_) {
-      weights_->plan_panels(array);
-      weights_->plan_scratch(array, threads);
+      weights_->plan_panels(plan);
+      weights_->plan_scratch(plan, threads);
     }
-    array(dh_, BH_);
-    if (Cell::has_c) array(dc_, BH_);
+    plan.array(dh_, BH_);
+    if (Cell::has_c) plan.array(dc_, BH_);
   }
 
   bool on_tiles() const { return weights_ && weights_->on_tiles(); }

@@ -27,11 +27,10 @@ class FedGradient {
     if (u) u_.emplace(u, recurrent, B_, first.precision);
   }
 
-  // Calls array(pointer, elements) for each array that this needs of the arena but for its weights.
-  template <class F>
-  void plan(F&& array) {
-    array(dv_, checked_mul(checked_add(D_, schedule_.steps()), B_ * O_));
-    array(df_, B_ * F_);
+  // All arrays but for those of its weights.
+  void plan(ArenaPlan& plan) {
+    plan.array(dv_, checked_mul(checked_add(D_, schedule_.steps()), B_ * O_));
+    plan.array(df_, B_ * F_);
   }
 
   // Calls f for the packed weights.

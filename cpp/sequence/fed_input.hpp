@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cells/cell.hpp"
+#include "core/arena.hpp"
 #include "gemm/product.hpp"
 #include "sequence/rows.hpp"
 
@@ -18,11 +19,7 @@ class FedInput {
     scratch_.each = product_scratch<T>(chunk, args.weight_oh.rows, args.sizes.fed);
   }
 
-  // Calls array(pointer, elements) for each array that this needs of the arena.
-  template <class F>
-  void plan(F&& array, int threads) {
-    array(scratch_.data, threads * scratch_.each);
-  }
+  void plan(ArenaPlan& plan, int threads) { plan.array(scratch_.data, threads * scratch_.each); }
 
   // z += U fed in the slots that take the recurrent part; it is the first to write those that take
   // no x-part. Called by every worker.

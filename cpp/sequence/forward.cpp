@@ -28,19 +28,16 @@ class Forward {
             BH_,
             BH_,
             args.y} {
-    const auto plan = [&](auto&& array) {
-      if (!keeps()) loop_.plan_panels(array);
-      loop_.plan_scratch(array, partition_.threads());
-      if (!to_.all) {
-        array(to_.gates, checked_mul(loop_.chunk(), Wiring<Cell>::slots * H_));
-        array(to_.h, 2 * BH_);
-        if (Cell::has_c) array(to_.c, 2 * BH_);
-      }
-    };
-    plan([&](T*, Index count) { arena_.reserve<T>(count); });
-    arena_.allocate();
-    plan([&](T*& pointer, Index count) { pointer = arena_.take<T>(count); });
-    if (keeps()) find_panels();
+    ArenaPlan plan, kept_panels;
+    loop_.plan_panels(keeps() ? kept_panels : plan);
+    loop_.plan_scratch(plan, partition_.threads());
+    if (!to_.all) {
+      plan.array(to_.gates, checked_mul(loop_.chunk(), Wiring<Cell>::slots * H_));
+      plan.array(to_.h, 2 * BH_);
+      if (Cell::has_c) plan.array(to_.c, 2 * BH_);
+    }
+    arena_.allocate(plan);
+    if (keeps()) find_panels(kept_panels);
   }
 
   void run() {
@@ -62,20 +59,13 @@ class Forward {
   }
 
   // The panels of these weights, or new ones that the workers fill.
-  void find_panels() {
+  void find_panels(const ArenaPlan& plan) {
     const WeightKey now = key();
     panels_ = a_.cache->find(now);
     found_ = panels_ != nullptr;
-    if (!found_) {
-      panels_ = std::make_shared<PackedPanels>(now);
-      loop_.plan_panels([&](T*, Index count) { panels_->memory.reserve<T>(count); });
-      panels_->memory.allocate();
-    }
-    std::size_t i = 0;
-    loop_.plan_panels([&](T*& pointer, Index count) {
-      if (!found_) panels_->arrays[i] = panels_->memory.take<T>(count);
-      pointer = static_cast<T*>(panels_->arrays[i++]);
-    });
+    if (found_) return panels_->memory.share(plan);
+    panels_ = std::make_shared<PackedPanels>(now);
+    panels_->memory.allocate(plan);
   }
 
   void work(const Worker& worker) {

@@ -26,20 +26,17 @@ class ForwardLoop {
     if (args.fed && args.weight_hh) fed_input_.emplace(args, schedule, chunk_);
   }
 
-  // Both call array(pointer, elements) for each array that this needs: packed weights, and what a
-  // call needs besides.
-  template <class F>
-  void plan_panels(F&& array) {
-    step_.plan_panels(array);
-    input_.plan_panels(array);
+  // Packed weights, and what a call needs besides.
+  void plan_panels(ArenaPlan& plan) {
+    step_.plan_panels(plan);
+    input_.plan_panels(plan);
   }
-  template <class F>
-  void plan_scratch(F&& array, int threads) {
-    step_.plan_scratch(array, threads);
-    input_.plan_scratch(array, threads);
-    if (fed_input_) fed_input_->plan(array, threads);
-    x_.plan(array);
-    fed_.plan(array);
+  void plan_scratch(ArenaPlan& plan, int threads) {
+    step_.plan_scratch(plan, threads);
+    input_.plan_scratch(plan, threads);
+    if (fed_input_) fed_input_->plan(plan, threads);
+    x_.plan(plan);
+    fed_.plan(plan);
   }
 
   // Whether weights are read as they are, so that nothing is packed that could be kept.

@@ -49,16 +49,13 @@ class ForwardStep {
   // Whether no step needs the one before but for the cell's own state: `run_given`.
   bool given() const { return a_.fed && !a_.weight_hh; }
 
-  // Both call array(pointer, elements) for each array that this needs: packed weights, and what a
-  // call needs besides.
-  template <class F>
-  void plan_panels(F&& array) {
-    if (weights_) weights_->plan_panels(array);
+  // Packed weights, and what a call needs besides.
+  void plan_panels(ArenaPlan& plan) {
+    if (weights_) weights_->plan_panels(plan);
   }
-  template <class F>
-  void plan_scratch(F&& array, int threads) {
-    if (weights_) weights_->plan_scratch(array, threads);
-    array(bias_, panels_ * slots * width);
+  void plan_scratch(ArenaPlan& plan, int threads) {
+    if (weights_) weights_->plan_scratch(plan, threads);
+    plan.array(bias_, panels_ * slots * width);
   }
 
   // Whether weights are read as they are, so that nothing is packed that could be kept.

@@ -41,15 +41,13 @@ class MergedGradients {
          product_scratch<T>(chunk_, F, gates * H_)});
   }
 
-  // Calls array(pointer, elements) for each array that this needs of the arena.
-  template <class F>
-  void plan(F&& array) {
-    array(scratch_.data, threads_ * scratch_.each);
-    x_.plan(array);
-    fed_.plan(array);
-    dx_.plan(array);
-    dfed_.plan(array);
-    if (ragged_) array(states_, checked_mul(chunk_, K_));
+  void plan(ArenaPlan& plan) {
+    plan.array(scratch_.data, threads_ * scratch_.each);
+    x_.plan(plan);
+    fed_.plan(plan);
+    dx_.plan(plan);
+    dfed_.plan(plan);
+    if (ragged_) plan.array(states_, checked_mul(chunk_, K_));
   }
 
   // The first step of the chunk that ends before step `end`.

@@ -28,14 +28,12 @@ class InputWeights {
 
   bool in_place() const { return in_place_; }
 
-  // Both call array(pointer, elements) for each array that this needs.
-  template <class F>
-  void plan_panels(F&& array) {
-    if (kept_) packed_.plan_panels(array);
+  // Packed weights, and what a call needs besides.
+  void plan_panels(ArenaPlan& plan) {
+    if (kept_) packed_.plan_panels(plan);
   }
-  template <class F>
-  void plan_scratch(F&& array, int threads) {
-    if (!in_place_ && !kept_) array(scratch_.data, threads * scratch_.each);
+  void plan_scratch(ArenaPlan& plan, int threads) {
+    if (!in_place_ && !kept_) plan.array(scratch_.data, threads * scratch_.each);
   }
 
   void pack(const Worker& worker) {

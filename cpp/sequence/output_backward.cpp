@@ -47,10 +47,7 @@ class OutputBackward {
     }
     readout_.emplace(a_, schedule_, chunk, threads);
     chunk_ = chunk;
-    const auto plan = [&](auto&& array) { this->plan(array); };
-    plan([&](T*, Index count) { arena_.reserve<T>(count); });
-    arena_.allocate();
-    plan([&](T*& pointer, Index count) { pointer = arena_.take<T>(count); });
+    arena_.allocate(plan());
   }
 
   void run() {
@@ -86,19 +83,20 @@ class OutputBackward {
     return all;
   }
 
-  template <class F>
-  void plan(F&& array) {
+  ArenaPlan plan() {
+    ArenaPlan plan;
     const int threads = partition_->threads();
-    for (BackwardLoop<Cell, T>& loop : loops_) loop.plan(array, threads);
-    for (MergedGradients<Cell, T>& gradients : gradients_) gradients.plan(array);
+    for (BackwardLoop<Cell, T>& loop : loops_) loop.plan(plan, threads);
+    for (MergedGradients<Cell, T>& gradients : gradients_) gradients.plan(plan);
     each_weights([&](auto& weights) {
-      weights.plan_panels(array);
-      weights.plan_scratch(array, threads);
+      weights.plan_panels(plan);
+      weights.plan_scratch(plan, threads);
     });
-    readout_->plan(array);
-    fed_.plan(array);
-    array(da_, checked_mul(schedule_.rows(), O_));
-    array(dh_, B_ * H_);
+    readout_->plan(plan);
+    fed_.plan(plan);
+    plan.array(da_, checked_mul(schedule_.rows(), O_));
+    plan.array(dh_, B_ * H_);
+    return plan;
   }
 
   // Calls f for the packed weights that no loop owns.

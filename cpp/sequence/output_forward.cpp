@@ -34,10 +34,7 @@ class OutputForward {
                            B_ <= max_in_place_rows && few_rows(schedule_.rows(), H_));
     }
     partition_.emplace(costs(), true);
-    const auto plan = [&](auto&& array) { this->plan(array); };
-    plan([&](T*, Index count) { arena_.reserve<T>(count); });
-    arena_.allocate();
-    plan([&](T*& pointer, Index count) { pointer = arena_.take<T>(count); });
+    arena_.allocate(plan());
   }
 
   void run() {
@@ -56,32 +53,33 @@ class OutputForward {
     return all;
   }
 
-  template <class F>
-  void plan(F&& array) {
+  ArenaPlan plan() {
+    ArenaPlan plan;
     const int threads = partition_->threads();
-    loop_.plan_panels(array);
-    loop_.plan_scratch(array, threads);
-    readout_.plan(array, threads);
+    loop_.plan_panels(plan);
+    loop_.plan_scratch(plan, threads);
+    readout_.plan(plan, threads);
     for (ForwardStep<Cell, T>& step : steps_) {
-      step.plan_panels(array);
-      step.plan_scratch(array, threads);
+      step.plan_panels(plan);
+      step.plan_scratch(plan, threads);
     }
     for (PackedWeights<T, 1, false>& input : inputs_) {
-      input.plan_panels(array);
-      input.plan_scratch(array, threads);
+      input.plan_panels(plan);
+      input.plan_scratch(plan, threads);
     }
     const bool keep = results_.front().all;
     y_ = a_.tape.y;
     fed_ = a_.tape.fed;
-    if (keep) return;
-    array(y_, B_ * O_);
-    array(fed_, checked_mul(checked_add(o_.memory, schedule_.steps()), B_ * O_));
-    array(results_.front().gates, checked_mul(loop_.chunk(), slots * H_));
-    array(z_, B_ * slots * H_);
+    if (keep) return plan;
+    plan.array(y_, B_ * O_);
+    plan.array(fed_, checked_mul(checked_add(o_.memory, schedule_.steps()), B_ * O_));
+    plan.array(results_.front().gates, checked_mul(loop_.chunk(), slots * H_));
+    plan.array(z_, B_ * slots * H_);
     for (ForwardResults<T>& to : results_) {
-      array(to.h, 2 * to.h_size);
-      if (Cell::has_c) array(to.c, 2 * to.c_size);
+      plan.array(to.h, 2 * to.h_size);
+      if (Cell::has_c) plan.array(to.c, 2 * to.c_size);
     }
+    return plan;
   }
 
   void work(const Worker& worker) {

@@ -101,14 +101,12 @@ class Readout {
     if (args.weight_oo) pack(q_, args.weight_oo);
   }
 
-  // Calls array(pointer, elements) for each array that this needs of the arena.
-  template <class F>
-  void plan(F&& array, int threads) {
-    p_->plan_panels(array);
-    p_->plan_scratch(array, threads);
+  void plan(ArenaPlan& plan, int threads) {
+    p_->plan_panels(plan);
+    p_->plan_scratch(plan, threads);
     if (!q_) return;
-    q_->plan_panels(array);
-    q_->plan_scratch(array, threads);
+    q_->plan_panels(plan);
+    q_->plan_scratch(plan, threads);
   }
 
   bool on_tiles() const { return p_->on_tiles() || (q_ && q_->on_tiles()); }

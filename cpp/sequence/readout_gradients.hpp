@@ -1,6 +1,7 @@
 // What the readout's backward pass merges over time: dP, dQ and db_o, from da of all rows.
 #pragma once
 
+#include "core/arena.hpp"
 #include "gemm/product.hpp"
 #include "sequence/output.hpp"
 #include "sequence/rows.hpp"
@@ -26,11 +27,9 @@ class ReadoutGradients {
     scratch_.each = std::max(product_scratch<T>(O_, H_, chunk), product_scratch<T>(O_, F_, chunk));
   }
 
-  // Calls array(pointer, elements) for each array that this needs of the arena.
-  template <class F>
-  void plan(F&& array) {
-    array(scratch_.data, threads_ * scratch_.each);
-    if (first_.lengths != nullptr) array(gathered_, checked_mul(chunk_, H_ + F_));
+  void plan(ArenaPlan& plan) {
+    plan.array(scratch_.data, threads_ * scratch_.each);
+    if (first_.lengths != nullptr) plan.array(gathered_, checked_mul(chunk_, H_ + F_));
   }
 
   // Called by every worker for a chunk of steps, after their time loop and a barrier; `da` (rows,

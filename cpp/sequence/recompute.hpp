@@ -22,21 +22,19 @@ class Recomputation {
         partition_(partition),
         loop_(args, schedule) {}
 
-  // Calls array(pointer, elements) for each array that this needs of the arena: the loop's, and
-  // room for the longest segment.
-  template <class F>
-  void plan(F&& array) {
+  // The loop's arrays, and room for the longest segment.
+  void plan(ArenaPlan& plan) {
     Index rows = 0, steps = 0;
     for (Index segment = 0; segment < segments_.count(); ++segment) {
       const auto [begin, end] = segments_.steps(segment);
       rows = std::max(rows, schedule_.offset(end) - schedule_.offset(begin));
       steps = std::max(steps, end - begin);
     }
-    loop_.plan_panels(array);
-    loop_.plan_scratch(array, partition_.threads());
-    array(gates_, checked_mul(rows, Wiring<Cell>::slots * a_.sizes.hidden));
-    array(h_, checked_mul(steps + 1, BH_));
-    if (Cell::has_c) array(c_, checked_mul(steps + 1, BH_));
+    loop_.plan_panels(plan);
+    loop_.plan_scratch(plan, partition_.threads());
+    plan.array(gates_, checked_mul(rows, Wiring<Cell>::slots * a_.sizes.hidden));
+    plan.array(h_, checked_mul(steps + 1, BH_));
+    if (Cell::has_c) plan.array(c_, checked_mul(steps + 1, BH_));
   }
 
   // Called by every worker before the first `run`.

@@ -32,9 +32,10 @@ class Recurrence {
  private:
   Matrix<const T> side_by_side(Matrix<const T> r, Matrix<const T> u) {
     const Index depth = checked_add(r.cols, u.cols);
-    copy_.template reserve<T>(checked_mul(r.rows, depth));
-    copy_.allocate();
-    T* const to = copy_.template take<T>(r.rows * depth);
+    T* to = nullptr;
+    ArenaPlan plan;
+    plan.array(to, checked_mul(r.rows, depth));
+    copy_.allocate(plan);
     for (Index i = 0; i < r.rows; ++i) {
       std::copy_n(u.row(i), u.cols, std::copy_n(r.row(i), r.cols, to + i * depth));
     }

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cells/cell.hpp"
+#include "core/arena.hpp"
 #include "gemm/tile.hpp"
 #include "sequence/schedule.hpp"
 
@@ -67,10 +68,8 @@ class InputRows {
   InputRows(const Schedule& schedule, const Sequence<const T>& from, Index chunk)
       : schedule_(schedule), from_(from), rows_(as_rows(schedule, from)), chunk_(chunk) {}
 
-  // Calls array(pointer, elements) for each array that this needs of the arena.
-  template <class F>
-  void plan(F&& array) {
-    if (gathers()) array(gathered_, checked_mul(chunk_, from_.features));
+  void plan(ArenaPlan& plan) {
+    if (gathers()) plan.array(gathered_, checked_mul(chunk_, from_.features));
   }
 
   // Called by every worker; if it gathers, a barrier must follow.
@@ -98,9 +97,8 @@ class OutputRows {
   OutputRows(const Schedule& schedule, const Sequence<T>& to, Index chunk)
       : schedule_(schedule), to_(to), rows_(as_rows(schedule, to)), chunk_(chunk) {}
 
-  template <class F>
-  void plan(F&& array) {
-    if (to_ && !rows_) array(scattered_, checked_mul(chunk_, to_.features));
+  void plan(ArenaPlan& plan) {
+    if (to_ && !rows_) plan.array(scattered_, checked_mul(chunk_, to_.features));
   }
 
   Matrix<T> at(Range steps) const {

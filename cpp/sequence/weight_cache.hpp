@@ -45,7 +45,6 @@ struct PackedPanels {
 
   WeightKey key;
   Arena memory;
-  std::array<void*, 2> arrays{};
 };
 
 // One layer's, in one direction. Several threads may use it at once. Weights are read at every
