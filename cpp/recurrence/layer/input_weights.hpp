@@ -1,0 +1,44 @@
+// W of the merged product W x: packed block by block as the product goes along, read in place for
+// few rows, or kept packed between inference calls.
+#pragma once
+
+#include "gemm/product.hpp"
+#include "recurrence/layer/layer.hpp"
+#include "recurrence/layer/loop_weights.hpp"
+
+namespace rnncore {
+
+template <class T>
+class InputWeights {
+ public:
+  // `rows`: all rows of the problem, at most `chunk` of them at once. `kept`: the panels may
+  // outlive the call.
+  InputWeights(const LayerArgs<T>& args, Index rows, Index chunk, bool kept);
+
+  bool in_place() const { return in_place_; }
+
+  void plan_panels(ArenaPlan& plan);
+  void plan_scratch(ArenaPlan& plan, int threads);
+  void pack(const Worker& worker);
+
+  // z = W x in the slots that take it; called by every worker, each computes its share.
+  void multiply(const Worker& worker, Matrix<const T> x, T* z) const;
+
+ private:
+  // The tile unit's product splits rows and panels together: its panels are not kept.
+  static constexpr bool on_tiles = tile_unit::present && std::is_same_v<T, float>;
+
+  void multiply_kept(const Worker& worker, Matrix<const T> x, Matrix<T> to) const;
+
+  const Matrix<const T> weights_;
+  const Index H_, slots_;
+  const Run x_run_;
+  const bool in_place_, kept_;
+  LoopWeights<T, false> packed_;
+  Scratch<T> scratch_;
+};
+
+extern template class InputWeights<float>;
+extern template class InputWeights<double>;
+
+}  // namespace rnncore
