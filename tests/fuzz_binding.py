@@ -17,7 +17,7 @@ import output_raw
 import output_reference
 import problems
 import raw
-from rnncore import _isa
+from rnncore._native import isa as _isa
 
 ANY = [*bad_arrays.WRONG_TYPE, *bad_arrays.WRONG_LAYOUT, *bad_arrays.WRONG_OUTPUT]
 MAKERS = {**bad_arrays.WRONG_TYPE, **bad_arrays.WRONG_LAYOUT, **bad_arrays.WRONG_OUTPUT}

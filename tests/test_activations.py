@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rnncore import _isa
+from rnncore._native import isa as _isa
 
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 every_isa = pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())

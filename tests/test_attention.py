@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rnncore import attention
-from rnncore.attention import DotAttention, Memory
-from rnncore.dense import Linear
+from rnncore.layers import attention
+from rnncore.layers.attention import DotAttention, Memory
+from rnncore.layers.linear import Linear
 
 B, S, T, H = 3, 4, 5, 6
 ENDS = np.array([5, 2, 0])
@@ -116,7 +116,7 @@ def test_numpy_of_the_page_is_the_module(E: int) -> None:
 LONG = """
 import hashlib
 import numpy as np
-from rnncore.attention import DotAttention
+from rnncore.layers.attention import DotAttention
 found = hashlib.sha256()
 for S, T in [(64, 1000), (900, 5)]:
     module, rng = DotAttention(48, 300, rng=0), np.random.default_rng(1)

@@ -14,7 +14,7 @@ import output_reference
 import problems
 import pytest
 import raw
-from rnncore import _isa
+from rnncore._native import isa as _isa
 
 core = _isa.core
 CELLS = ("lstm", "gru")  # with c and without it: the checks are the same code for all

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import rnncore
 from rnncore import GRU, LSTM, RNN, CheckpointError, GRUCell, LSTMCell, RNNCell, checkpoint
-from rnncore.dense import Embedding, Linear
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import Linear
 from rnncore.models import LanguageModel, ManyToMany, ManyToOne, OneToMany
 from safetensors.numpy import save as write_tensors
 

@@ -5,8 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
-from rnncore._isa import core
-from rnncore.dense import Embedding, Linear
+from rnncore._native.isa import core
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import Linear
 
 SIZES = [(1, 1, 1), (5, 17, 3), (34, 3, 85), (2, 1, 16), (33, 64, 31)]  # N, I, O
 

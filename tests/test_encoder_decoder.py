@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from rnncore import GRU, LSTM, RNN, EncoderDecoder, load, losses, training
 from rnncore.data import pad
-from rnncore.dense import Embedding, Linear
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import Linear
 from rnncore.optim import SGD, Adam
 from test_models import central_differences
 

@@ -502,7 +502,7 @@ def test_an_error_between_two_kernels_leaves_gradients_as_they_were(
     expected = gradients(layer, layer.forward(x, targets=targets)[2], dy)
     layer.flat_grads[...] = 1
     _, _, tape = layer.forward(x, targets=targets)
-    core, calls = rnncore._isa.core, []
+    core, calls = rnncore._native.isa.core, []
     kernel = getattr(core, function)
 
     def failing(*arguments: Any) -> Any:
@@ -533,7 +533,7 @@ def test_an_error_in_the_loop_leaves_the_tape_usable(monkeypatch: pytest.MonkeyP
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(rnncore._isa.core, "output_backward", failing)
+        patch.setattr(rnncore._native.isa.core, "output_backward", failing)
         with pytest.raises(MemoryError):
             layer.backward(tape, dy)
     assert not layer.flat_grads.any()
@@ -620,7 +620,7 @@ def test_parameters_are_named_and_shaped_as_documented() -> None:
 
 def test_generation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long generations are cut so that Ctrl-C is heard; no cut changes a bit."""
-    from rnncore import _feedback
+    from rnncore.layers import _feedback
 
     layer = rnncore.GRU(
         2,

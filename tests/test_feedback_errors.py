@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rnncore
 from rnncore import FeedbackState, LSTMState
-from rnncore._isa import core
+from rnncore._native.isa import core
 
 U, Q = "output_to_hidden", "output_to_output"
 ALL = ("hidden", U, Q)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import rnncore
-from rnncore import _cpu, _isa
+from rnncore._native import _cpu
+from rnncore._native import isa as _isa
 
 REPORT = """
-import pathlib, re, numpy, rnncore, rnncore._isa
+import pathlib, re, numpy, rnncore, rnncore._native.isa
 rnncore.GRU(3, 5)(numpy.ones((2, 4, 3), numpy.float32))
-print(rnncore.isa(), rnncore._isa.core.__name__)
+print(rnncore.isa(), rnncore._native.isa.core.__name__)
 maps = pathlib.Path("/proc/self/maps")  # Linux alone has it
 print(*set(re.findall("/_core_([a-z0-9_]+)", maps.read_text())) if maps.exists() else "")
 """
@@ -33,14 +34,14 @@ def test_a_forced_variant_is_the_one_in_use(isa: str) -> None:
     done = start(f" {isa.upper()}")
     assert done.returncode == 0, done.stderr
     name, loaded = done.stdout.splitlines()
-    assert name == f"{isa} rnncore._core_{isa}"
+    assert name == f"{isa} rnncore._native._core_{isa}"
     assert loaded in (isa, "")  # no other one is in memory; "" where the system does not tell
 
 
 @pytest.mark.parametrize("forced", [None, ""])
 def test_the_best_variant_is_the_default(forced: str | None) -> None:
     best = rnncore.available_isas()[-1]
-    assert start(forced).stdout.startswith(f"{best} rnncore._core_{best}\n")
+    assert start(forced).stdout.startswith(f"{best} rnncore._native._core_{best}\n")
 
 
 def test_software_tiles_are_never_the_default() -> None:
@@ -51,7 +52,7 @@ def test_software_tiles_are_never_the_default() -> None:
 def test_this_very_run_uses_what_was_asked_for() -> None:
     forced = os.environ.get("RNNCORE_ISA", "").strip().lower()
     assert rnncore.isa() == (forced or rnncore.available_isas()[-1])
-    assert _isa.core.__name__ == f"rnncore._core_{rnncore.isa()}"
+    assert _isa.core.__name__ == f"rnncore._native._core_{rnncore.isa()}"
 
 
 def test_an_unknown_variant_is_refused() -> None:

@@ -12,7 +12,7 @@ import problems
 import pytest
 import raw
 import reference
-from rnncore import _isa
+from rnncore._native import isa as _isa
 
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TABLE = {row["name"]: row for row in _isa.core.cells()}

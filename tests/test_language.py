@@ -14,7 +14,7 @@ import pytest
 import rnncore
 from problems import central_differences
 from rnncore import GRU, LSTM, RNN, LSTMState, decoding, losses
-from rnncore.dense import Linear
+from rnncore.layers.linear import Linear
 from rnncore.models import LanguageModel
 from rnncore.models.streams import Stream
 from rnncore.optim import SGD, Adam

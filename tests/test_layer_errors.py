@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
-from rnncore import _arrays
+from rnncore import _checks
 
 LAYERS = (rnncore.RNN, rnncore.LSTM, rnncore.GRU)
 
@@ -36,7 +36,7 @@ def layer() -> Iterator[rnncore.LSTM]:
 
 @pytest.fixture
 def fresh_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_arrays, "_warned_float64", False)
+    monkeypatch.setattr(_checks, "_warned_float64", False)
 
 
 def raises(kind: type[Exception], text: str) -> Any:
@@ -228,7 +228,7 @@ def test_a_tape_serves_once_and_its_own_layer() -> None:
 def test_an_error_in_a_kernel_undoes_what_other_kernels_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from rnncore import _kernels
+    from rnncore._native import layer as _kernels
 
     layer = rnncore.LSTM(5, 7, 3, dropout=0.5, rng=0)
     y, _, tape = layer.forward(normal(3, 6, 5))

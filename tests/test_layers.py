@@ -412,12 +412,13 @@ def test_inputs_are_not_modified_and_outputs_fully_written(
     cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outputs are prefilled with NaN, so that an element that nobody writes shows."""
-    from rnncore import _batch, _kernels, _stack
+    from rnncore._native import layer as _kernels
+    from rnncore.layers import _layout, _stack
 
     def nan(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         return np.full(shape, np.nan, dtype)
 
-    for module, name in ((_batch, "empty"), (_kernels, "aligned_empty"), (_stack, "empty")):
+    for module, name in ((_layout, "empty"), (_kernels, "aligned_empty"), (_stack, "empty")):
         monkeypatch.setattr(module, name, nan)
     layer = make(cell, num_layers=2, bidirectional=True, dropout=0.5)
     parameters = layer.flat_parameters.copy()

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
-from rnncore import __main__, _isa, datasets, demo, selftest
+from rnncore import datasets
+from rnncore._native import isa as _isa
+from rnncore.cli import commands, demo, selftest
 from rnncore.training import History
 
 
@@ -33,8 +35,8 @@ def test_info_says_what_is_here(arguments: Any) -> None:
 
 
 def test_info_names_missing_packages(monkeypatch: Any, capsys: Any) -> None:
-    monkeypatch.setattr(__main__, "_OPTIONAL", {"no-such-package": "nothing", "numpy": "arrays"})
-    assert __main__.main(["info"]) == 0
+    monkeypatch.setattr(commands, "_OPTIONAL", {"no-such-package": "nothing", "numpy": "arrays"})
+    assert commands.main(["info"]) == 0
     out = capsys.readouterr().out
     assert "no-such-package not installed" in out
     assert np.__version__ in out.splitlines()[-1]
@@ -64,7 +66,7 @@ def test_selftest_finds_a_wrong_gradient(fault: str, monkeypatch: Any, capsys: A
         return dx, dstate, grads
 
     monkeypatch.setattr(selftest.functional, "backward", wrong)
-    assert __main__.main(["selftest"]) == 1
+    assert commands.main(["selftest"]) == 1
     out = capsys.readouterr().out
     assert "FAIL gru" in out
     assert "OK   lstm" in out
@@ -83,7 +85,7 @@ def test_selftest_finds_a_wrong_gradient(fault: str, monkeypatch: Any, capsys: A
 )
 def test_bad_usage_is_named(arguments: Any, text: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as stop:
-        __main__.main(arguments)
+        commands.main(arguments)
     assert stop.value.code == 2
     assert text in capsys.readouterr().err
 
@@ -93,7 +95,7 @@ def test_demo_without_its_data_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(datasets.sources, "sys", SimpleNamespace(path=[str(tmp_path)]))
     monkeypatch.delenv("RNNCORE_DATA", raising=False)
-    assert __main__.main(["demo", "--out", str(tmp_path / "out")]) == 1
+    assert commands.main(["demo", "--out", str(tmp_path / "out")]) == 1
     assert "pip install --no-deps vega_datasets==0.9.0" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

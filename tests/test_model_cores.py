@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from problems import central_differences
 from rnncore import GRU, LSTM
-from rnncore.dense import Embedding
+from rnncore.layers.embedding import Embedding
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToOne, OneToMany
 
 V = 6

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from rnncore import GRU, LSTM, RNN, batches
-from rnncore.dense import Embedding, Linear
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import Linear
 from rnncore.models import ManyToMany, ManyToOne
 
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from problems import central_differences
 from rnncore import GRU, LSTM, RNN, decoding, losses
-from rnncore.dense import Embedding, Linear
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import Linear
 from rnncore.models import OneToMany
 from rnncore.optim import Adam
 

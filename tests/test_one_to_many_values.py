@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from problems import central_differences
 from rnncore import GRU, LSTM, RNN, losses
-from rnncore.dense import Embedding
+from rnncore.layers.embedding import Embedding
 from rnncore.models import OneToMany
 from rnncore.optim import Adam
 

@@ -12,7 +12,7 @@ import numpy as np
 import output_raw
 import output_reference
 import pytest
-from rnncore._isa import core
+from rnncore._native.isa import core
 
 
 def zeros(*shape: int) -> Any:

@@ -10,7 +10,7 @@ import output_reference as ref
 import problems
 import pytest
 import raw
-from rnncore import _isa
+from rnncore._native import isa as _isa
 
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 CELLS = tuple(row["name"] for row in _isa.core.cells())

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from rnncore._isa import core
+from rnncore._native.isa import core
 
 SMALLER_TEAM = """
 import numpy as np, rnncore, sys

@@ -11,7 +11,7 @@ import problems
 import pytest
 import raw
 import rnncore
-from rnncore import _isa
+from rnncore._native import isa as _isa
 
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TILES = {isa: core for isa, core in CORES.items() if isa.startswith("amx")}

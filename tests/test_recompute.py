@@ -13,7 +13,8 @@ import problems
 import pytest
 import raw
 import rnncore
-from rnncore import _isa, functional
+from rnncore import functional
+from rnncore._native import isa as _isa
 
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 CELLS = [row["name"] for row in _isa.core.cells()]

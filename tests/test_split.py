@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import raw
-from rnncore import _isa
+from rnncore._native import isa as _isa
 
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 every_isa = pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())

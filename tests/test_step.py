@@ -15,8 +15,8 @@ import pytest
 import reference
 import rnncore
 from numpy.typing import NDArray
-from rnncore import _isa
-from rnncore._kernels import LSTMState
+from rnncore._native import isa as _isa
+from rnncore.state import LSTMState
 
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TABLE = {row["name"]: row for row in _isa.core.cells()}

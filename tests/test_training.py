@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rnncore import GRU, LSTM, batches, training
-from rnncore.dense import Embedding
+from rnncore.layers.embedding import Embedding
 from rnncore.models import ManyToMany, ManyToOne
 from rnncore.optim import SGD, Adam
 

@@ -13,8 +13,9 @@ import pytest
 import raw
 import rnncore
 from numpy.typing import NDArray
-from rnncore import _isa, functional, optim
-from rnncore._kernels import Weights
+from rnncore import functional, optim
+from rnncore._native import isa as _isa
+from rnncore._native.layer import Weights
 
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TABLE = {row["name"]: row for row in _isa.core.cells()}

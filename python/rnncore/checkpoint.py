@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array
-from rnncore.cells import GRUCell, LSTMCell, RNNCell
-from rnncore.dense import Embedding, Linear
+from rnncore._types import Array
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.gru import GRUCell
+from rnncore.layers.linear import Linear
+from rnncore.layers.lstm import LSTMCell
+from rnncore.layers.rnn import RNNCell
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
 from rnncore.module import Module, size_limit
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._arrays import ALIGNMENT, Array, aligned_zeros, as_numpy
+from rnncore._checks import as_numpy
+from rnncore._memory import ALIGNMENT, aligned_zeros
+from rnncore._types import Array
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -1,20 +1,22 @@
-"""One time step as a module: RNNCell, LSTMCell, GRUCell."""
+"""RecurrentCell: what RNNCell, LSTMCell and GRUCell share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Generic
 
-import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore import _kernels
-from rnncore._arrays import Array, Seed, as_array, boolean, choice, empty, generator, positive_int
-from rnncore._batch import as_state, read_state
-from rnncore._kernels import LSTMState, Weights, cell_named
-from rnncore._recurrent import State
+from rnncore._checks import as_array, boolean, generator, positive_int
+from rnncore._memory import empty
+from rnncore._native import layer as kernels
+from rnncore._native.cells import cell_named
+from rnncore._native.layer import Weights
+from rnncore._types import Array, Seed
 from rnncore.init import check_scheme, fill_cell
+from rnncore.layers._recurrent import State
 from rnncore.module import Module, check_tape, constructor_text
+from rnncore.state import as_state, read_state
 
 
 @dataclass(eq=False, repr=False)
@@ -22,7 +24,7 @@ class CellTape:
     """What `backward` needs of one `forward`. Opaque; it serves one backward call."""
 
     owner: RecurrentCell[Any]
-    kernel: _kernels.Tape
+    kernel: kernels.Tape
     single: bool
 
     @property
@@ -119,7 +121,7 @@ class RecurrentCell(Module, Generic[State]):
         dx = empty((1, B, I), self.dtype)
         dh_0 = empty((B, self.hidden_size), self.dtype)
         dc_0 = empty(dh_0.shape, self.dtype) if self._cell.has_c else None
-        _kernels.backward(kernel, None, dh_n, dc_n, self._slopes, dx, dh_0, dc_0)
+        kernels.backward(kernel, None, dh_n, dc_n, self._slopes, dx, dh_0, dc_0)
         return (dx[0, 0] if tape.single else dx[0]), self._state(dh_0, dc_0, tape.single)
 
     def _read(self, x: Any, state: Any) -> tuple[Array, Array, Array | None, bool]:
@@ -150,14 +152,14 @@ class RecurrentCell(Module, Generic[State]):
 
     def _run(
         self, x: Array, h_0: Array, c_0: Array | None, *, training: bool
-    ) -> tuple[Array, Array | None, _kernels.Tape | None]:
+    ) -> tuple[Array, Array | None, kernels.Tape | None]:
         y = empty((1, *h_0.shape), self.dtype)
         h_n = empty(h_0.shape, self.dtype)
         c_n = None if c_0 is None else empty(h_0.shape, self.dtype)
         call = (self._cell, x, h_0, c_0, self._weights, None, False, y, h_n, c_n)
         if training:
-            return h_n, c_n, _kernels.forward(*call)
-        _kernels.infer(*call)
+            return h_n, c_n, kernels.forward(*call)
+        kernels.infer(*call)
         return h_n, c_n, None
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
@@ -166,109 +168,3 @@ class RecurrentCell(Module, Generic[State]):
 
     def __repr__(self) -> str:
         return constructor_text(self, (self.input_size, self.hidden_size), self._options())
-
-
-class RNNCell(RecurrentCell[Array]):
-    """One step of `RNN`: h' = tanh(W x + b_ih + R h + b_hh), or relu in place of tanh.
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-        I and H.
-    bias : bool
-        Whether there are bias_ih and bias_hh.
-    nonlinearity : {"tanh", "relu"}
-    dtype : float32 or float64
-    rng : int, numpy.random.Generator or None
-        Source of the initial values.
-    init : {"default", "torch"}
-        As for `RNN`.
-
-    Attributes
-    ----------
-    parameters, grads : mapping of str to numpy.ndarray
-        weight_ih (H, I), weight_hh (H, H), bias_ih and bias_hh (H,).
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        bias: bool = True,
-        nonlinearity: str = "tanh",
-        dtype: DTypeLike = np.float32,
-        rng: Seed = None,
-        init: str = "default",
-    ) -> None:
-        self.nonlinearity = choice("nonlinearity", nonlinearity, ("tanh", "relu"))
-        super().__init__(
-            f"rnn_{nonlinearity}",
-            input_size,
-            hidden_size,
-            bias=bias,
-            dtype=dtype,
-            rng=rng,
-            init=init,
-        )
-
-    def _options(self) -> dict[str, tuple[Any, Any]]:
-        return super()._options() | {"nonlinearity": (self.nonlinearity, "tanh")}
-
-
-class LSTMCell(RecurrentCell[LSTMState]):
-    """One step of `LSTM`; the state is an `LSTMState` of h and c, each (B, H).
-
-    Parameters
-    ----------
-    input_size, hidden_size, bias, dtype, rng
-        As for `RNNCell`.
-    init : {"default", "torch"}
-        As for `LSTM`.
-
-    Attributes
-    ----------
-    parameters, grads : mapping of str to numpy.ndarray
-        weight_ih (4*H, I), weight_hh (4*H, H), bias_ih and bias_hh (4*H,); gate order i f g o.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        bias: bool = True,
-        dtype: DTypeLike = np.float32,
-        rng: Seed = None,
-        init: str = "default",
-    ) -> None:
-        super().__init__(
-            "lstm", input_size, hidden_size, bias=bias, dtype=dtype, rng=rng, init=init
-        )
-
-
-class GRUCell(RecurrentCell[Array]):
-    """One step of `GRU`.
-
-    Parameters
-    ----------
-    input_size, hidden_size, bias, dtype, rng, init
-        As for `RNNCell`.
-
-    Attributes
-    ----------
-    parameters, grads : mapping of str to numpy.ndarray
-        weight_ih (3*H, I), weight_hh (3*H, H), bias_ih and bias_hh (3*H,); gate order r z n.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        bias: bool = True,
-        dtype: DTypeLike = np.float32,
-        rng: Seed = None,
-        init: str = "default",
-    ) -> None:
-        super().__init__("gru", input_size, hidden_size, bias=bias, dtype=dtype, rng=rng, init=init)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncore import _kernels, _output_kernels
-from rnncore._arrays import Array, Lengths, empty, zeros
-from rnncore._batch import Form, new_sequences
-from rnncore._kernels import Given
-from rnncore._output_kernels import LoopSlopes, LoopState
+from rnncore._memory import empty, zeros
+from rnncore._native import closed_loop as _output_kernels
+from rnncore._native import layer as _kernels
+from rnncore._native.closed_loop import LoopSlopes, LoopState
+from rnncore._native.layer import Given
+from rnncore._types import Array, Lengths
+from rnncore.layers._layout import Form, new_sequences
 
 if TYPE_CHECKING:
-    from rnncore._recurrent import Recurrent
+    from rnncore.layers._recurrent import Recurrent
 
 Kernel = _kernels.Tape | _output_kernels.LoopTape
 

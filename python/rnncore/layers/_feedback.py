@@ -7,25 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncore import _forced, _output_kernels
-from rnncore._arrays import (
-    Array,
-    Lengths,
-    as_array,
-    as_booleans,
-    as_numpy,
-    check_shape,
-    empty,
-    number,
-    zeros,
-)
-from rnncore._batch import Form, as_user, new_sequences, read_dy, read_masks, side_by_side
-from rnncore._forced import Call, ForcedTape
-from rnncore._output import FeedbackState
-from rnncore._output_kernels import LoopSlopes, LoopState, LoopTape
+from rnncore._checks import as_array, as_booleans, as_numpy, check_shape, number
+from rnncore._memory import empty, zeros
+from rnncore._native import closed_loop as _output_kernels
+from rnncore._native.closed_loop import LoopSlopes, LoopState, LoopTape
+from rnncore._ragged import read_masks, side_by_side
+from rnncore._types import Array, Lengths
+from rnncore.layers import _forced
+from rnncore.layers._forced import Call, ForcedTape
+from rnncore.layers._layout import Form, as_user, new_sequences, read_dy
+from rnncore.state import FeedbackState
 
 if TYPE_CHECKING:
-    from rnncore._recurrent import Recurrent
+    from rnncore.layers._recurrent import Recurrent
 
 
 @dataclass(eq=False, repr=False)

@@ -6,10 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rnncore._arrays import Array, Lengths, aligned_empty
-from rnncore._isa import core
-from rnncore._kernels import Cell, Weights
-from rnncore._output import OutputWeights
+from rnncore._memory import aligned_empty
+from rnncore._native.cells import Cell
+from rnncore._native.isa import core
+from rnncore._native.layer import Weights
+from rnncore._types import Array, Lengths
+
+
+class OutputWeights(NamedTuple):
+    """Parameters of readout and feedback; F = O times the number of delays.
+
+    Attributes
+    ----------
+    weight_oh : numpy.ndarray, (G*H, F), or None
+        U, from the outputs fed back to the first layer's gates.
+    weight_ho : numpy.ndarray, (O, H)
+        P, from h of the last layer to the output.
+    weight_oo : numpy.ndarray, (O, F), or None
+        Q, from the outputs fed back to the output.
+    bias_o : numpy.ndarray, (O,), or None
+    """
+
+    weight_oh: Array | None
+    weight_ho: Array
+    weight_oo: Array | None = None
+    bias_o: Array | None = None
 
 
 class Loop(NamedTuple):

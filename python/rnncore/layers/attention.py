@@ -8,18 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._arrays import (
-    Array,
-    Seed,
-    as_array,
-    as_booleans,
-    check_shape,
-    empty,
-    generator,
-    positive_int,
-)
-from rnncore._isa import core
-from rnncore.dense import Linear, LinearTape
+from rnncore._checks import as_array, as_booleans, check_shape, generator, positive_int
+from rnncore._memory import empty
+from rnncore._native.isa import core
+from rnncore._types import Array, Seed
+from rnncore.layers.linear import Linear, LinearTape
 from rnncore.module import Module, check_tape, constructor_text
 
 _SMALL = 65536  # multiplications: a product that no BLAS splits over threads

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from rnncore import _feedback, _stack
-from rnncore._arrays import Array, Lengths, check_lengths, positive_int
-from rnncore._batch import Form, as_state, as_user, read_dy, read_state, read_x
-from rnncore._parameters import RecurrentParameters
-from rnncore._stack import StackTape
-from rnncore._step import checked_step
+from rnncore._checks import check_lengths, positive_int
+from rnncore._types import Array, Lengths
+from rnncore.layers import _feedback, _stack
+from rnncore.layers._layout import Form, as_user, read_dy, read_x
+from rnncore.layers._parameters import RecurrentParameters
+from rnncore.layers._stack import StackTape
+from rnncore.layers._streaming import checked_step
 from rnncore.module import check_tape
+from rnncore.state import as_state, read_state
 
 State = TypeVar("State")  # LSTMState, or the array h
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnncore._isa import core
+from rnncore._native.isa import core
 
 
 def get_float32_matmul_precision() -> str:

@@ -8,13 +8,15 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
-from rnncore._arrays import Array, Seed, boolean, fraction, generator, positive_int
-from rnncore._isa import core
-from rnncore._kernels import Weights, cell_named
-from rnncore._output import OutputWeights, read_output
-from rnncore._output_kernels import Loop
-from rnncore._step import make_stepper
+from rnncore._checks import boolean, fraction, generator, positive_int
+from rnncore._native.cells import cell_named
+from rnncore._native.closed_loop import Loop, OutputWeights
+from rnncore._native.isa import core
+from rnncore._native.layer import Weights
+from rnncore._types import Array, Seed
 from rnncore.init import check_scheme, fill_cell
+from rnncore.layers._readout import read_output
+from rnncore.layers._streaming import make_stepper
 from rnncore.module import Module, constructor_text
 
 _MAX_LAYERS = 1024  # each costs Python objects, which no allocation could refuse at once

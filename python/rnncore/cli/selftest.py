@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from rnncore import functional
-from rnncore._arrays import Array
-from rnncore._isa import core, isa
-from rnncore.functional import LSTMState, Weights
+from rnncore._native.isa import core, isa
+from rnncore._types import Array
+from rnncore.functional import Weights
+from rnncore.state import LSTMState
 
 T, B, INPUT, H = 6, 3, 3, 5
 LENGTHS = (4, 6, 1)

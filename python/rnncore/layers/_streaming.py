@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rnncore import _stack
-from rnncore._arrays import Array, as_array
-from rnncore._batch import Form, as_state
-from rnncore._isa import core
-from rnncore._kernels import Cell, LSTMState, Weights
+from rnncore._checks import as_array
+from rnncore._native.cells import Cell
+from rnncore._native.isa import core
+from rnncore._native.layer import Weights
+from rnncore._types import Array
+from rnncore.layers import _stack
+from rnncore.layers._layout import Form
+from rnncore.state import LSTMState, as_state
 
 if TYPE_CHECKING:
-    from rnncore._recurrent import Recurrent
+    from rnncore.layers._recurrent import Recurrent
 
 Stepper = Callable[[Any, Any], Any]
 

@@ -1,53 +1,21 @@
-"""What a layer's outputs are and how they feed back: the options, the weights, the state."""
+"""Options of a layer with outputs of its own: readout, recurrence, delays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from rnncore._arrays import Array, choice, positive_int
-from rnncore._kernels import Cell, LSTMState
+from rnncore._checks import choice, positive_int
+from rnncore._native.cells import Cell
 
 RECURRENCES = ("hidden", "output_to_hidden", "output_to_output")
+
+
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "softmax")
+
+
 _LONGEST_DELAY = 1 << 20
-
-
-class OutputWeights(NamedTuple):
-    """Parameters of readout and feedback; F = O times the number of delays.
-
-    Attributes
-    ----------
-    weight_oh : numpy.ndarray, (G*H, F), or None
-        U, from the outputs fed back to the first layer's gates.
-    weight_ho : numpy.ndarray, (O, H)
-        P, from h of the last layer to the output.
-    weight_oo : numpy.ndarray, (O, F), or None
-        Q, from the outputs fed back to the output.
-    bias_o : numpy.ndarray, (O,), or None
-    """
-
-    weight_oh: Array | None
-    weight_ho: Array
-    weight_oo: Array | None = None
-    bias_o: Array | None = None
-
-
-class FeedbackState(NamedTuple):
-    """State of a layer with output recurrence.
-
-    Attributes
-    ----------
-    hidden : numpy.ndarray or LSTMState
-        State of the recurrent layers, (num_layers, B, H); (num_layers, H) for one sequence.
-    y : numpy.ndarray, (B, M, O)
-        The last M values that were fed back, oldest first, M = the longest delay; (M, O) for one
-        sequence.
-    """
-
-    hidden: Array | LSTMState
-    y: Array
 
 
 @dataclass(frozen=True)

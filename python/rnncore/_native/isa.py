@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from rnncore import _cpu
+from rnncore._native import _cpu
 
 __all__ = ["available_isas", "core", "isa", "load"]
 
 
 def _built(isa: str) -> bool:
-    return importlib.util.find_spec(f"rnncore._core_{isa}") is not None
+    return importlib.util.find_spec(f"rnncore._native._core_{isa}") is not None
 
 
 def available_isas() -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def load(isa: str) -> ModuleType:
     if not support[isa]:
         raise ImportError(f"RNNCORE_ISA: this machine cannot run the variant {isa!r}")
     with _short_spin():
-        return importlib.import_module(f"rnncore._core_{isa}")
+        return importlib.import_module(f"rnncore._native._core_{isa}")
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def _choose() -> str:
 
 _chosen = _choose()
 if TYPE_CHECKING:
-    from rnncore import _core as core  # the stub that all variants share
+    from rnncore._native import _core as core  # the stub that all variants share
 else:
     core = load(_chosen)
 

@@ -1,4 +1,4 @@
-"""The layers RNN, LSTM and GRU."""
+"""The basic recurrent network: the layer RNN and one step of it, RNNCell."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._arrays import Array, Seed, choice
-from rnncore._kernels import LSTMState
-from rnncore._recurrent import Recurrent
+from rnncore._checks import choice
+from rnncore._types import Array, Seed
+from rnncore.layers._cell import RecurrentCell
+from rnncore.layers._recurrent import Recurrent
 
 
 class RNN(Recurrent[Array]):
@@ -111,147 +112,49 @@ class RNN(Recurrent[Array]):
         return super()._options() | {"nonlinearity": (self.nonlinearity, "tanh")}
 
 
-class LSTM(Recurrent[LSTMState]):
-    """Long short-term memory.
-
-    ::
-
-        i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of W x_t + b_ih + R h_{t-1} + b_hh
-        c_t = f * c_{t-1} + i * g
-        h_t = o * tanh(c_t)
+class RNNCell(RecurrentCell[Array]):
+    """One step of `RNN`: h' = tanh(W x + b_ih + R h + b_hh), or relu in place of tanh.
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
-        As for `RNN`. The state is an `LSTMState` of h and c, each (num_layers*D, B, H).
-    proj_size : int
-        P > 0: h is projected to P < H features (Sak et al. 2014), which are the outputs and what
-        feeds back; the state's h is (num_layers*D, B, P). 0 = no projection.
-    output_size, recurrence, output_activation, feedback_delays
-        As for `RNN`.
+    input_size, hidden_size : int
+        I and H.
+    bias : bool
+        Whether there are bias_ih and bias_hh.
+    nonlinearity : {"tanh", "relu"}
+    dtype : float32 or float64
+    rng : int, numpy.random.Generator or None
+        Source of the initial values.
     init : {"default", "torch"}
-        As for `RNN`; "default" also sets the forget gate's bias to 1 (1 in bias_ih, 0 in bias_hh:
-        the two are added), after Jozefowicz et al. (2015).
-
-    Attributes
-    ----------
-    parameters, grads : mapping of str to numpy.ndarray
-        Named as for `RNN`, with 4*H rows in blocks of H in torch's gate order i f g o. With
-        proj_size weight_hh is (4*H, P), and weight_hr_l0 (P, H) projects.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an option is of the wrong type or out of range; the message names it.
-
-    Notes
-    -----
-    Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000); parameters as
-    in torch.nn.LSTM.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        *,
-        bias: bool = True,
-        batch_first: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        output_size: int | None = None,
-        recurrence: str | Iterable[str] = ("hidden",),
-        output_activation: str = "identity",
-        feedback_delays: int | Iterable[int] = (1,),
-        dtype: DTypeLike = np.float32,
-        rng: Seed = None,
-        init: str = "default",
-    ) -> None:
-        super().__init__(
-            "lstm",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            proj_size=proj_size,
-            output_size=output_size,
-            recurrence=recurrence,
-            output_activation=output_activation,
-            feedback_delays=feedback_delays,
-            dtype=dtype,
-            rng=rng,
-            init=init,
-        )
-
-
-class GRU(Recurrent[Array]):
-    """Gated recurrent unit, the reset gate applied after the recurrent product.
-
-    ::
-
-        r, z = sigmoid of W x_t + b_ih + R h_{t-1} + b_hh
-        n = tanh(W_n x_t + b_in + r * (R_n h_{t-1} + b_hn))
-        h_t = (1 - z) * n + z * h_{t-1}
-
-    Parameters
-    ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng, init
         As for `RNN`.
-    output_size, recurrence, output_activation, feedback_delays
-        As for `RNN`. U enters where R does: the candidate's part of it inside the reset gate.
 
     Attributes
     ----------
     parameters, grads : mapping of str to numpy.ndarray
-        Named as for `RNN`, with 3*H rows in blocks of H in torch's gate order r z n.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an option is of the wrong type or out of range; the message names it.
-
-    Notes
-    -----
-    Cho et al. (2014), in the variant of cuDNN; parameters as in torch.nn.GRU.
+        weight_ih (H, I), weight_hh (H, H), bias_ih and bias_hh (H,).
     """
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
-        num_layers: int = 1,
         *,
         bias: bool = True,
-        batch_first: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        output_size: int | None = None,
-        recurrence: str | Iterable[str] = ("hidden",),
-        output_activation: str = "identity",
-        feedback_delays: int | Iterable[int] = (1,),
+        nonlinearity: str = "tanh",
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
     ) -> None:
+        self.nonlinearity = choice("nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(
-            "gru",
+            f"rnn_{nonlinearity}",
             input_size,
             hidden_size,
-            num_layers,
             bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            output_size=output_size,
-            recurrence=recurrence,
-            output_activation=output_activation,
-            feedback_delays=feedback_delays,
             dtype=dtype,
             rng=rng,
             init=init,
         )
+
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        return super()._options() | {"nonlinearity": (self.nonlinearity, "tanh")}

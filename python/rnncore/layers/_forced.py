@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncore import _stack
-from rnncore._arrays import Array, Lengths, empty, zeros
-from rnncore._batch import Form
-from rnncore._isa import core
-from rnncore._kernels import Given
-from rnncore._output_kernels import LoopSlopes, LoopState
+from rnncore._memory import empty, zeros
+from rnncore._native.closed_loop import LoopSlopes, LoopState
+from rnncore._native.isa import core
+from rnncore._native.layer import Given
+from rnncore._types import Array, Lengths
+from rnncore.layers import _stack
+from rnncore.layers._layout import Form
 
 if TYPE_CHECKING:
-    from rnncore._recurrent import Recurrent
+    from rnncore.layers._recurrent import Recurrent
 
 
 @dataclass(frozen=True)

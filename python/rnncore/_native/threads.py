@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rnncore._arrays import positive_int
-from rnncore._isa import core
+from rnncore._checks import positive_int
+from rnncore._native.isa import core
 
 _MAX_THREADS = 256  # as the binding has it
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rnncore._arrays import Array, Lengths, aligned_empty, choice
-from rnncore._isa import core
+from rnncore._memory import aligned_empty
+from rnncore._native.cells import Cell
+from rnncore._native.isa import core
+from rnncore._types import Array, Lengths
 
 
 class Weights(NamedTuple):
@@ -28,21 +30,6 @@ class Weights(NamedTuple):
     bias_hh: Array | None = None
 
 
-class LSTMState(NamedTuple):
-    """State of an LSTM.
-
-    Attributes
-    ----------
-    h : numpy.ndarray
-        Output state: (num_layers*D, B, H) for a layer, (B, H) for one layer in one direction.
-    c : numpy.ndarray
-        Cell state, of the same shape.
-    """
-
-    h: Array
-    c: Array
-
-
 class Given(NamedTuple):
     """Values fed back that are known beforehand, and the weights U that they meet; or gradients."""
 
@@ -51,36 +38,6 @@ class Given(NamedTuple):
 
 
 _NOT_GIVEN = Given(None, None)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A row of the kernels' cell table."""
-
-    name: str
-    gates: int  # G: blocks of H rows in the weights
-    slots: int  # S: numbers per unit and step that backward needs
-    has_c: bool
-
-    def shapes(self, input_size: int, hidden_size: int, bias: bool) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each parameter, in the order of `Weights`."""
-        rows = self.gates * hidden_size
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, hidden_size),
-        }
-        return shapes | ({"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {})
-
-
-_CELLS = {
-    row["name"]: Cell(row["name"], len(row["gates"]), len(row["wiring"]), row["has_c"])
-    for row in core.cells()
-}
-
-
-def cell_named(name: Any) -> Cell:
-    """Return the row of the cell table; ValueError lists the names."""
-    return _CELLS[choice("cell", name, tuple(_CELLS))]
 
 
 @dataclass(eq=False, repr=False)

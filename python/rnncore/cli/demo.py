@@ -10,7 +10,7 @@ import numpy as np
 
 import rnncore
 from rnncore import datasets
-from rnncore._arrays import Array
+from rnncore._types import Array
 from rnncore.checkpoint import load
 from rnncore.data import Standardizer, split, windows
 from rnncore.datasets import Series
