@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/ is not part of the package
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # bench/ is not part of the package
 
 from bench import memory
 from bench.problems import Problem

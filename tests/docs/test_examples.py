@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rnncore import datasets
 
-FOLDER = Path(__file__).parents[1] / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 # Data set, between what the score of the short form must lie, and what is drawn or written.
 EXAMPLES = {
     "pen_strokes": ("penbased", 5, 30, "pen_strokes.png"),

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from problems import parameter_differences
 from rnncore import GRU, LSTM, RNN, EncoderDecoder, load, losses, training
 from rnncore.data import pad
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.optim import SGD, Adam
-from test_models import central_differences
 
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 PAIRS = list(itertools.product(CORES, CORES))
@@ -97,7 +97,7 @@ def test_every_gradient_matches_central_differences(shape: str, cells: Any, atte
     found = model.batch_gradient(data)
     assert found == pytest.approx(value(), rel=1e-12)
     assert found > 0.5
-    expected = central_differences(model, value)
+    expected = parameter_differences(model, value)
     np.testing.assert_allclose(model.flat_grads, expected, atol=1e-9, rtol=1e-6)
     assert all(np.abs(grad).max() > 1e-6 for grad in model.grads.values())
 
@@ -124,7 +124,7 @@ def test_gradients_with_projected_layers(
     assert (model.bridge is None) == (projected == (3, 3) and not bidirectional)
     data = model.training_samples(sources(), Y, LENGTHS)
     model.batch_gradient(data)
-    expected = central_differences(model, lambda: model.batch_loss(data))
+    expected = parameter_differences(model, lambda: model.batch_loss(data))
     np.testing.assert_allclose(model.flat_grads, expected, atol=1e-9, rtol=1e-6)
     found = model.predict(sources(), max_steps=5)
     beam = model.predict(sources(), max_steps=5, method="beam", beam_width=1)

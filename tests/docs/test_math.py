@@ -11,7 +11,7 @@ import problems
 import pytest
 import reference
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MATH = ROOT / "docs" / "math"
 
 

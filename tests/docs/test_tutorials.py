@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 PAGES = sorted(TUTORIALS.glob("*.md"))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 

@@ -96,7 +96,7 @@ def test_every_gradient_matches_central_differences(
 
 @pytest.mark.parametrize("E", [H, 4])
 def test_numpy_of_the_page_is_the_module(E: int) -> None:
-    page = Path(__file__).parents[1] / "docs" / "math" / "attention.md"
+    page = Path(__file__).parents[2] / "docs" / "math" / "attention.md"
     names: dict[str, Any] = {"np": np}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(compile(block, str(page), "exec"), names)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rnncore
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # bench/ is not part of the package
 
 from bench import compare as compare_module  # noqa: E402

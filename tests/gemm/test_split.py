@@ -42,7 +42,7 @@ def split(core: Any, x: Any, count: int) -> Any:
 
 def page_split(x: Any) -> Any:
     """The split as docs/math/split.md writes it."""
-    page = (Path(__file__).parents[1] / "docs" / "math" / "split.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "math" / "split.md").read_text()
     namespace: dict[str, Any] = {"np": np}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, "split.md", "exec"), namespace)
