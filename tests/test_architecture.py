@@ -11,6 +11,8 @@ from pathlib import Path
 import architecture
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 CPP = ROOT / "cpp"
 PYTHON = ROOT / "python" / "rnncore"
