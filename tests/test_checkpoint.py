@@ -21,6 +21,8 @@ from rnncore.layers.linear import Linear
 from rnncore.models import LanguageModel, ManyToMany, ManyToOne, OneToMany
 from safetensors.numpy import save as write_tensors
 
+pytestmark = pytest.mark.per_variant
+
 MODULES = {
     "rnn": lambda: RNN(3, 5, nonlinearity="relu", rng=0),
     "lstm": lambda: LSTM(3, 5, 2, bidirectional=True, dropout=0.25, dtype=np.float64, rng=0),

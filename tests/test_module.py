@@ -13,6 +13,8 @@ import pytest
 import rnncore
 from rnncore.module import Module, loadable_classes
 
+pytestmark = pytest.mark.per_variant
+
 ABSENT = object()
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda module: pickle.loads(pickle.dumps(module))}
 
