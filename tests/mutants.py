@@ -201,7 +201,7 @@ def build(tree: Path) -> None:
         )
     run(["cmake", "--build", folder], tree)
     for library in folder.glob("*.so"):
-        shutil.copy(library, tree / "python" / "rnncore")
+        shutil.copy(library, tree / "python" / "rnncore" / "_native")
 
 
 def run(command: list[object], tree: Path) -> None:

@@ -29,7 +29,7 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def stepper(core: Any, cell: str, *layers: tuple[Any, ...]) -> Any:
-    return core.make_stepper(cell, list(layers), LSTMState if TABLE[cell]["has_c"] else None)
+    return core.make_stepper(cell, list(layers), LSTMState if "c" in TABLE[cell]["states"] else None)
 
 
 def normal(*shape: int, dtype: Any = np.float32) -> NDArray[Any]:

@@ -8,9 +8,9 @@
 namespace rnncore {
 
 template <class T>
-class TeacherForcedInput {
+class TeacherForcingInput {
  public:
-  TeacherForcedInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk) : a_(args) {
+  TeacherForcingInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk) : a_(args) {
     scratch_.precision = args.precision;
     scratch_.problem_rows = schedule.valid_steps();
     scratch_.each = product_scratch<T>(chunk, args.weights.weight_oh.rows, args.sizes.fed);

@@ -40,9 +40,6 @@ class Given(NamedTuple):
 weight_cache = core.weight_cache  # a place where `infer` keeps packed weights between calls
 
 
-_NOT_GIVEN = Given(None, None)
-
-
 @dataclass(eq=False, repr=False)
 class Tape:
     """What backward needs of one forward call. Opaque, and good for one backward call.
@@ -95,8 +92,8 @@ def forward(
     h = aligned_empty((states, B, H), x.dtype)
     c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute,
-        None, *(given or _NOT_GIVEN),
+        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths=lengths, reverse=reverse,
+        feedback=given, tape=(gates, h, c), recompute=recompute,
     )  # fmt: skip
     return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, given)
 
@@ -114,15 +111,19 @@ def infer(
     c_n: Array | None,
     cache: Any = None,
     given: Given | None = None,
+    *,
+    batch_invariant: bool = False,
 ) -> None:
     """Run the kernel into y, h_n and c_n without a tape.
 
     A `cache` (core.weight_cache()) keeps the packed weights for the next call. Every call compares
     fingerprints of all weights: after any change, in place or not, it packs them again.
+    With `batch_invariant` a sequence's bits do not depend on the others beside it, nor on how it is
+    cut into calls.
     """
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None, 0, cache,
-        *(given or _NOT_GIVEN),
+        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths=lengths, reverse=reverse,
+        feedback=given, cache=cache, batch_invariant=batch_invariant,
     )  # fmt: skip
 
 
@@ -146,11 +147,9 @@ def backward(
     tape.used = True
     try:
         core.backward(
-            tape.cell.name, tape.x, tape.weights.weight_ih, tape.weights.weight_hh,
-            tape.lengths, tape.reverse, tape.gates, tape.h, tape.c,
-            dy, dh_n, dc_n, dx, dh_0, dc_0, *grads,
-            tape.weights.bias_ih, tape.weights.bias_hh, tape.recompute,
-            *(tape.given or _NOT_GIVEN), *(dgiven or _NOT_GIVEN),
+            tape.cell.name, tape.x, tape.weights, (tape.gates, tape.h, tape.c), dy, (dh_n, dc_n),
+            dx, (dh_0, dc_0), grads, lengths=tape.lengths, reverse=tape.reverse,
+            feedback=tape.given, dfeedback=dgiven, recompute=tape.recompute,
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False
