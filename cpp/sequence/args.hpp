@@ -25,7 +25,8 @@ struct LayerArgs {
   const Index* lengths = nullptr;                    // (B,) or null: all T
   bool reverse = false;                              // each sequence from its own end
   Precision precision = float32_matmul_precision();  // of the whole call
-  Index recompute = 0;  // 0: the tape holds every step; k: states k steps apart (Segments)
+  bool batch_invariant = false;  // a row's bits do not depend on the number of rows: ProductSize
+  Index recompute = 0;           // 0: the tape holds every step; k: states k steps apart (Segments)
 
   // Elements of a row of states. What is not given as `fed` lies behind h: [h | fed].
   Index state() const { return sizes.hidden + (fed ? 0 : sizes.fed); }

@@ -30,7 +30,8 @@ class BackwardLoop {
         panels_(panel_count<T>(H_)),
         schedule_(schedule) {
     if (!args.weight_hh) return;
-    weights_.emplace(args.weight_hh, recurrent_columns<Cell>(H_), args.sizes.batch, args.precision);
+    weights_.emplace(WeightLayout<T>::by_columns_of(args.weight_hh, recurrent_columns<Cell>(H_)),
+                     LoopRows{.at_once = args.sizes.batch}, args.precision);
   }
 
   void plan(ArenaPlan& plan, int threads) {
@@ -191,7 +192,7 @@ class BackwardLoop {
   const BackwardArgs<T>& a_;
   const Index H_, K_, BH_, panels_;
   const Schedule& schedule_;
-  std::optional<PackedWeights<T, 1, true>> weights_;
+  std::optional<PackedWeights<T>> weights_;
   T *dh_ = nullptr, *dc_ = nullptr;
 };
 

@@ -23,8 +23,12 @@ class FedGradient {
         schedule_(schedule) {
     const LayerArgs<T>& first = args.layers.front();
     const Matrix<const T> u = first.weight_oh, q = args.output.weight_oo;
-    if (q) q_.emplace(q, Columns{{0, 0}, {O_, 0}}, B_, first.precision);
-    if (u) u_.emplace(u, recurrent, B_, first.precision);
+    const auto pack = [&](auto& packed, Matrix<const T> weights, const Columns& columns) {
+      packed.emplace(WeightLayout<T>::by_columns_of(weights, columns), LoopRows{.at_once = B_},
+                     first.precision);
+    };
+    if (q) pack(q_, q, {{0, 0}, {O_, 0}});
+    if (u) pack(u_, u, recurrent);
   }
 
   // All arrays but for those of its weights.
@@ -88,7 +92,7 @@ class FedGradient {
   const std::vector<Index>& delays_;
   const Index D_, B_, O_, F_;
   const Schedule& schedule_;
-  std::optional<PackedWeights<T, 1, true>> q_, u_;
+  std::optional<PackedWeights<T>> q_, u_;
   T *dv_ = nullptr, *df_ = nullptr;
 };
 

@@ -13,13 +13,13 @@ template <class Cell, class T>
 class FedInput {
  public:
   FedInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk)
-      : a_(args), H_(args.sizes.hidden) {
-    scratch_.precision = args.precision;
-    scratch_.problem_rows = schedule.rows();
-    scratch_.each = product_scratch<T>(chunk, args.weight_oh.rows, args.sizes.fed);
+      : a_(args),
+        H_(args.sizes.hidden),
+        products_(args.precision, schedule.rows(), args.batch_invariant) {
+    products_.fit(chunk, args.weight_oh.rows, args.sizes.fed);
   }
 
-  void plan(ArenaPlan& plan, int threads) { plan.array(scratch_.data, threads * scratch_.each); }
+  void plan(ArenaPlan& plan, int threads) { products_.plan(plan, threads); }
 
   // z += U fed in the slots that take the recurrent part; it is the first to write those that take
   // no x-part. Called by every worker.
@@ -30,7 +30,7 @@ class FedInput {
                                     a_.weight_oh.cols, a_.weight_oh.stride};
       const Matrix<T> to{z + run.slot * H_, fed.rows, run.count * H_, W::slots * H_};
       const Into into = W::takes(run.slot, 'x') ? Into::accumulate : Into::assign;
-      product<T>(worker, into, Op::none, fed, Op::transpose, weights, to, scratch_);
+      product<T>(worker, into, Op::none, fed, Op::transpose, weights, to, products_);
     }
     worker.barrier();
   }
@@ -40,7 +40,7 @@ class FedInput {
 
   const LayerArgs<T>& a_;
   const Index H_;
-  Scratch<T> scratch_;
+  ProductPlan<T> products_;
 };
 
 }  // namespace rnncore

@@ -42,8 +42,12 @@ class ForwardStep {
         schedule_(schedule),
         recurrence_(args) {
     if (!recurrence_) return;
-    weights_.emplace(recurrence_.weights(), Columns{{0, 0}, {recurrence_.depth(), 0}}, rows,
-                     args.precision, rows <= max_in_place_rows && few_rows(schedule.rows(), H_));
+    weights_.emplace(WeightLayout<T>::by_rows_of(recurrence_.weights(), gates),
+                     LoopRows{.at_once = rows,
+                              .total = schedule.rows(),
+                              .batch_invariant = args.batch_invariant,
+                              .gemv_depth = H_},
+                     args.precision);
   }
 
   // Whether no step needs the one before but for the cell's own state: `run_given`.
@@ -121,6 +125,7 @@ class ForwardStep {
   using W = Wiring<Cell>;
   using V = Simd<T>;
   static constexpr int gates = W::gates, slots = W::slots, width = V::width;
+  static_assert(has_microkernel(gates));
 
   T bias(int slot, Index unit) const {
     T sum = 0;
@@ -131,9 +136,8 @@ class ForwardStep {
   }
 
   // Calls f as PackedWeights::multiply does, for the worker's rows up to `active`.
-  template <class F>
   void recurrent_product(const Share& mine, Index step, Index active, const ForwardResults<T>& to,
-                         F&& f) const {
+                         BlockSums<T> f) const {
     const Index first = mine.rows.begin, rows = active - first;
     if (weights_) {
       return weights_->multiply(mine.rank, to.h_before(step) + first * K_ + recurrence_.first(), K_,
@@ -217,7 +221,7 @@ class ForwardStep {
   const Index H_, K_, panels_;
   const Schedule& schedule_;
   const Recurrence<T> recurrence_;
-  std::optional<PackedWeights<T, gates, false>> weights_;
+  std::optional<PackedWeights<T>> weights_;
   T* bias_ = nullptr;
 };
 

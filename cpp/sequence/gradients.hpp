@@ -32,17 +32,15 @@ class MergedGradients {
         dfed_(schedule, args.dfed, chunk),
         ragged_(args.lengths != nullptr),
         threads_(threads),
-        chunk_(chunk) {
+        chunk_(chunk),
+        products_(args.precision) {
     const Index I = a_.sizes.input, F = a_.sizes.fed;
-    scratch_.precision = a_.precision;
-    scratch_.each = std::max(
-        {product_scratch<T>(gates * H_, I, chunk_), product_scratch<T>(gates * H_, H_, chunk_),
-         product_scratch<T>(gates * H_, F, chunk_), product_scratch<T>(chunk_, I, gates * H_),
-         product_scratch<T>(chunk_, F, gates * H_)});
+    for (const Index columns : {I, H_, F}) products_.fit(gates * H_, columns, chunk_);
+    for (const Index columns : {I, F}) products_.fit(chunk_, columns, gates * H_);
   }
 
   void plan(ArenaPlan& plan) {
-    plan.array(scratch_.data, threads_ * scratch_.each);
+    products_.plan(plan, threads_);
     x_.plan(plan);
     fed_.plan(plan);
     dx_.plan(plan);
@@ -108,7 +106,7 @@ class MergedGradients {
     if (!dweights) return;
     for (const Run& run : W::runs(part)) {
       product<T>(worker, Into::accumulate, Op::transpose, dz_of(done, run), Op::none, operand,
-                 gate_rows(dweights, run), scratch_);
+                 gate_rows(dweights, run), products_);
     }
   }
 
@@ -155,7 +153,7 @@ class MergedGradients {
     for (const Run& run : W::runs(part)) {
       if (run.count == 0) continue;
       product<T>(worker, into, Op::none, dz_of(done, run), Op::none, gate_rows(weights, run),
-                 rows.at(done.steps), scratch_);
+                 rows.at(done.steps), products_);
       into = Into::accumulate;
     }
     rows.finish(worker, done.steps);
@@ -169,8 +167,8 @@ class MergedGradients {
   const bool ragged_;
   const int threads_;
   const Index chunk_;
+  ProductPlan<T> products_;
   T* states_ = nullptr;
-  Scratch<T> scratch_;
 };
 
 }  // namespace rnncore

@@ -27,7 +27,8 @@ class OutputBackward {
         F_(first_.sizes.fed),
         precision_(first_.precision),
         schedule_(first_.sizes, first_.lengths, first_.reverse),
-        p_(o_.weight_ho, {{0, 0}, {O_, 0}}, B_, precision_),
+        p_(WeightLayout<T>::by_columns_of(o_.weight_ho, {{0, 0}, {O_, 0}}), LoopRows{.at_once = B_},
+           precision_),
         fed_(args, schedule_, recurrent_columns<Cell>(H_)) {
     sort_rows();
     Index chunk = schedule_.rows();
@@ -37,8 +38,9 @@ class OutputBackward {
       kept_.push_back({0, layer.gates, layer.h, layer.c});
     }
     for (std::size_t l = 1; l < layers_.size(); ++l) {
-      inputs_.emplace_back(layers_[l].weight_ih, Columns{{x_run.slot * H_, 0}, {gates * H_, 0}}, B_,
-                           precision_);
+      const Columns columns{{x_run.slot * H_, 0}, {gates * H_, 0}};
+      inputs_.emplace_back(WeightLayout<T>::by_columns_of(layers_[l].weight_ih, columns),
+                           LoopRows{.at_once = B_}, precision_);
     }
     partition_.emplace(costs(), true);
     const int threads = partition_->threads();
@@ -104,7 +106,7 @@ class OutputBackward {
   void each_weights(F&& f) {
     f(p_);
     fed_.each_weights(f);
-    for (PackedWeights<T, 1, true>& input : inputs_) f(input);
+    for (PackedWeights<T>& input : inputs_) f(input);
   }
 
   void work(const Worker& worker) {
@@ -184,9 +186,9 @@ class OutputBackward {
   const Schedule schedule_;
   std::vector<Index> lengths_;      // of the sorted rows
   std::optional<Schedule> sorted_;  // of a tape's rows
-  PackedWeights<T, 1, true> p_;
+  PackedWeights<T> p_;
   FedGradient<T> fed_;
-  std::deque<PackedWeights<T, 1, true>> inputs_;  // W of the layers above the first
+  std::deque<PackedWeights<T>> inputs_;  // W of the layers above the first
   std::deque<BackwardLoop<Cell, T>> loops_;
   std::vector<Stretch<T>> kept_;
   std::deque<MergedGradients<Cell, T>> gradients_;

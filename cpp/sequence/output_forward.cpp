@@ -22,7 +22,8 @@ class OutputForward {
         O_(o_.outputs),
         schedule_(first_.sizes, first_.lengths, first_.reverse),
         loop_(first_, schedule_),
-        readout_(o_, B_, schedule_.rows(), first_.precision) {
+        rows_{.at_once = B_, .total = schedule_.rows(), .batch_invariant = first_.batch_invariant},
+        readout_(o_, rows_, first_.precision) {
     for (const ForwardArgs<T>& layer : args.layers) {
       const bool keep = layer.tape.gates != nullptr;
       const Index states = checked_mul(B_, layer.state());
@@ -30,8 +31,7 @@ class OutputForward {
           {keep, 0, layer.tape.gates, layer.tape.h, layer.tape.c, states, B_ * H_, Sequence<T>{}});
       if (&layer == &first_) continue;
       steps_.emplace_back(layer, schedule_, B_);
-      inputs_.emplace_back(layer.weight_ih, Columns{{0, 0}, {H_, 0}}, B_, layer.precision,
-                           B_ <= max_in_place_rows && few_rows(schedule_.rows(), H_));
+      inputs_.emplace_back(WeightLayout<T>::by_rows_of(layer.weight_ih), rows_, layer.precision);
     }
     partition_.emplace(costs(), true);
     arena_.allocate(plan());
@@ -63,7 +63,7 @@ class OutputForward {
       step.plan_panels(plan);
       step.plan_scratch(plan, threads);
     }
-    for (PackedWeights<T, 1, false>& input : inputs_) {
+    for (PackedWeights<T>& input : inputs_) {
       input.plan_panels(plan);
       input.plan_scratch(plan, threads);
     }
@@ -91,7 +91,7 @@ class OutputForward {
       step.pack(worker);
       on_tiles = on_tiles || step.on_tiles();
     }
-    for (PackedWeights<T, 1, false>& input : inputs_) {
+    for (PackedWeights<T>& input : inputs_) {
       input.pack(worker.share(input.panels()));
       on_tiles = on_tiles || input.on_tiles();
     }
@@ -172,10 +172,11 @@ class OutputForward {
   const ForwardArgs<T>& first_;
   const Index B_, H_, O_;
   const Schedule schedule_;
-  ForwardLoop<Cell, T> loop_;                      // of the first layer
-  std::deque<ForwardStep<Cell, T>> steps_;         // of those above
-  std::deque<PackedWeights<T, 1, false>> inputs_;  // their W
-  std::vector<ForwardResults<T>> results_;         // of all layers
+  ForwardLoop<Cell, T> loop_;               // of the first layer
+  std::deque<ForwardStep<Cell, T>> steps_;  // of those above
+  std::deque<PackedWeights<T>> inputs_;     // their W
+  std::vector<ForwardResults<T>> results_;  // of all layers
+  const LoopRows rows_;
   Readout<T> readout_;
   std::optional<Partition> partition_;
   Arena arena_;

@@ -63,9 +63,9 @@ struct Rows {
 };
 
 // Calls store(row, first column, columns, sums) for the packets of a few rows' product.
-template <class T, bool by_columns, class F>
-void multiply_rows(const PackedWeights<T, 1, by_columns>& weights, int rank, Rows<const T> a,
-                   Range rows, Index columns, F&& store) {
+template <class T, class F>
+void multiply_rows(const PackedWeights<T>& weights, int rank, Rows<const T> a, Range rows,
+                   Index columns, F&& store) {
   using V = Simd<T>;
   weights.multiply(rank, a.row(rows.begin), a.stride, rows.size(), {0, weights.panels()}, false,
                    [&](Index first, Index count, Index panel, int panels, const T* sums) {
@@ -79,9 +79,9 @@ void multiply_rows(const PackedWeights<T, 1, by_columns>& weights, int rank, Row
 }
 
 // to = a weights, for `columns` columns.
-template <class T, bool by_columns>
-void assign_rows(const PackedWeights<T, 1, by_columns>& weights, int rank, Rows<const T> a,
-                 Range rows, Rows<T> to, Index columns) {
+template <class T>
+void assign_rows(const PackedWeights<T>& weights, int rank, Rows<const T> a, Range rows, Rows<T> to,
+                 Index columns) {
   multiply_rows(weights, rank, a, rows, columns, [&](Index r, Index at, Index count, Simd<T> sums) {
     Partial<T>{count}.store(sums, to.row(r) + at);
   });
@@ -90,12 +90,9 @@ void assign_rows(const PackedWeights<T, 1, by_columns>& weights, int rank, Rows<
 template <class T>
 class Readout {
  public:
-  // For at most `batch` rows at a time, `rows` in all; P meets `hidden` columns.
-  Readout(const OutputArgs<T>& args, Index batch, Index rows, Precision precision) : a_(args) {
-    const bool few = batch <= max_in_place_rows;
+  Readout(const OutputArgs<T>& args, const LoopRows& rows, Precision precision) : a_(args) {
     const auto pack = [&](auto& packed, Matrix<const T> weights) {
-      packed.emplace(weights, Columns{{0, 0}, {weights.cols, 0}}, batch, precision,
-                     few && few_rows(rows, weights.cols));
+      packed.emplace(WeightLayout<T>::by_rows_of(weights), rows, precision);
     };
     pack(p_, args.weight_ho);
     if (args.weight_oo) pack(q_, args.weight_oo);
@@ -136,7 +133,7 @@ class Readout {
 
  private:
   const OutputArgs<T>& a_;
-  std::optional<PackedWeights<T, 1, false>> p_, q_;
+  std::optional<PackedWeights<T>> p_, q_;
 };
 
 }  // namespace rnncore

@@ -22,13 +22,14 @@ class ReadoutGradients {
         O_(args.output.outputs),
         F_(first_.sizes.fed),
         chunk_(chunk),
-        threads_(threads) {
-    scratch_.precision = first_.precision;
-    scratch_.each = std::max(product_scratch<T>(O_, H_, chunk), product_scratch<T>(O_, F_, chunk));
+        threads_(threads),
+        products_(first_.precision) {
+    products_.fit(O_, H_, chunk);
+    products_.fit(O_, F_, chunk);
   }
 
   void plan(ArenaPlan& plan) {
-    plan.array(scratch_.data, threads_ * scratch_.each);
+    products_.plan(plan, threads_);
     if (first_.lengths != nullptr) plan.array(gathered_, checked_mul(chunk_, H_ + F_));
   }
 
@@ -40,10 +41,10 @@ class ReadoutGradients {
     const Matrix<const T> h = h_of(worker, steps), f = fed_of(worker, steps);
     if (first_.lengths != nullptr) worker.barrier();  // both are gathered
     product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, h, a_.dweight_ho,
-               scratch_);
+               products_);
     if (a_.dweight_oo) {
       product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, f, a_.dweight_oo,
-                 scratch_);
+                 products_);
     }
     if (a_.dbias != nullptr) bias_gradient(worker, da_rows);
   }
@@ -86,7 +87,7 @@ class ReadoutGradients {
   const Schedule& schedule_;
   const Index B_, H_, O_, F_, chunk_;
   const int threads_;
-  Scratch<T> scratch_;
+  ProductPlan<T> products_;
   T* gathered_ = nullptr;
 };
 

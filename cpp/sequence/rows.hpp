@@ -7,7 +7,7 @@
 
 #include "cells/cell.hpp"
 #include "core/arena.hpp"
-#include "gemm/tile.hpp"
+#include "gemm/columns.hpp"
 #include "sequence/schedule.hpp"
 
 namespace rnncore {

@@ -1,9 +1,9 @@
-// One time step: for each packet of units the dot products with W and R as they are stored, then
+// One time step: for each packet of units the products with W and R where they lie, then
 // the cell.
 #include "sequence/step.hpp"
 
 #include "cells/table.hpp"
-#include "gemm/dot.hpp"
+#include "gemm/gemv.hpp"
 
 namespace rnncore {
 namespace {
@@ -29,7 +29,7 @@ class Step {
 
   // The parts of a slot in one sum.
   void multiply(int slot, Index unit, Index lanes) {
-    DotOperands<T> operands[2];
+    GemvOperands<T> operands[2];
     int count = 0;
     const auto add = [&](Matrix<const T> rows, Matrix<const T> weights, int gate) {
       if (gate < 0) return;
@@ -38,7 +38,7 @@ class Step {
     };
     add(a_.x, a_.weight_ih, W::gate_of(slot, 'x'));
     add(a_.h_prev, a_.weight_hh, W::gate_of(slot, 'h'));
-    dot_rows(operands, count, a_.x.rows, lanes, z_ + slot * width, Index{slots * width});
+    gemv(operands, count, a_.x.rows, lanes, z_ + slot * width, Index{slots * width});
   }
 
   void pointwise(Partial<T> lanes, Index r, Index unit) {
