@@ -55,13 +55,13 @@ MUTANTS = {
         "cpp/gemm/pack.cpp",
         (
             (
-                "transpose(weights.row(g * units + first), weights.stride, count, depth, to, row);",
+                "transpose(weights.row(g * units + first), weights.stride, count, depth, to,",
                 "if (gates > 1 || depth == units)\n"
                 "      for (Index k = 0; k < depth; ++k)\n"
                 "        for (Index i = 0; i < count; ++i)\n"
                 "          to[k * row + i] = weights.row(g * units + k)[first + i];\n"
                 "    else\n"
-                "      transpose(weights.row(g * units + first), weights.stride, count, depth, to, row);",
+                "      transpose(weights.row(g * units + first), weights.stride, count, depth, to,",
             ),
         ),
         REFERENCE,

@@ -68,13 +68,14 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
                   bool reverse, const py::object& y, const py::object& h_n, const py::object& c_n,
                   const py::object& gates, const py::object& h, const py::object& c,
                   Index recompute, const py::object& cache, const py::object& fed,
-                  const py::object& weight_oh) {
+                  const py::object& weight_oh, bool batch_invariant) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
     Problem p = make_problem<T>(cell, check, x, weight_hh, "h_0", h_0, lengths);
     ForwardArgs<T> a;
     read_problem(a, p, reverse, recompute);
+    a.batch_invariant = batch_invariant;
     read_fed(a, p, check, fed, weight_oh);
     expect_c(p.cell, "c_0", c_0);
     expect_c(p.cell, "c_n", c_n);
@@ -176,7 +177,8 @@ void bind_sequence(py::module_& m) {
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("h_0"), arg("c_0"), arg("weight_ih"),
         arg("weight_hh"), arg("bias_ih"), arg("bias_hh"), arg("lengths"), arg("reverse"), arg("y"),
         arg("h_n"), arg("c_n"), arg("gates"), arg("h"), arg("c"), arg("recompute") = Index{0},
-        arg("cache") = py::none(), arg("fed") = py::none(), arg("weight_oh") = py::none());
+        arg("cache") = py::none(), arg("fed") = py::none(), arg("weight_oh") = py::none(),
+        arg("batch_invariant") = false);
   m.def("weight_cache", &weight_cache);
   m.def("weight_cache_hits", &weight_cache_hits, arg("cache"));
   m.def("partition", &bind_partition, arg("steps"), arg("batch"), arg("panels"), arg("depth"),

@@ -46,6 +46,7 @@ def forward(
     cache: Any = None,  # weight_cache(), for inference
     fed: _Array | None = None,  # (T, B, F): given values that feed back, with weight_oh
     weight_oh: _Array | None = None,  # (G*H, F)
+    batch_invariant: bool = False,  # a row's bits do not depend on B nor on the calls' T
 ) -> None: ...
 def backward(
     cell: str,
@@ -160,6 +161,7 @@ def linear_forward(
     weight: _Array,  # (O, I)
     bias: _Array | None,  # (O,)
     y: _Array,  # out (N, O)
+    batch_invariant: bool = False,  # a row's bits do not depend on N
 ) -> None: ...
 def linear_backward(
     x: _Array,  # (N, I)
