@@ -29,11 +29,11 @@ class Mutant(NamedTuple):
     select: str  # of its cases
 
 
-REFERENCE = "tests/test_kernels.py::test_matches_reference"
-ADDS = "tests/test_kernels.py::test_parameter_gradients_add_and_the_rest_assign"
-SAME_BITS = "tests/test_recompute.py::test_same_bits_as_the_plain_run"
-LOOP = "tests/test_output_kernels.py::test_matches_reference"
-GIVEN = "tests/test_output_kernels.py::test_values_given_to_the_plain_kernels"
+REFERENCE = "tests/recurrence/test_kernels.py::test_matches_reference"
+ADDS = "tests/recurrence/test_kernels.py::test_parameter_gradients_add_and_the_rest_assign"
+SAME_BITS = "tests/recurrence/test_recompute.py::test_same_bits_as_the_plain_run"
+LOOP = "tests/recurrence/test_output_kernels.py::test_matches_reference"
+GIVEN = "tests/recurrence/test_output_kernels.py::test_values_given_to_the_plain_kernels"
 
 MUTANTS = {
     "lstm-gates-swapped": Mutant(

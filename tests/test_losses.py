@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 from rnncore import losses
-from rnncore._isa import core
+from rnncore._native.isa import core
+
+pytestmark = pytest.mark.per_variant
 
 SHAPES = [(1, 1), (5, 17), (34, 3), (2, 7, 85), (16,), (33, 16)]
 

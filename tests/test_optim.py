@@ -6,10 +6,12 @@ import pickle
 
 import numpy as np
 import pytest
-from rnncore._isa import core
-from rnncore.dense import Linear
+from rnncore._native.isa import core
+from rnncore.layers.linear import Linear
 from rnncore.module import Module
 from rnncore.optim import SGD, Adam, AdamW, clip_grad_norm
+
+pytestmark = pytest.mark.per_variant
 
 STEPS = 10
 OPTIONS = [

@@ -181,7 +181,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=41, help="alternations per problem")
     options = parser.parse_args()
-    from rnncore import _isa
+    from rnncore._native import isa as _isa
 
     _isa.core.set_num_threads(1)
     titles = ["H, B, T", "library ms", "hand-fused, rolled ms", "hand-fused, unrolled ms"]

@@ -7,19 +7,19 @@
 namespace rnncore {
 namespace {
 
-[[noreturn]] void type_error(const char* name, const std::string& text) {
-  throw py::type_error(std::string(name) + ": " + text);
+[[noreturn]] void type_error(const std::string& name, const std::string& text) {
+  throw py::type_error(name + ": " + text);
 }
 
-[[noreturn]] void value_error(const char* name, const std::string& text) {
-  throw py::value_error(std::string(name) + ": " + text);
+[[noreturn]] void value_error(const std::string& name, const std::string& text) {
+  throw py::value_error(name + ": " + text);
 }
 
 std::string type_name(const py::object& object) {
   return py::str(py::type::of(object).attr("__name__"));
 }
 
-py::array as_array(const char* name, const py::object& object) {
+py::array as_array(const std::string& name, const py::object& object) {
   if (!py::isinstance<py::array>(object)) {
     type_error(name, "expected a numpy array, got " + type_name(object));
   }
@@ -63,14 +63,14 @@ std::string shape_text(const Shape& shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-bool is_float64(const char* name, const py::object& object) {
+bool is_float64(const std::string& name, const py::object& object) {
   const py::dtype dtype = as_array(name, object).dtype();
   if (dtype.equal(py::dtype::of<double>())) return true;
   if (dtype.equal(py::dtype::of<float>())) return false;
   type_error(name, "expected dtype float32 or float64, got " + std::string(py::str(dtype)));
 }
 
-Index dimension(const char* name, const py::object& object, int rank, int axis) {
+Index dimension(const std::string& name, const py::object& object, int rank, int axis) {
   const py::array array = as_array(name, object);
   if (array.ndim() != rank) {
     value_error(name, "expected " + std::to_string(rank) + " dimensions, got " +
@@ -79,7 +79,7 @@ Index dimension(const char* name, const py::object& object, int rank, int axis) 
   return array.shape(axis);
 }
 
-ArrayCheck::Checked ArrayCheck::check(const char* name, const py::object& object,
+ArrayCheck::Checked ArrayCheck::check(const std::string& name, const py::object& object,
                                       const Shape& expected, const py::dtype& dtype, bool output) {
   py::array array = as_array(name, object);
   if (!array.dtype().equal(dtype)) {
@@ -113,8 +113,7 @@ ArrayCheck::Checked ArrayCheck::check(const char* name, const py::object& object
     if (strided) (bytes < 0 ? low : high) += checked_mul(bytes, size - 1);
   }
   if (rank > 0 && result.stride[rank - 1] != 1) {
-    value_error(name, "the last dimension must be contiguous; pass numpy.ascontiguousarray(" +
-                          std::string(name) + ")");
+    value_error(name, "the last dimension must be contiguous; pass numpy.ascontiguousarray(" + name + ")");
   }
   // A matrix is read in blocks of rows: its rows must not overlap or run backwards.
   if (rank == 2 && result.shape[0] > 1 && result.stride[0] < result.shape[1]) {
@@ -128,7 +127,7 @@ ArrayCheck::Checked ArrayCheck::check(const char* name, const py::object& object
   return result;
 }
 
-void* ArrayCheck::contiguous_of(const char* name, const Checked& array) {
+void* ArrayCheck::contiguous_of(const std::string& name, const Checked& array) {
   Index natural = 1;
   for (std::size_t d = array.shape.size(); d-- > 0;) {
     if (array.stride[d] != natural) value_error(name, "expected a C-contiguous array; pass a copy");
@@ -142,7 +141,7 @@ void ArrayCheck::no_overlap() const {
     if (!out.output) continue;
     for (const Span& other : spans_) {
       if (&other != &out && out.begin < other.end && other.begin < out.end) {
-        value_error(out.name, "this output shares memory with " + std::string(other.name));
+        value_error(out.name, "this output shares memory with " + other.name);
       }
     }
   }

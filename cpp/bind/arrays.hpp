@@ -22,11 +22,11 @@ inline constexpr Index any_size = -1;
 std::string shape_text(const Shape& shape);
 
 // True for float64, false for float32; TypeError that names the argument for anything else.
-bool is_float64(const char* name, const py::object& object);
+bool is_float64(const std::string& name, const py::object& object);
 
 // Calls f with a float or a double by the dtype of `object`.
 template <class F>
-auto by_dtype(const char* name, const py::object& object, F&& f) {
+auto by_dtype(const std::string& name, const py::object& object, F&& f) {
   return is_float64(name, object) ? f(double{}) : f(float{});
 }
 
@@ -36,58 +36,58 @@ auto by_dtype(const char* name, const py::object& object, F&& f) {
 class ArrayCheck {
  public:
   template <class T>
-  Matrix<const T> matrix(const char* name, const py::object& object, const Shape& shape) {
+  Matrix<const T> matrix(const std::string& name, const py::object& object, const Shape& shape) {
     return matrix_of<const T>(check(name, object, shape, py::dtype::of<T>(), false));
   }
   template <class T>
-  Matrix<T> out_matrix(const char* name, const py::object& object, const Shape& shape) {
+  Matrix<T> out_matrix(const std::string& name, const py::object& object, const Shape& shape) {
     return matrix_of<T>(check(name, object, shape, py::dtype::of<T>(), true));
   }
   template <class T>
-  Matrix<const T> optional_matrix(const char* name, const py::object& object, const Shape& shape) {
+  Matrix<const T> optional_matrix(const std::string& name, const py::object& object, const Shape& shape) {
     return object.is_none() ? Matrix<const T>{} : matrix<T>(name, object, shape);
   }
   template <class T>
-  Matrix<T> optional_out_matrix(const char* name, const py::object& object, const Shape& shape) {
+  Matrix<T> optional_out_matrix(const std::string& name, const py::object& object, const Shape& shape) {
     return object.is_none() ? Matrix<T>{} : out_matrix<T>(name, object, shape);
   }
 
   template <class T>
-  Sequence<const T> sequence(const char* name, const py::object& object, const Shape& shape) {
+  Sequence<const T> sequence(const std::string& name, const py::object& object, const Shape& shape) {
     return sequence_of<const T>(check(name, object, shape, py::dtype::of<T>(), false));
   }
   template <class T>
-  Sequence<T> out_sequence(const char* name, const py::object& object, const Shape& shape) {
+  Sequence<T> out_sequence(const std::string& name, const py::object& object, const Shape& shape) {
     return sequence_of<T>(check(name, object, shape, py::dtype::of<T>(), true));
   }
   template <class T>
-  Sequence<const T> optional_sequence(const char* name, const py::object& object,
+  Sequence<const T> optional_sequence(const std::string& name, const py::object& object,
                                       const Shape& shape) {
     return object.is_none() ? Sequence<const T>{} : sequence<T>(name, object, shape);
   }
   template <class T>
-  Sequence<T> optional_out_sequence(const char* name, const py::object& object,
+  Sequence<T> optional_out_sequence(const std::string& name, const py::object& object,
                                     const Shape& shape) {
     return object.is_none() ? Sequence<T>{} : out_sequence<T>(name, object, shape);
   }
 
   // Contiguous arrays of any rank, as a pointer to their elements.
   template <class T>
-  const T* contiguous(const char* name, const py::object& object, const Shape& shape) {
+  const T* contiguous(const std::string& name, const py::object& object, const Shape& shape) {
     return static_cast<const T*>(
         contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), false)));
   }
   template <class T>
-  T* out_contiguous(const char* name, const py::object& object, const Shape& shape) {
+  T* out_contiguous(const std::string& name, const py::object& object, const Shape& shape) {
     return static_cast<T*>(
         contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), true)));
   }
   template <class T>
-  const T* optional_contiguous(const char* name, const py::object& object, const Shape& shape) {
+  const T* optional_contiguous(const std::string& name, const py::object& object, const Shape& shape) {
     return object.is_none() ? nullptr : contiguous<T>(name, object, shape);
   }
   template <class T>
-  T* optional_out_contiguous(const char* name, const py::object& object, const Shape& shape) {
+  T* optional_out_contiguous(const std::string& name, const py::object& object, const Shape& shape) {
     return object.is_none() ? nullptr : out_contiguous<T>(name, object, shape);
   }
 
@@ -101,14 +101,14 @@ class ArrayCheck {
     Shape stride;  // in elements; natural where a dimension has fewer than two entries
   };
   struct Span {
-    const char* name;
+    std::string name;
     const std::byte *begin, *end;
     bool output;
   };
 
-  Checked check(const char* name, const py::object& object, const Shape& shape,
+  Checked check(const std::string& name, const py::object& object, const Shape& shape,
                 const py::dtype& dtype, bool output);
-  static void* contiguous_of(const char* name, const Checked& array);
+  static void* contiguous_of(const std::string& name, const Checked& array);
 
   template <class T>
   static Matrix<T> matrix_of(const Checked& a) {
@@ -123,6 +123,6 @@ class ArrayCheck {
 };
 
 // Size of dimension `axis`; TypeError or ValueError when `object` is no array of that rank.
-Index dimension(const char* name, const py::object& object, int rank, int axis);
+Index dimension(const std::string& name, const py::object& object, int rank, int axis);
 
 }  // namespace rnncore

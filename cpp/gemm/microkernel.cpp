@@ -124,15 +124,15 @@ void multiply(const T* a, Index stride, const Columns& columns, const T* packed,
 }  // namespace
 
 template <class T>
-void multiply_panels(int gates, const T* a, Index stride, const Columns& columns, const T* packed,
+void multiply_panels(Index gates, const T* a, Index stride, const Columns& columns, const T* packed,
                      Index rows, Range panels, bool backwards, BlockSums<T> receive) {
   const auto run = gates == 1 ? &multiply<T, 1> : gates == 3 ? &multiply<T, 3> : &multiply<T, 4>;
   run(a, stride, columns, packed, rows, panels, backwards, receive);
 }
 
-template void multiply_panels(int, const float*, Index, const Columns&, const float*, Index, Range,
-                              bool, BlockSums<float>);
-template void multiply_panels(int, const double*, Index, const Columns&, const double*, Index,
+template void multiply_panels(Index, const float*, Index, const Columns&, const float*, Index,
+                              Range, bool, BlockSums<float>);
+template void multiply_panels(Index, const double*, Index, const Columns&, const double*, Index,
                               Range, bool, BlockSums<double>);
 
 }  // namespace rnncore

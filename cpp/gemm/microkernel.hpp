@@ -16,7 +16,7 @@ inline constexpr int max_accumulators = 12;
 
 // Panels of several gates are what a cell's weights are; those of one are everything else.
 // microkernel.cpp lists the numbers of gates there are.
-constexpr bool has_microkernel(int gates) {
+constexpr bool has_microkernel(Index gates) {
   return gates == 1 || gates == 3 || gates == 4;
 }
 inline constexpr int max_gates = 4;
@@ -35,7 +35,7 @@ using BlockSums =
 // `backwards`: from the last. Every other pass over the same ones then starts with those that the
 // cache still holds.
 template <class T>
-void multiply_panels(int gates, const T* a, Index stride, const Columns& columns, const T* packed,
+void multiply_panels(Index gates, const T* a, Index stride, const Columns& columns, const T* packed,
                      Index rows, Range panels, bool backwards, BlockSums<T> receive);
 
 }  // namespace rnncore

@@ -27,11 +27,11 @@ void transpose(const T* from, Index from_stride, Index rows, Index cols, T* to, 
 }
 
 template <class T>
-void pack_gates(Matrix<const T> weights, int gates, Index panel, T* to) {
+void pack_gates(Matrix<const T> weights, Index gates, Index panel, T* to) {
   constexpr int width = Simd<T>::width;
   const Index units = weights.rows / gates, depth = weights.cols, row = gates * width;
   const Index first = panel * width, count = std::min<Index>(width, units - first);
-  for (int g = 0; g < gates; ++g, to += width) {
+  for (Index g = 0; g < gates; ++g, to += width) {
     transpose(weights.row(g * units + first), weights.stride, count, depth, to, row);
     for (Index k = 0; count < width && k < depth; ++k) {
       std::fill(to + k * row + count, to + k * row + width, T(0));
@@ -56,8 +56,8 @@ void pack_columns(Matrix<const T> weights, Index begin, Index end, T* to, Index 
 
 template void transpose(const float*, Index, Index, Index, float*, Index);
 template void transpose(const double*, Index, Index, Index, double*, Index);
-template void pack_gates(Matrix<const float>, int, Index, float*);
-template void pack_gates(Matrix<const double>, int, Index, double*);
+template void pack_gates(Matrix<const float>, Index, Index, float*);
+template void pack_gates(Matrix<const double>, Index, Index, double*);
 template void pack_columns(Matrix<const float>, Index, Index, float*, Index);
 template void pack_columns(Matrix<const double>, Index, Index, double*, Index);
 

@@ -19,7 +19,7 @@ void transpose(const T* from, Index from_stride, Index rows, Index cols, T* to, 
 // Panel `panel` of R (gates*H, depth): to[k][g][lane] = R[g*H + panel*width + lane][k]; the gates
 // of a block of units side by side, absent units zero.
 template <class T>
-void pack_gates(Matrix<const T> weights, int gates, Index panel, T* to);
+void pack_gates(Matrix<const T> weights, Index gates, Index panel, T* to);
 
 // Panels [begin, end) of the columns of R, `size` elements each: to[b][k][lane] = R[k][b*width +
 // lane], for dz R; absent units zero. A few panels at a time: a row is then read by whole lines.

@@ -28,11 +28,11 @@ void UnpackedWeights<T>::multiply(int, const T* a, Index stride, Index rows, Ran
                                   BlockSums<T> receive) const {
   constexpr int width = Simd<T>::width;
   const Matrix<const T>& weights = layout_.weights;
-  const Index sums_stride = Index{layout_.gates} * width;
+  const Index sums_stride = layout_.gates * width;
   alignas(64) T sums[max_gemv_rows * max_gates * width];
   for (Index panel = panels.begin; rows > 0 && panel < panels.end; ++panel) {
     const Index unit = panel * width, lanes = std::min<Index>(width, layout_.units() - unit);
-    for (int g = 0; g < layout_.gates; ++g) {
+    for (Index g = 0; g < layout_.gates; ++g) {
       const GemvOperands<T> operands{a, stride, weights.row(layout_.first_row(g) + unit),
                                      weights.stride, weights.cols};
       gemv(&operands, 1, rows, lanes, sums + g * width, sums_stride);

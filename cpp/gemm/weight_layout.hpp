@@ -12,10 +12,10 @@ template <class T>
 struct WeightLayout {
   Matrix<const T> weights;
   Columns columns;  // those of the left operand that meet the weights
-  int gates = 1;
+  Index gates = 1;
   bool by_columns = false;
 
-  static WeightLayout by_rows_of(Matrix<const T> weights, int gates = 1) {
+  static WeightLayout by_rows_of(Matrix<const T> weights, Index gates = 1) {
     return {weights, {{0, 0}, {weights.cols, 0}}, gates, false};
   }
   static WeightLayout by_columns_of(Matrix<const T> weights, const Columns& columns) {

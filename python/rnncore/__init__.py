@@ -1,16 +1,23 @@
 """Recurrent networks that run and train fast on a CPU."""
 
-from rnncore import attention, data, datasets, decoding, functional, losses, optim, schedules
-from rnncore._isa import available_isas, isa
-from rnncore._kernels import LSTMState
-from rnncore._output import FeedbackState
-from rnncore._precision import get_float32_matmul_precision, set_float32_matmul_precision
-from rnncore._threads import get_num_threads, set_num_threads
-from rnncore.cells import GRUCell, LSTMCell, RNNCell
+from rnncore import data, datasets, decoding, functional, losses, optim, schedules
+from rnncore._native.isa import available_isas, isa
+from rnncore._native.precision import get_float32_matmul_precision, set_float32_matmul_precision
+from rnncore._native.threads import get_num_threads, set_num_threads
 from rnncore.checkpoint import CheckpointError, load, save
-from rnncore.dense import Embedding, Linear
-from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    DotAttention,
+    Embedding,
+    GRUCell,
+    Linear,
+    LSTMCell,
+    RNNCell,
+)
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
+from rnncore.state import FeedbackState, LSTMState
 from rnncore.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -20,6 +27,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "CheckpointError",
+    "DotAttention",
     "Embedding",
     "EncoderDecoder",
     "FeedbackState",
@@ -33,7 +41,6 @@ __all__ = [
     "OneToMany",
     "RNNCell",
     "Vocabulary",
-    "attention",
     "available_isas",
     "data",
     "datasets",

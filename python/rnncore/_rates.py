@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from rnncore._arrays import choice, closed_fraction, number
+from rnncore._checks import choice, closed_fraction, number
 from rnncore.models.base import Model
 
 Schedule = Callable[[float], float]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncore._arrays import Array, Lengths, as_numpy, positive_int
-from rnncore._batch import read_sequences, side_by_side
+from rnncore._checks import as_numpy, positive_int
+from rnncore._ragged import read_sequences, side_by_side
+from rnncore._types import Array, Lengths
 
 
 def _real(name: str, value: ArrayLike) -> Array:

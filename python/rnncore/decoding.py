@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, as_numpy, generator, number, positive_int, refuse
+from rnncore._checks import as_numpy, generator, number, positive_int, refuse
+from rnncore._types import Array, Seed
 
 
 def check_temperature(temperature: Any) -> float:

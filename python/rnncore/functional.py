@@ -10,21 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from rnncore import _kernels
-from rnncore._arrays import (
-    Array,
-    Lengths,
-    as_array,
-    as_numpy,
-    boolean,
-    check_lengths,
-    check_shape,
-    empty,
-    positive_int,
-    zeros,
-)
-from rnncore._batch import as_state, read_state
-from rnncore._kernels import Cell, LSTMState, Tape, Weights, cell_named
+from rnncore._checks import as_array, as_numpy, boolean, check_lengths, check_shape, positive_int
+from rnncore._memory import empty, zeros
+from rnncore._native import layer as kernels
+from rnncore._native.cells import Cell, cell_named
+from rnncore._native.layer import Tape, Weights
+from rnncore._types import Array, Lengths
+from rnncore.state import LSTMState, as_state, read_state
 
 __all__ = ["LSTMState", "Tape", "Weights", "backward", "forward", "infer"]
 
@@ -49,7 +41,7 @@ def infer(
     state : numpy.ndarray or LSTMState, (B, H)
     """
     call = _read(cell, x, state, weights, lengths, reverse, y)
-    _kernels.infer(*call)
+    kernels.infer(*call)
     return call[7], as_state(call[8], call[9])
 
 
@@ -104,7 +96,7 @@ def forward(
     """
     call = _read(cell, x, state, weights, lengths, reverse, y)
     kept_apart = 0 if recompute is None else positive_int("recompute", recompute)
-    tape = _kernels.forward(*call, kept_apart)
+    tape = kernels.forward(*call, kept_apart)
     return call[7], as_state(call[8], call[9]), tape
 
 
@@ -179,7 +171,7 @@ def backward(
         _check_output("dx", dx, "(T, B, I)", (T, B, I), dtype)
     dh_0 = empty((B, H), dtype)
     dc_0 = empty((B, H), dtype) if has_c else None
-    _kernels.backward(tape, dy, dh_n, dc_n, grads, dx, dh_0, dc_0)
+    kernels.backward(tape, dy, dh_n, dc_n, grads, dx, dh_0, dc_0)
     return dx, as_state(dh_0, dc_0), grads
 
 
@@ -188,7 +180,7 @@ def _read(
 ) -> tuple[
     Cell, Array, Array, Array | None, Weights, Lengths | None, bool, Array, Array, Array | None
 ]:
-    """Return the arguments of `_kernels.forward`, checked."""
+    """Return the arguments of `kernels.forward`, checked."""
     row = cell_named(cell)
     weights, features, H = _read_weights(row, weights)
     dtype = weights.weight_ih.dtype

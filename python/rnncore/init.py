@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, choice
-from rnncore._kernels import Cell
+from rnncore._checks import choice
+from rnncore._native.cells import Cell
+from rnncore._types import Array
 
 SCHEMES = ("default", "torch")
 

@@ -9,17 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import (
-    Array,
-    as_array,
-    as_booleans,
-    as_integers,
-    as_numpy,
-    check_shape,
-    empty,
-    refuse,
-)
-from rnncore._isa import core
+from rnncore._checks import as_array, as_booleans, as_integers, as_numpy, check_shape, refuse
+from rnncore._memory import empty
+from rnncore._native.isa import core
+from rnncore._types import Array
 
 _INT64 = np.iinfo(np.int64)
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnncore._arrays import aligned_zeros, as_array, boolean, check_shape, fraction, number
-from rnncore._isa import core
+from rnncore._checks import as_array, boolean, check_shape, fraction, number
+from rnncore._memory import aligned_zeros
+from rnncore._native.isa import core
 from rnncore.module import Module
 
 

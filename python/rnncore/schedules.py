@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rnncore._arrays import closed_fraction, integer, number, positive_int
+from rnncore._checks import closed_fraction, integer, number, positive_int
 
 _LAST_EPOCH = 2**31 - 1
 

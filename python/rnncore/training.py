@@ -10,15 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rnncore._arrays import (
-    Array,
-    Seed,
-    boolean,
-    generator,
-    number,
-    positive_int,
-)
+from rnncore._checks import boolean, generator, number, positive_int
 from rnncore._rates import Forcing, Rate, Schedule
+from rnncore._types import Array, Seed
 from rnncore.models.base import Batch, Model, TrainingSamples
 from rnncore.optim import Adam, clip_grad_norm
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnncore._arrays import as_integers, boolean, choice, positive_int, refuse
+from rnncore._checks import as_integers, boolean, choice, positive_int, refuse
 
 _SPECIALS = ("padding", "start", "end", "unknown")
 

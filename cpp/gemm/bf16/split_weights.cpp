@@ -11,7 +11,7 @@ namespace rnncore {
 namespace {
 
 // Panels of one call: an even number of column tiles, and few enough that the sums stay in L1.
-constexpr Index panels_at_once(int gates) {
+constexpr Index panels_at_once(Index gates) {
   return gates == 1 ? 4 : gates == 3 ? 2 : 1;
 }
 constexpr Index most_column_tiles = 6;
@@ -85,7 +85,7 @@ template <int Parts>
 void SplitWeights::multiply_parts(const Bf16* left, Index rows, Range panels,
                                   BlockSums<float> receive) const {
   constexpr Index most_rows = 2 * tile_size;
-  const int gates = layout_.gates;
+  const Index gates = layout_.gates;
   const Index group = panels_at_once(gates);
   alignas(64) float sums[most_rows * most_column_tiles * tile_size];
   for (Index b = panels.begin; b < panels.end; b += group) {

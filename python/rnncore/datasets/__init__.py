@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any, Literal, overload
 
-from rnncore._arrays import choice
+from rnncore._checks import choice
 from rnncore.datasets import readers
 from rnncore.datasets.kinds import LabelledSeries, Pairs, RatedTexts, Sequences, Series
 from rnncore.datasets.sources import Source, data_folder

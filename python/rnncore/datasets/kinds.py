@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rnncore._arrays import Array
+from rnncore._types import Array
 
 
 class Series(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rnncore._arrays import Array
+from rnncore._types import Array
 from rnncore.datasets.kinds import LabelledSeries, Pairs, RatedTexts, Sequences, Series
 
 Files = Mapping[str, bytes]  # contents by path, in the order of the paths

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from rnncore._arrays import closed_fraction
+from rnncore._checks import closed_fraction
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.module import Module
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed
-from rnncore._batch import as_state
-from rnncore.functional import LSTMState
+from rnncore._types import Array, Seed
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models.start import StartState, StartTape, state_form
+from rnncore.state import LSTMState, as_state
 
 
 def needs_bridge(encoder: RNN | LSTM | GRU, decoder: RNN | LSTM | GRU) -> bool:

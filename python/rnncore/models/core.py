@@ -11,20 +11,13 @@ from typing import Any
 import numpy as np
 
 from rnncore import losses
-from rnncore._arrays import (
-    Array,
-    Lengths,
-    Seed,
-    as_array,
-    as_numpy,
-    check_shape,
-    choice,
-    positive_int,
-)
-from rnncore._batch import is_ragged, read_masks, read_rows, side_by_side, valid_steps
+from rnncore._checks import as_array, as_numpy, check_shape, choice, positive_int
+from rnncore._ragged import is_ragged, read_masks, read_rows, side_by_side, valid_steps
+from rnncore._types import Array, Lengths, Seed
 from rnncore.batches import Samples, samples
-from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import Linear
 from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.inputs import check_batch, check_embedding, read_inputs
 from rnncore.models.rows import cleared

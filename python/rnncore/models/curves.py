@@ -7,17 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import (
-    Array,
-    Lengths,
-    as_array,
-    as_booleans,
-    as_numpy,
-    check_lengths,
-    check_shape,
-    refuse,
-)
-from rnncore._batch import is_ragged, read_sequences, side_by_side
+from rnncore._checks import as_array, as_booleans, as_numpy, check_lengths, check_shape, refuse
+from rnncore._ragged import is_ragged, read_sequences, side_by_side
+from rnncore._types import Array, Lengths
 
 
 @dataclass(frozen=True, eq=False)

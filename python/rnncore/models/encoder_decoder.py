@@ -10,21 +10,14 @@ from typing import Any
 import numpy as np
 
 from rnncore import losses
-from rnncore._arrays import (
-    Array,
-    Lengths,
-    Seed,
-    as_array,
-    check_shape,
-    choice,
-    generator,
-    positive_int,
-)
-from rnncore._batch import valid_steps
-from rnncore.attention import DotAttention, Memory
+from rnncore._checks import as_array, check_shape, choice, generator, positive_int
+from rnncore._ragged import valid_steps
+from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import Marks
-from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.attention import DotAttention, Memory
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import Linear
 from rnncore.models.base import check_core, core_features
 from rnncore.models.bridge import Bridge, needs_bridge
 from rnncore.models.inputs import check_embedding, check_target_embedding, read_inputs
@@ -51,7 +44,7 @@ class EncoderDecoderTape:
     used: bool = False
 
 
-class EncoderDecoder(WritingModel):
+class EncoderDecoder(WritingModel, loadable=True):
     """Reads a sequence, then writes another: of other symbols, and of a length of its own.
 
     ::
@@ -80,7 +73,7 @@ class EncoderDecoder(WritingModel):
         V embeddings of decoder.input_size features.
     attention : {None, "dot"}
         Whether each step of the decoder reads the encoder's states; see
-        `rnncore.attention.DotAttention`.
+        `rnncore.layers.DotAttention`.
     start_id, end_id : int
         Two different symbols in [0, V) that no target holds.
     rng : int or numpy.random.Generator, optional

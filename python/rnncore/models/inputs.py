@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Lengths, as_array, as_integers, check_lengths, refuse
-from rnncore._batch import is_ragged, read_sequences, side_by_side, valid_steps
-from rnncore.dense import Embedding
+from rnncore._checks import as_array, as_integers, check_lengths, refuse
+from rnncore._ragged import is_ragged, read_sequences, side_by_side, valid_steps
+from rnncore._types import Array, Lengths
+from rnncore.layers.embedding import Embedding
 
 
 def check_embedding(name: str, embedding: Any, core: Any, core_name: str) -> None:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnncore import losses
-from rnncore._arrays import Array, Seed, as_array, boolean, check_shape, generator, positive_int
+from rnncore._checks import as_array, boolean, check_shape, generator, positive_int
+from rnncore._types import Array, Seed
 from rnncore.decoding import check_temperature, check_top_k, sample
-from rnncore.dense import Embedding, linear, linear_backward
 from rnncore.init import glorot_uniform
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import linear, linear_backward
 from rnncore.models.base import Model, TrainingSamples, check_core, core_features
 from rnncore.models.inputs import checked_tokens
 from rnncore.models.rows import cleared, first_rows, state_of_rows, with_rows, with_zeros
@@ -46,7 +48,7 @@ class LanguageTape:
     used: bool = False
 
 
-class LanguageModel(Model):
+class LanguageModel(Model, loadable=True):
     """Tokens in, logits of the next token out, at every step: embedding, core, softmax head.
 
     Parameters

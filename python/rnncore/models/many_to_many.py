@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, closed_fraction, integer, refuse
-from rnncore._batch import valid_steps
+from rnncore._checks import closed_fraction, integer, refuse
+from rnncore._ragged import valid_steps
+from rnncore._types import Array, Seed
 from rnncore.batches import Samples
-from rnncore.dense import Embedding
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.embedding import Embedding
 from rnncore.models.core import CoreModel, ModelTape
 
 
@@ -29,7 +30,7 @@ class LoopLosses(NamedTuple):
     closed_loop: float
 
 
-class ManyToMany(CoreModel):
+class ManyToMany(CoreModel, loadable=True):
     """One output per step, from the last layer's hidden state at that step: ``y_t = head(h_t)``.
 
     Steps beyond a sequence's length give zero and never count in the loss. A core with outputs of

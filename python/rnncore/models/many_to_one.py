@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, choice
-from rnncore.dense import Embedding
-from rnncore.functional import LSTMState
+from rnncore._checks import choice
+from rnncore._types import Array, Seed
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.embedding import Embedding
 from rnncore.models.core import CoreModel, ModelTape
+from rnncore.state import LSTMState
 
 
-class ManyToOne(CoreModel):
+class ManyToOne(CoreModel, loadable=True):
     """One output per sequence: a linear head on the last layer's hidden states, made one.
 
     Parameters

@@ -9,20 +9,12 @@ from typing import Any
 import numpy as np
 
 from rnncore import losses
-from rnncore._arrays import (
-    Array,
-    Seed,
-    as_array,
-    check_shape,
-    choice,
-    expect_none,
-    generator,
-    positive_int,
-)
-from rnncore._output import FeedbackState
+from rnncore._checks import as_array, check_shape, choice, expect_none, generator, positive_int
+from rnncore._types import Array, Seed
 from rnncore.decoding import Marks, write
-from rnncore.dense import Embedding, Linear
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.embedding import Embedding
+from rnncore.layers.linear import Linear
 from rnncore.models.base import Model, check_core, core_features
 from rnncore.models.curves import Curves, make_curves
 from rnncore.models.pairs import Pairs, make_pairs, padded_targets
@@ -31,6 +23,7 @@ from rnncore.models.rows import cleared
 from rnncore.models.start import StartState
 from rnncore.models.writer import VectorWriter, checked_draw
 from rnncore.module import Module, check_tape, constructor_text
+from rnncore.state import FeedbackState
 
 
 @dataclass(eq=False, repr=False)
@@ -46,7 +39,7 @@ class OneToManyTape:
     used: bool = False
 
 
-class OneToMany(Model):
+class OneToMany(Model, loadable=True):
     """Writes the sequence that a vector v stands for: tokens, or values.
 
     ::

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Lengths, as_integers, as_numpy, check_lengths, refuse
-from rnncore._batch import is_ragged
+from rnncore._checks import as_integers, as_numpy, check_lengths, refuse
+from rnncore._ragged import is_ragged
+from rnncore._types import Array, Lengths
 from rnncore.decoding import Marks
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnncore._arrays import closed_fraction, expect_none
-from rnncore.dense import Embedding
+from rnncore._checks import closed_fraction, expect_none
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.embedding import Embedding
 from rnncore.models.pairs import check_mark
 
 

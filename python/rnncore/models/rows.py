@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Lengths
-from rnncore._batch import as_state
-from rnncore.functional import LSTMState
+from rnncore._types import Array, Lengths
+from rnncore.state import LSTMState, as_state
 
 # The kernels sum the products of fewer rows in another order than those of more: gemm/dot.hpp.
 _LEAST = 9

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed
-from rnncore._batch import as_state
-from rnncore.dense import Linear, LinearTape
-from rnncore.functional import LSTMState
+from rnncore._types import Array, Seed
 from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers.linear import Linear, LinearTape
 from rnncore.module import Module, check_tape
+from rnncore.state import LSTMState, as_state
 
 
 def state_form(layer: RNN | LSTM | GRU) -> tuple[int, int, int]:

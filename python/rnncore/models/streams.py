@@ -7,16 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._arrays import (
-    Array,
-    Lengths,
-    as_booleans,
-    as_integers,
-    as_numpy,
-    check_lengths,
-    check_shape,
-)
-from rnncore._batch import side_by_side, valid_steps
+from rnncore._checks import as_booleans, as_integers, as_numpy, check_lengths, check_shape
+from rnncore._ragged import side_by_side, valid_steps
+from rnncore._types import Array, Lengths
 from rnncore.batches import Samples
 from rnncore.models.inputs import checked_tokens
 

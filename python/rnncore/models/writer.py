@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._arrays import Array, Seed, choice, expect_none, generator, number, positive_int
-from rnncore._batch import as_state
-from rnncore.attention import DotAttention, Memory
+from rnncore._checks import choice, expect_none, generator, number, positive_int
+from rnncore._types import Array, Seed
 from rnncore.decoding import check_temperature, check_top_k, sample
-from rnncore.functional import LSTMState
+from rnncore.layers.attention import DotAttention, Memory
+from rnncore.state import LSTMState, as_state
 
 _WIDEST = 1024  # beams of a search
 _OPTIONS = {

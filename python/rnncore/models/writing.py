@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
-from rnncore._arrays import Array, Seed, positive_int
+from rnncore._checks import positive_int
+from rnncore._types import Array, Seed
 from rnncore.decoding import Hypothesis, Marks, beam_search, write
 from rnncore.models.base import Model
 from rnncore.models.writer import DecoderWriter, check_beam, check_method, checked_draw

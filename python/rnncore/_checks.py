@@ -1,0 +1,240 @@
+"""What comes in from users: arrays, lengths and sizes, checked and made readable for a kernel."""
+
+from __future__ import annotations
+
+import operator
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rnncore._memory import empty
+from rnncore._types import Array, Lengths, Seed
+
+_MAX_SIZE = 2**31 - 1
+
+_warned_float64 = False
+
+
+def as_array(name: str, value: Any, dtype: np.dtype[Any], *, contiguous: bool = False) -> Array:
+    """Return `value` as an aligned, native array of `dtype` whose last dimension is contiguous.
+
+    No copy is made of an array that a kernel can read as it is; the other strides are free
+    unless `contiguous` asks for C order. Integers, booleans and narrower floats convert
+    silently. Wider floats warn once per process; a list of Python numbers does not, since
+    Python has but one width.
+
+    Raises
+    ------
+    TypeError
+        If the elements are no real numbers.
+    ValueError
+        If `value` is a ragged list, or a masked array with masked elements.
+    """
+    if type(value) is np.ndarray and value.dtype == dtype:
+        array = value
+    else:
+        array = _converted(name, value, dtype)
+    flags = array.flags
+    if flags.aligned and (flags.c_contiguous or (not contiguous and _rows_contiguous(array))):
+        return array
+    return _copy(array, dtype)
+
+
+def _rows_contiguous(array: Array) -> bool:
+    return array.ndim > 0 and (array.shape[-1] == 1 or array.strides[-1] == array.itemsize)
+
+
+def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    array = as_numpy(name, value)
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got {_elements(value, array)}")
+    if array.dtype.kind == "f" and array.itemsize > dtype.itemsize and _width_was_chosen(value):
+        _warn_once(name, array.dtype, dtype)
+    return _copy(array, dtype)
+
+
+def _copy(array: Array, dtype: np.dtype[Any]) -> Array:
+    result = empty(array.shape, dtype)
+    result[...] = array
+    return result
+
+
+def as_numpy(name: str, value: Any) -> Array:
+    """Return numpy.asarray with errors that name the argument; masked elements are refused."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name}: expected no masked elements, got {int(np.ma.getmaskarray(value).sum())}; "
+            "pass lengths=, or fill them with .filled(...)"
+        )
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        if isinstance(value, (list, tuple)):
+            got = f"a {_type(value)} whose items differ in shape"
+        else:
+            got = f"{_type(value)}: {error}"
+        raise ValueError(f"{name}: expected an array, got {got}") from error
+    except (TypeError, RuntimeError) as error:  # a torch tensor on a GPU, or that requires grad
+        raise TypeError(f"{name}: expected an array, got {_type(value)}: {error}") from error
+
+
+def as_integers(name: str, value: Any, expected: str = "integers") -> Array:
+    """Return an array of integers of any width, also of an empty list; TypeError for others."""
+    array = as_numpy(name, value)
+    if array.size == 0 and isinstance(value, (list, tuple)):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected {expected}, got {_elements(value, array)}")
+    return array
+
+
+def as_booleans(name: str, value: Any) -> Array:
+    """Return an array of booleans; TypeError for others."""
+    array = as_numpy(name, value)
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name}: expected booleans, got {_elements(value, array)}")
+    return array
+
+
+def refuse(
+    name: str, array: Array, wrong: Array, expected: str, error: type[Exception] = ValueError
+) -> None:
+    """Raise `error` for the first element of `array` where `wrong` is True, with its index."""
+    if wrong.any():
+        at = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
+        where = at[0] if len(at) == 1 else at
+        raise error(f"{name}: expected {expected}, got {array[at]} at index {where}")
+
+
+def _type(value: Any) -> str:
+    return type(value).__name__
+
+
+def _elements(value: Any, array: Array) -> str:
+    """Say what came: None and the like become object arrays without a dimension."""
+    return _type(value) if array.dtype == object and array.ndim == 0 else f"dtype {array.dtype}"
+
+
+def _width_was_chosen(value: Any) -> bool:
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return hasattr(value, "dtype") or not isinstance(value, (list, tuple, float, int))
+
+
+def _warn_once(name: str, given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
+    global _warned_float64
+    if not _warned_float64:
+        _warned_float64 = True
+        warnings.warn(
+            f"{name}: {given} data is converted to the layer's {wanted}; pass {wanted} arrays or "
+            f"build the layer with dtype={given} (said once per process)",
+            stacklevel=_users_level(),
+        )
+
+
+def _users_level() -> int:
+    """Return the stacklevel of the first caller outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__package__")):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_ours(package: str | None) -> bool:
+    return (package or "").split(".")[0] == __package__
+
+
+def check_shape(name: str, array: Array, symbols: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless `array` has `shape`, whose dimensions `symbols` names."""
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected {symbols} = {shape}, got {array.shape}")
+
+
+def check_lengths(lengths: Any, steps: int, batch: int) -> Lengths | None:
+    """Return a fresh int64 copy of `lengths` (B,), each in [0, T]; None stays None."""
+    if lengths is None:
+        return None
+    array = as_integers("lengths", lengths)
+    check_shape("lengths", array, "(B,)", (batch,))
+    refuse("lengths", array, (array < 0) | (array > steps), f"integers in [0, {steps}]")
+    return np.array(array, dtype=np.int64, order="C")
+
+
+def integer(name: str, value: Any, least: int, most: int, expected: str = "an integer") -> int:
+    """Return an int in [least, most]; TypeError for no integer, ValueError outside."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        result = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
+    if not least <= result <= most:
+        raise ValueError(f"{name}: expected an integer in [{least}, {most}], got {result}")
+    return result
+
+
+def positive_int(name: str, value: Any, most: int = _MAX_SIZE) -> int:
+    """Return a size as an int; TypeError for no integer, ValueError outside [1, most]."""
+    return integer(name, value, 1, most, "a positive integer")
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return a flag as a bool; TypeError for anything else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def number(name: str, value: Any, expected: str = "a number") -> float:
+    """Return a real number as a float; TypeError for all else, text and booleans included."""
+    try:
+        if isinstance(value, (str, bytes, bytearray, bool, np.bool_)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a number in [0, 1) as a float; TypeError for no number, ValueError outside."""
+    result = number(name, value, "a number in [0, 1)")
+    if not 0.0 <= result < 1.0:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
+    return result
+
+
+def closed_fraction(name: str, value: Any) -> float:
+    """Return a number in [0, 1] as a float; TypeError for no number, ValueError outside."""
+    result = number(name, value, "a number in [0, 1]")
+    if not 0.0 <= result <= 1.0:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
+    return result
+
+
+def expect_none(reason: str, **values: Any) -> None:
+    """Raise ValueError for the first of these arguments that was given."""
+    for name, value in values.items():
+        if value is not None:
+            raise ValueError(f"{name}: expected None {reason}, got {value!r}")
+
+
+def choice(name: str, value: Any, options: Sequence[str]) -> str:
+    """Return `value` if it is one of `options`; ValueError lists them."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}, got {value!r}")
+    return value
+
+
+def generator(rng: Seed) -> np.random.Generator:
+    """Return numpy.random.default_rng(rng), with errors that name the argument."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng: expected an int, a numpy.random.Generator or None, got {rng!r}: {error}"
+        ) from error

@@ -1,0 +1,126 @@
+"""The closed loop: allocates what the kernels write and calls them. Checks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rnncore._memory import aligned_empty
+from rnncore._native.cells import Cell
+from rnncore._native.isa import core
+from rnncore._native.layer import Weights
+from rnncore._types import Array, Lengths
+from rnncore.state import StackState
+
+
+class OutputWeights(NamedTuple):
+    """Parameters of readout and feedback; F = O times the number of delays.
+
+    Attributes
+    ----------
+    weight_oh : numpy.ndarray, (G*H, F), or None
+        U, from the outputs fed back to the first layer's gates.
+    weight_ho : numpy.ndarray, (O, H)
+        P, from h of the last layer to the output.
+    weight_oo : numpy.ndarray, (O, F), or None
+        Q, from the outputs fed back to the output.
+    bias_o : numpy.ndarray, (O,), or None
+    """
+
+    weight_oh: Array | None
+    weight_ho: Array
+    weight_oo: Array | None = None
+    bias_o: Array | None = None
+
+
+class Loop(NamedTuple):
+    """A stack with feedback: what does not change from call to call."""
+
+    cell: Cell
+    layers: Sequence[Weights]
+    output: OutputWeights
+    activation: str
+    delays: tuple[int, ...]
+    reverse: bool = False
+
+
+@dataclass(eq=False, repr=False)
+class LoopTape:
+    """What backward needs of one forward call; good for one backward call."""
+
+    loop: Loop
+    x: Array
+    given: Array | None
+    lengths: Lengths | None
+    layers: list[tuple[Array, Array, Array | None]]  # gates, h, c
+    y: Array
+    fed: Array
+    used: bool = False
+
+
+def forward(
+    loop: Loop,
+    x: Array,
+    state: StackState,
+    lengths: Lengths | None,
+    targets: Array | None,
+    given: Array | None,
+    y: Array,
+    last: StackState,
+    *,
+    training: bool,
+) -> LoopTape | None:
+    """Run the loop into y (T, B, O) and `last`; return the tape when training."""
+    T, B, _ = x.shape
+    D, O = state.y.shape[0], state.y.shape[2]  # noqa: E741
+    H, dtype = state.h.shape[2], x.dtype
+    tape = None
+    if training:
+        longest = T if lengths is None else int(lengths.max(initial=0))
+        rows = T * B if lengths is None else int(lengths.sum())
+        layers = []
+        for k in range(len(loop.layers)):
+            fed = O * len(loop.delays) if k == 0 else 0
+            layers.append(
+                (
+                    aligned_empty((rows, loop.cell.slots * H), dtype),
+                    aligned_empty((longest + 1, B, H + fed), dtype),
+                    aligned_empty((longest + 1, B, H), dtype) if loop.cell.has_c else None,
+                )
+            )
+        tape = LoopTape(
+            loop, x, given, lengths, layers,
+            aligned_empty((longest, B, O), dtype), aligned_empty((D + longest, B, O), dtype),
+        )  # fmt: skip
+    kept = (None, None, None) if tape is None else (tape.layers, tape.y, tape.fed)
+    core.output_forward(
+        loop.cell.name, x, [tuple(weights) for weights in loop.layers], *loop.output,
+        loop.activation, loop.delays, targets, given, *state, lengths, loop.reverse, y, *last,
+        *kept,
+    )  # fmt: skip
+    return tape
+
+
+def backward(
+    tape: LoopTape,
+    dy: Array,
+    dlast: StackState,
+    layers: Sequence[Weights],
+    output: OutputWeights,
+    dx: Array | None,
+    dstate: StackState,
+) -> None:
+    """Run backward into dx and dstate, add into the gradients. Uses the tape up."""
+    loop = tape.loop
+    tape.used = True
+    try:
+        core.output_backward(
+            loop.cell.name, tape.x, [tuple(weights) for weights in loop.layers], *loop.output[:3],
+            loop.activation, loop.delays, tape.given, tape.lengths, loop.reverse, tape.layers,
+            tape.y, tape.fed, dy, *dlast, dx, *dstate, [tuple(grads) for grads in layers],
+            output.weight_oh, output.weight_ho, output.weight_oo, output.bias_o,
+        )  # fmt: skip
+    except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
+        tape.used = False
+        raise

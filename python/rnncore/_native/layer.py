@@ -1,0 +1,157 @@
+"""One layer in one direction: allocates what a kernel writes and calls it. Checks nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rnncore._memory import aligned_empty
+from rnncore._native.cells import Cell
+from rnncore._native.isa import core
+from rnncore._types import Array, Lengths
+
+
+class Weights(NamedTuple):
+    """Parameters of one layer in one direction; G = gates of the cell (LSTM 4, GRU 3, RNN 1).
+
+    Attributes
+    ----------
+    weight_ih : numpy.ndarray, (G*H, I)
+        W, from the input; blocks of H rows in torch's gate order (LSTM i f g o, GRU r z n).
+    weight_hh : numpy.ndarray, (G*H, H), or None
+        R, from the previous h; None in a layer without hidden recurrence.
+    bias_ih, bias_hh : numpy.ndarray, (G*H,), or None
+        Both or none of them.
+    """
+
+    weight_ih: Array
+    weight_hh: Array | None
+    bias_ih: Array | None = None
+    bias_hh: Array | None = None
+
+
+class Given(NamedTuple):
+    """Values fed back that are known beforehand, and the weights U that they meet; or gradients."""
+
+    fed: Array | None  # (T, B, F)
+    weight_oh: Array | None  # (G*H, F)
+
+
+weight_cache = core.weight_cache  # a place where `infer` keeps packed weights between calls
+
+
+_NOT_GIVEN = Given(None, None)
+
+
+@dataclass(eq=False, repr=False)
+class Tape:
+    """What backward needs of one forward call. Opaque, and good for one backward call.
+
+    It refers to x and the weights, and does not copy them: neither may change in between.
+    With `recompute` it holds no gates, and of the states those before each segment; then the
+    precision of float32 products must be the same in backward.
+    """
+
+    cell: Cell
+    x: Array
+    weights: Weights
+    lengths: Lengths | None
+    reverse: bool
+    gates: Array | None
+    h: Array
+    c: Array | None
+    recompute: int  # 0: the tape holds every step
+    precision: str
+    given: Given | None = None
+    used: bool = False
+
+
+def forward(
+    cell: Cell,
+    x: Array,
+    h_0: Array,
+    c_0: Array | None,
+    weights: Weights,
+    lengths: Lengths | None,
+    reverse: bool,
+    y: Array,
+    h_n: Array,
+    c_n: Array | None,
+    recompute: int = 0,
+    given: Given | None = None,
+) -> Tape:
+    """Run the kernel into y, h_n and c_n, and return its tape."""
+    T, B, _ = x.shape
+    H = h_0.shape[1]
+    precision = core.float32_matmul_precision()
+    gates = None
+    if recompute:
+        assert weights.weight_hh is not None
+        states = core.segments(cell.name, x, weights.weight_hh, lengths, recompute)
+    else:
+        states = 1 + (T if lengths is None else int(lengths.max(initial=0)))
+        rows = T * B if lengths is None else int(lengths.sum())
+        gates = aligned_empty((rows, cell.slots * H), x.dtype)
+    h = aligned_empty((states, B, H), x.dtype)
+    c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
+    core.forward(
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute,
+        None, *(given or _NOT_GIVEN),
+    )  # fmt: skip
+    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, given)
+
+
+def infer(
+    cell: Cell,
+    x: Array,
+    h_0: Array,
+    c_0: Array | None,
+    weights: Weights,
+    lengths: Lengths | None,
+    reverse: bool,
+    y: Array,
+    h_n: Array,
+    c_n: Array | None,
+    cache: Any = None,
+    given: Given | None = None,
+) -> None:
+    """Run the kernel into y, h_n and c_n without a tape.
+
+    A `cache` (core.weight_cache()) keeps the packed weights for the next call. Every call compares
+    fingerprints of all weights: after any change, in place or not, it packs them again.
+    """
+    core.forward(
+        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None, 0, cache,
+        *(given or _NOT_GIVEN),
+    )  # fmt: skip
+
+
+def backward(
+    tape: Tape,
+    dy: Array | None,
+    dh_n: Array | None,
+    dc_n: Array | None,
+    grads: Weights,
+    dx: Array | None,
+    dh_0: Array,
+    dc_0: Array | None,
+    dgiven: Given | None = None,
+) -> None:
+    """Run the kernel into dx, dh_0 and dc_0, and add into grads. Uses the tape up."""
+    precision = core.float32_matmul_precision()
+    if tape.recompute and tape.precision != precision:
+        raise ValueError(
+            f"tape: expected float32 precision {tape.precision!r} as in forward, got {precision!r}"
+        )
+    tape.used = True
+    try:
+        core.backward(
+            tape.cell.name, tape.x, tape.weights.weight_ih, tape.weights.weight_hh,
+            tape.lengths, tape.reverse, tape.gates, tape.h, tape.c,
+            dy, dh_n, dc_n, dx, dh_0, dc_0, *grads,
+            tape.weights.bias_ih, tape.weights.bias_hh, tape.recompute,
+            *(tape.given or _NOT_GIVEN), *(dgiven or _NOT_GIVEN),
+        )  # fmt: skip
+    except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
+        tape.used = False
+        raise

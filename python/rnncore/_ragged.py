@@ -1,0 +1,82 @@
+"""Lists of sequences of different lengths, and the padded arrays that hold them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnncore._checks import as_array, as_booleans, as_numpy, check_shape
+from rnncore._memory import zeros
+from rnncore._types import Array, Lengths
+
+
+def is_ragged(x: Any) -> bool:
+    """Whether x is a list of arrays rather than one array or a nest of plain lists."""
+    return isinstance(x, (list, tuple)) and len(x) > 0 and all(hasattr(a, "shape") for a in x)
+
+
+def read_sequences(name: str, items: Any) -> tuple[list[Array], Lengths]:
+    """Return a list's arrays, all (T_i,) or all (T_i, F) with the same F, and their T_i."""
+    try:
+        values = list(items)
+    except TypeError:
+        raise TypeError(f"{name}: expected a list of arrays, got {type(items).__name__}") from None
+    arrays = [as_numpy(f"{name}[{i}]", value) for i, value in enumerate(values)]
+    typed = [array.dtype for array in arrays if array.size > 0]
+    if typed:  # numpy makes float64 of an empty list
+        arrays = [array if array.size > 0 else array.astype(typed[0]) for array in arrays]
+    if not arrays:
+        raise ValueError(f"{name}: expected at least one, got none")
+    first = arrays[0].shape[1:]
+    for i, array in enumerate(arrays):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name}[{i}]: expected real numbers, got dtype {array.dtype}")
+        if array.ndim not in (1, 2) or array.shape[1:] != first:
+            expected = f"(T_i, {first[0]})" if len(first) == 1 else "(T_i,) or (T_i, F)"
+            raise ValueError(f"{name}[{i}]: expected {expected}, got {array.shape}")
+    return arrays, np.array([len(array) for array in arrays], dtype=np.int64)
+
+
+def read_rows(
+    name: str, value: Any, lengths: Lengths, features: int, dtype: np.dtype[Any], last: str
+) -> list[Array]:
+    """Return a list's arrays (T_i, features), of these lengths; `last` as errors say."""
+    symbols = f"(T_i, {last})"
+    rows = [as_array(each, row, dtype) for each, row in _items(name, value, lengths, symbols)]
+    for i, row in enumerate(rows):
+        check_shape(f"{name}[{i}]", row, symbols, (int(lengths[i]), features))
+    return rows
+
+
+def read_masks(name: str, value: Any, lengths: Lengths) -> list[Array]:
+    """Return a list's booleans (T_i,), of these lengths."""
+    rows = [as_booleans(each, row) for each, row in _items(name, value, lengths, "(T_i,)")]
+    for i, row in enumerate(rows):
+        check_shape(f"{name}[{i}]", row, "(T_i,)", (int(lengths[i]),))
+    return rows
+
+
+def _items(name: str, value: Any, lengths: Lengths, symbols: str) -> list[tuple[str, Any]]:
+    """Return what a list holds for each sequence, and its name for errors."""
+    B = len(lengths)
+    if not isinstance(value, (list, tuple)) or len(value) != B:
+        got = f"{len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
+        raise ValueError(f"{name}: expected a list of {B} arrays {symbols}, as x was, got {got}")
+    return [(f"{name}[{i}]", item) for i, item in enumerate(value)]
+
+
+def side_by_side(arrays: list[Array], steps: int, value: float = 0) -> Array:
+    """Return arrays (T_i, ...) as one (N, steps, ...), `value` behind their ends."""
+    dtype = np.result_type(*{array.dtype for array in arrays})
+    result = zeros((len(arrays), steps, *arrays[0].shape[1:]), dtype)
+    if value:
+        result.fill(value)
+    for row, array in zip(result, arrays, strict=True):
+        row[: len(array)] = array
+    return result
+
+
+def valid_steps(steps: int, lengths: Lengths | None) -> Array | None:
+    """Return (B, T), True up to each sequence's end; None where all steps are valid."""
+    return None if lengths is None else np.arange(steps) < lengths[:, None]

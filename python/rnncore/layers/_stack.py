@@ -1,0 +1,226 @@
+"""Stack: parameters of recurrent layers, the engines that run on them, and runs without checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncore._native.cells import Cell
+from rnncore._native.step import Stepper, make_stepper
+from rnncore._types import Array, Lengths
+from rnncore.init import check_scheme, fill_cell
+from rnncore.layers._call import (
+    Call,
+    read_outputs,
+    read_stack_state,
+    read_targets,
+    stack_state,
+    user_state,
+    zero_state,
+)
+from rnncore.layers._closed_loop import ClosedLoop
+from rnncore.layers._engine import Engine
+from rnncore.layers._layer_by_layer import Plain, Projected
+from rnncore.layers._layout import Layout, new_sequences
+from rnncore.layers._spec import StackArrays, StackSpec
+from rnncore.layers._teacher_forced import TeacherForced
+from rnncore.module import Module
+from rnncore.state import StackState
+
+
+@dataclass(eq=False, repr=False)
+class LayerTape:
+    """What `backward` needs of one `forward`. Opaque; it serves one backward call.
+
+    It refers to x and to the parameters and does not copy them: changing their values before
+    `backward` changes the gradients.
+    """
+
+    owner: Stack
+    engine: Engine
+    call: Call
+    kernels: Any  # the engine's own tape
+
+    @property
+    def used(self) -> bool:
+        """Whether `backward` has consumed it, or a part of it before an error."""
+        return bool(self.kernels.used)
+
+
+class Stack(Module):
+    """Base of layers and cells: the parameters that a `StackSpec` describes, and what runs them.
+
+    `run` and `run_backward` check nothing: they are for models, which check a whole data set once.
+
+    Attributes
+    ----------
+    spec : StackSpec
+        What the stack is built of.
+    input_size, hidden_size, num_layers, bias, bidirectional, proj_size
+        As given to the constructor.
+    output_size : int or None
+        O, where the stack has outputs of its own.
+    recurrence, output_activation, feedback_delays
+        What feeds back, phi, and after how many steps.
+    dropout : float
+        Between layers, in training.
+    rng : numpy.random.Generator
+        Source of dropout and scheduled sampling.
+    """
+
+    _views = (*Module._views, "_engine", "_teacher_forced", "stepper")
+    _engine: Engine
+    _teacher_forced: Engine | None  # of a stack with readout
+    dropout: float = 0.0
+    stepper: Stepper | None  # of a plain stack in one direction
+
+    def __init__(self, spec: StackSpec, init: str, rng: np.random.Generator) -> None:
+        self.spec, self.rng = spec, rng
+        self.input_size, self.hidden_size = spec.input_size, spec.hidden_size
+        self.num_layers, self.bias = spec.num_layers, spec.bias
+        self.bidirectional, self.proj_size = spec.directions == 2, spec.proj_size
+        readout = spec.readout
+        self.output_size = None if readout is None else readout.size
+        self.recurrence: tuple[str, ...] = ("hidden",) if readout is None else readout.recurrence
+        self.output_activation = "identity" if readout is None else readout.activation
+        self.feedback_delays: tuple[int, ...] = (1,) if readout is None else readout.delays
+        check_scheme(init)
+        super().__init__(spec.shapes(), spec.dtype)
+        for k, names in enumerate(spec.layer_names):
+            filled = names | (spec.readout_names if k == 0 else {})
+            own = {short: self.parameters[name] for short, name in filled.items()}
+            fill_cell(spec.cell, own, init, rng)
+
+    def _place(self, parameters: Array, grads: Array) -> None:
+        super()._place(parameters, grads)
+        spec = self.spec
+        arrays = StackArrays.of(spec, self.parameters)
+        gradients = StackArrays.of(spec, self.grads)
+        self.stepper, self._teacher_forced = None, None
+        if spec.readout is not None:
+            self._engine = ClosedLoop(spec, arrays, gradients)
+            self._teacher_forced = TeacherForced(spec, arrays, gradients)
+        elif spec.proj_size:
+            self._engine = Projected(spec, arrays, gradients)
+        else:
+            self._engine = Plain(spec, arrays, gradients)
+            if spec.directions == 1:
+                self.stepper = make_stepper(spec.cell, arrays.layers)
+
+    @property
+    def cell(self) -> Cell:
+        """Row of the kernels' cell table."""
+        return self.spec.cell
+
+    @property
+    def output_features(self) -> int:
+        """Features of y: O, or D times hidden_size or proj_size."""
+        return self.spec.features
+
+    def engine_for(self, call: Call) -> Engine:
+        """Return what runs a call: the one place that chooses between the ways to run."""
+        known = call.targets is not None and call.from_targets is None
+        if self._teacher_forced is not None and (known or not self.spec.feeds_back):
+            return self._teacher_forced
+        return self._engine
+
+    def initial_state(self, B: int) -> Any:
+        """Return the state of B sequences before anything was read: zeros."""
+        return user_state(self.spec, zero_state(self.spec, B), False)
+
+    def read_state(self, name: str, state: Any, B: int) -> Any:
+        """Return a state of B sequences, checked and in the stack's dtype; None gives zeros."""
+        return user_state(self.spec, read_stack_state(name, self.spec, state, B, False), False)
+
+    def run(
+        self,
+        x: Array,
+        state: Any = None,
+        *,
+        lengths: Lengths | None = None,
+        training: bool = False,
+        targets: Any = None,
+        teacher_forcing: Any = None,
+        y0: Any = None,
+        batch_invariant: bool = False,
+    ) -> tuple[Array, Any, LayerTape | None]:
+        """Run arrays that are checked already.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, (B, T, I)
+            Of the stack's dtype, its last dimension contiguous.
+        state : as `initial_state` returns it, optional
+            None = zeros.
+        lengths : numpy.ndarray of int64, (B,), optional
+        training : bool
+            Whether to keep the tape; dropout is active then.
+        targets, teacher_forcing, y0
+            As `Recurrent.forward` takes them; these are checked.
+        batch_invariant : bool
+            As `Recurrent.__call__` takes it.
+
+        Returns
+        -------
+        y : numpy.ndarray, (B, T, features)
+        state : as `initial_state` returns it
+        tape : LayerTape, or None without training
+        """
+        B = len(x)
+        first = stack_state(self.spec, state, B)
+        if y0 is not None:
+            first = first._replace(y=read_outputs("y0", self.spec, y0, B, False))
+        call = Call(Layout.BATCH_FIRST, x.transpose(1, 0, 2), lengths, first)
+        if batch_invariant:
+            call = call._replace(batch_invariant=True)
+        if targets is not None or teacher_forcing is not None:
+            rng = self.rng if training else None
+            call = read_targets(self.spec, call, targets, teacher_forcing, rng)
+        tape = None
+        if training:
+            y, last, tape = self.run_training(call)
+        else:
+            y, last = self.engine_for(call).infer(call)
+        return y.transpose(1, 0, 2), user_state(self.spec, last, False), tape
+
+    def run_training(self, call: Call) -> tuple[Array, StackState, LayerTape]:
+        """Draw the masks of dropout, run the engine, and wrap its tape."""
+        if self._drops:
+            call = call._replace(masks=self._dropout_masks(*call.x.shape[:2]))
+        engine = self.engine_for(call)
+        y, last, kernels = engine.forward(call)
+        return y, last, LayerTape(self, engine, call, kernels)
+
+    def run_backward(
+        self, tape: LayerTape, dy: Array | None, dstate: Any = None, *, input_gradient: bool = True
+    ) -> tuple[Array | None, Any]:
+        """Return dx (B, T, I) and the gradient of the initial state; add into `grads`.
+
+        The tape is one of `run`, `dy` (B, T, features) and `dstate` are checked already. An error
+        may leave half of a gradient: callers guard with `unchanged_on_error`.
+        """
+        call, dx = tape.call, None
+        if input_gradient:
+            dx = new_sequences(call.layout, call.x.shape, self.dtype)
+        dlast = StackState(None, None, None)
+        if dstate is not None:
+            dlast = stack_state(self.spec, dstate, call.x.shape[1])
+        dy = None if dy is None else dy.transpose(1, 0, 2)
+        first = tape.engine.backward(tape.kernels, dy, dlast, dx)
+        gradient = None if dx is None else dx.transpose(1, 0, 2)
+        return gradient, user_state(self.spec, first, False)
+
+    @property
+    def _drops(self) -> bool:
+        return self.dropout > 0 and self.num_layers > 1
+
+    def _dropout_masks(self, T: int, B: int) -> list[Array]:
+        """Return 1 / (1 - p) where kept, else 0: inverted dropout keeps the mean."""
+        shape = (T, B, self.spec.directions * self.spec.width)
+        scale = self.dtype.type(1 / (1 - self.dropout))
+        return [
+            (self.rng.random(shape, dtype=self.dtype) >= self.dropout) * scale
+            for _ in range(self.num_layers - 1)
+        ]

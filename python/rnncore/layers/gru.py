@@ -1,0 +1,107 @@
+"""The gated recurrent unit: the layer GRU and one step of it, GRUCell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rnncore._types import Array, Seed
+from rnncore.layers._cell import RecurrentCell
+from rnncore.layers._recurrent import Recurrent
+
+
+class GRU(Recurrent[Array], loadable=True):
+    """Gated recurrent unit, the reset gate applied after the recurrent product.
+
+    ::
+
+        r, z = sigmoid of W x_t + b_ih + R h_{t-1} + b_hh
+        n = tanh(W_n x_t + b_in + r * (R_n h_{t-1} + b_hn))
+        h_t = (1 - z) * n + z * h_{t-1}
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng, init
+        As for `RNN`.
+    output_size, recurrence, output_activation, feedback_delays
+        As for `RNN`. U enters where R does: the candidate's part of it inside the reset gate.
+
+    Attributes
+    ----------
+    parameters, grads : mapping of str to numpy.ndarray
+        Named as for `RNN`, with 3*H rows in blocks of H in torch's gate order r z n.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is of the wrong type or out of range; the message names it.
+
+    Notes
+    -----
+    Cho et al. (2014), in the variant of cuDNN; parameters as in torch.nn.GRU.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        output_size: int | None = None,
+        recurrence: str | Iterable[str] = ("hidden",),
+        output_activation: str = "identity",
+        feedback_delays: int | Iterable[int] = (1,),
+        dtype: DTypeLike = np.float32,
+        rng: Seed = None,
+        init: str = "default",
+    ) -> None:
+        super().__init__(
+            "gru",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            output_size=output_size,
+            recurrence=recurrence,
+            output_activation=output_activation,
+            feedback_delays=feedback_delays,
+            dtype=dtype,
+            rng=rng,
+            init=init,
+        )
+
+
+class GRUCell(RecurrentCell[Array], loadable=True):
+    """One step of `GRU`.
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, dtype, rng, init
+        As for `RNNCell`.
+
+    Attributes
+    ----------
+    parameters, grads : mapping of str to numpy.ndarray
+        weight_ih (3*H, I), weight_hh (3*H, H), bias_ih and bias_hh (3*H,); gate order r z n.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+        rng: Seed = None,
+        init: str = "default",
+    ) -> None:
+        super().__init__("gru", input_size, hidden_size, bias=bias, dtype=dtype, rng=rng, init=init)

@@ -1,0 +1,160 @@
+"""The basic recurrent network: the layer RNN and one step of it, RNNCell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rnncore._checks import choice
+from rnncore._types import Array, Seed
+from rnncore.layers._cell import RecurrentCell
+from rnncore.layers._recurrent import Recurrent
+
+
+class RNN(Recurrent[Array], loadable=True):
+    """Elman network: h_t = tanh(W x_t + b_ih + R h_{t-1} + b_hh), or relu in place of tanh.
+
+    Parameters
+    ----------
+    input_size : int
+        I, features of x.
+    hidden_size : int
+        H, units per layer and direction.
+    num_layers : int
+        Layers on top of one another, at most 1024.
+    nonlinearity : {"tanh", "relu"}
+    bias : bool
+        Whether there are bias_ih and bias_hh.
+    batch_first : bool
+        Whether batches are (B, T, I), else (T, B, I). The state is (num_layers*D, B, H) anyway.
+    dropout : float
+        Probability in [0, 1) of zeroing an input of any layer but the first, in `forward`.
+    bidirectional : bool
+        Whether a second direction reads each sequence from its own end; then D = 2, else 1.
+    output_size : int, optional
+        O: the layer gets outputs of its own, y_t = phi(P h_t + Q f_t + b_o), from h of the last
+        layer; None: its outputs are h. Not with bidirectional or dropout.
+    recurrence : set of {"hidden", "output_to_hidden", "output_to_output"}
+        What feeds back: h to the gates (R), the outputs before to the gates of the first layer (U,
+        a Jordan network), the outputs before to the outputs (Q). The latter two need output_size.
+    output_activation : {"identity", "tanh", "sigmoid", "softmax"}
+        phi.
+    feedback_delays : tuple of int
+        The outputs that feed back, f_t = [y_{t-d} for each delay d], as in a NARX network.
+    dtype : float32 or float64
+    rng : int, numpy.random.Generator or None
+        Source of the initial values and of dropout.
+    init : {"default", "torch"}
+        "default": W Glorot uniform, R orthogonal, biases 0. "torch": all U(+-1/sqrt(H)).
+
+    Attributes
+    ----------
+    parameters, grads : mapping of str to numpy.ndarray
+        Named as in torch: weight_ih_l0 (H, I), weight_hh_l0 (H, H), bias_ih_l0 and bias_hh_l0
+        (H,), then layer by layer, `_reverse` behind the second direction's; the input of layer
+        1 and above has D*H features. Without hidden recurrence there is no weight_hh. With
+        output_size also weight_oh_l0 (H, F) = U, weight_ho (O, H) = P, weight_oo (O, F) = Q and
+        bias_o (O,), F = O times the number of delays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is of the wrong type or out of range; the message names it.
+
+    Notes
+    -----
+    Elman (1990), "Finding structure in time"; parameters as in torch.nn.RNN. Output to hidden:
+    Jordan (1986), "Serial order"; delays: Lin et al. (1996), NARX networks.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        output_size: int | None = None,
+        recurrence: str | Iterable[str] = ("hidden",),
+        output_activation: str = "identity",
+        feedback_delays: int | Iterable[int] = (1,),
+        dtype: DTypeLike = np.float32,
+        rng: Seed = None,
+        init: str = "default",
+    ) -> None:
+        self.nonlinearity = choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+        super().__init__(
+            f"rnn_{nonlinearity}",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            output_size=output_size,
+            recurrence=recurrence,
+            output_activation=output_activation,
+            feedback_delays=feedback_delays,
+            dtype=dtype,
+            rng=rng,
+            init=init,
+        )
+
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        return super()._options() | {"nonlinearity": (self.nonlinearity, "tanh")}
+
+
+class RNNCell(RecurrentCell[Array], loadable=True):
+    """One step of `RNN`: h' = tanh(W x + b_ih + R h + b_hh), or relu in place of tanh.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    bias : bool
+        Whether there are bias_ih and bias_hh.
+    nonlinearity : {"tanh", "relu"}
+    dtype : float32 or float64
+    rng : int, numpy.random.Generator or None
+        Source of the initial values.
+    init : {"default", "torch"}
+        As for `RNN`.
+
+    Attributes
+    ----------
+    parameters, grads : mapping of str to numpy.ndarray
+        weight_ih (H, I), weight_hh (H, H), bias_ih and bias_hh (H,).
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        dtype: DTypeLike = np.float32,
+        rng: Seed = None,
+        init: str = "default",
+    ) -> None:
+        self.nonlinearity = choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+        super().__init__(
+            f"rnn_{nonlinearity}",
+            input_size,
+            hidden_size,
+            bias=bias,
+            dtype=dtype,
+            rng=rng,
+            init=init,
+        )
+
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        return super()._options() | {"nonlinearity": (self.nonlinearity, "tanh")}

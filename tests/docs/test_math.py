@@ -1,0 +1,157 @@
+"""The pages of docs/math: their numpy runs and agrees with the reference; what they name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import output_reference
+import problems
+import pytest
+import reference
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).parents[2]
+MATH = ROOT / "docs" / "math"
+
+
+def page(cell):
+    return MATH / f"{cell.split('_')[0]}.md"
+
+
+def functions(path):
+    """Everything that the Python blocks of a page define."""
+    namespace = {"np": np}
+    for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+        exec(compile(block, str(path), "exec"), namespace)
+    return namespace
+
+
+def one_step(cell):
+    """A problem of one step of one sequence, and the arguments x, h, [c,] W, R, b_ih, b_hh."""
+    problem = problems.make(cell, 1, 1, 3, 5, seed=7)
+    state = [v[0] for v in (problem.h_0, problem.c_0) if v is not None]
+    return problem, (problem.x[0, 0], *state, *(getattr(problem, n) for n in problems.PARAMETERS))
+
+
+@pytest.mark.parametrize("cell", reference.CELLS)
+def test_numpy_of_the_page_is_the_reference(cell):
+    problem, arguments = one_step(cell)
+    got = functions(page(cell))[cell](*arguments)
+    expected = problems.solve(problem)
+    for g, e in zip(got if problem.c_0 is not None else [got], expected[1:3], strict=False):
+        assert problems.error(g, e[0]) < 1e-15
+
+
+@pytest.mark.parametrize("cell", reference.CELLS)
+def test_backward_of_the_page_is_the_reference(cell):
+    problem, arguments = one_step(cell)
+    problem = problem._replace(dy=np.zeros_like(problem.dy))
+    cotangents = [v[0] for v in (problem.dh_n, problem.dc_n) if v is not None]
+    got = functions(page(cell))[f"{cell}_backward"](*cotangents, *arguments)
+    dx, dh, dc, *parameters = problems.solve(problem)[3:]
+    expected = [dx[0, 0], dh[0], *([] if dc is None else [dc[0]]), *parameters]
+    assert len(got) == len(expected)
+    for g, e in zip(got, expected, strict=True):
+        assert problems.error(g, e) < 1e-14
+
+
+def feedback_problem(cell, activation, mode, T=6, **options):
+    """A problem of one sequence with R, U and Q, and the weights as the page names them."""
+    p = output_reference.make(
+        cell, T, 1, 3, 5, 2, activation=activation, mode=mode, delays=(1, 3), seed=T, **options
+    )
+    layer = p.layers[0]
+    weights = {
+        "W": layer.weight_ih, "R": layer.weight_hh, "U": p.weight_oh, "P": p.weight_ho,
+        "Q": p.weight_oo, "b_ih": layer.bias_ih, "b_hh": layer.bias_hh, "b_o": p.bias_o,
+    }  # fmt: skip
+    return p, weights
+
+
+def feedback_forward(p, weights):
+    """Run the page's forward on the problem; the targets and the mask with it."""
+    m = np.zeros(len(p.x), bool) if p.given is None else p.given[:, 0]
+    d = np.zeros((len(p.x), 2)) if p.targets is None else p.targets[:, 0]
+    c = None if p.c_0 is None else p.c_0[0, 0]
+    call = functions(MATH / "feedback.md")["feedback"]
+    step = reference.CELLS[p.cell].step
+    initial = p.h_0[0, 0], c, p.y_0[:, 0]
+    return m, call(step, p.x[:, 0], *initial, d, m, *weights.values(), p.activation, p.delays)
+
+
+@pytest.mark.parametrize("mode", ["closed", "mixed", "forced"])
+@pytest.mark.parametrize("activation", ["identity", "tanh", "sigmoid", "softmax"])
+@pytest.mark.parametrize(("cell", "T"), [*((cell, 6) for cell in reference.CELLS), ("gru", 2)])
+def test_feedback_of_the_page_is_the_reference(cell, T, activation, mode):
+    """Forward and backward; T = 2 is shorter than the longest delay."""
+    p, weights = feedback_problem(cell, activation, mode, T)
+    expected = output_reference.solve(p)
+    m, (y, h, c, v, kept) = feedback_forward(p, weights)
+    got = {"y": y, "h": h, "v": v[T:]}
+    wanted = {"y": expected.y[:, 0], "h": expected.h_n[0, 0], "v": expected.y_n[:, 0]}
+
+    backward = functions(MATH / "feedback.md")["feedback_backward"]
+    matrices = [weights[name] for name in ("W", "R", "U", "P", "Q")]
+    names = ["dx", "dh", "dc", "dv", "dW", "dR", "dU", "dP", "dQ", "db_ih", "db_hh", "db_o"]
+    dc = None if p.dc_n is None else p.dc_n[0, 0]
+    slopes = backward(
+        reference.CELLS[cell].step_backward, p.dy[:, 0], p.dh_n[0, 0], dc, p.dy_n[:, 0],
+        kept, y, p.x[:, 0], m, *matrices, activation, p.delays,
+    )  # fmt: skip
+    got |= dict(zip(names, slopes, strict=True))
+    of = expected.dlayers[0]
+    wanted |= {
+        "dx": expected.dx[:, 0], "dh": expected.dh_0[0, 0], "dv": expected.dy_0[:, 0],
+        "dW": of.weight_ih, "dR": of.weight_hh, "dU": expected.dweight_oh,
+        "dP": expected.dweight_ho, "dQ": expected.dweight_oo,
+        "db_ih": of.bias_ih, "db_hh": of.bias_hh, "db_o": expected.dbias_o,
+    }  # fmt: skip
+    if c is not None:
+        got["c"], wanted["c"] = c, expected.c_n[0, 0]
+        wanted["dc"] = expected.dc_0[0, 0]
+    for name, value in wanted.items():
+        assert problems.error(got[name], value) < 1e-13, name
+
+
+def test_forced_steps_of_the_page_are_those_of_the_loop():
+    """All steps at once, as the page merges them where nothing but given values comes back."""
+    p, weights = feedback_problem("rnn_tanh", "softmax", "forced")
+    weights["R"] = np.zeros_like(weights["R"])
+    _, (y, _, _, v, _) = feedback_forward(p, weights)
+    f = np.hstack([v[3 - delay : 9 - delay] for delay in p.delays])
+    del weights["R"]
+    got = functions(MATH / "feedback.md")["forced"](p.x[:, 0], f, *weights.values(), p.activation)
+    assert problems.error(got, y) < 1e-14
+
+
+def test_linear_jordan_of_the_page_is_elman():
+    """R = U P and the bias b + U b_o, with y_0 = P h_0 + b_o."""
+    p, weights = feedback_problem("rnn_tanh", "identity", "closed")
+    U, P, b_o = weights["U"][:, :2].copy(), weights["P"], weights["b_o"]
+    jordan = weights | {
+        "R": np.zeros_like(weights["R"]), "Q": np.zeros((2, 2)), "U": U
+    }  # fmt: skip
+    elman = jordan | {"R": U @ P, "U": np.zeros_like(U), "b_hh": weights["b_hh"] + U @ b_o}
+    y_0 = P @ p.h_0[0, 0] + b_o
+    p = p._replace(delays=(1,), y_0=y_0[None, None])
+    assert (
+        problems.error(feedback_forward(p, jordan)[1][0], feedback_forward(p, elman)[1][0]) < 1e-14
+    )
+
+
+@pytest.mark.parametrize("path", sorted(MATH.glob("*.md")), ids=lambda path: path.stem)
+def test_what_a_page_names_exists(path):
+    text = path.read_text()
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (path.parent / link.partition("#")[0]).exists(), link
+    for section in text.split("\n## ")[1:]:
+        if not section.startswith("In C++"):
+            continue
+        files = re.findall(r"`((?:cpp|python)/[\w/.]+)`", section)
+        code = [(ROOT / file).read_text() for file in files]
+        assert code
+        for name in re.findall(r"`(\w+)`", section):
+            assert any(re.search(rf"\b{name}\b", file) for file in code), name
