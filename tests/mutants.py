@@ -52,14 +52,14 @@ MUTANTS = {
         "lstm and full",
     ),
     "recurrent-weights-transposed": Mutant(
-        "cpp/gemm/pack.hpp",
+        "cpp/gemm/pack.cpp",
         (
             (
                 "transpose(weights.row(g * units + first), weights.stride, count, depth, to,",
-                "if (Gates > 1 || depth == units)\n"
+                "if (gates > 1 || depth == units)\n"
                 "      for (Index k = 0; k < depth; ++k)\n"
                 "        for (Index i = 0; i < count; ++i)\n"
-                "          to[k * Gates * width + i] = weights.row(g * units + k)[first + i];\n"
+                "          to[k * row + i] = weights.row(g * units + k)[first + i];\n"
                 "    else\n"
                 "      transpose(weights.row(g * units + first), weights.stride, count, depth, to,",
             ),

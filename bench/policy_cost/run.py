@@ -83,7 +83,7 @@ def compile_contenders(isa: str, folder: Path) -> dict[str, ctypes.CDLL]:
     libraries = {}
     for name, unrolled in (("rolled", "0"), ("unrolled", "1")):
         output = folder / f"{name}.so"
-        files = [str(HERE / "hand_fused.cpp"), str(source / "gemm" / "product.cpp")]
+        files = [str(HERE / "hand_fused.cpp"), *map(str, (source / "gemm").rglob("*.cpp"))]
         command = [compiler, *flags, f"-DUNROLLED={unrolled}", *files]
         subprocess.run([*command, "-o", str(output)], check=True)
         libraries[name] = ctypes.CDLL(str(output))

@@ -6,8 +6,8 @@
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 #include "core/parallel.hpp"
+#include "gemm/bf16/split.hpp"
 #include "gemm/precision.hpp"
-#include "gemm/split.hpp"
 
 namespace rnncore {
 namespace {

@@ -5,6 +5,7 @@
 #include "cells/kernels.hpp"
 #include "cells/lstm.hpp"
 #include "cells/rnn.hpp"
+#include "gemm/microkernel.hpp"
 
 namespace rnncore {
 namespace {
@@ -14,6 +15,7 @@ constexpr auto unit_parameters_of = unit_parameters<C>();
 
 template <Cell C>
 constexpr CellInfo row() {
+  static_assert(has_microkernel(C::gates.size()), "list the number of gates in gemm/microkernel");
   return {.name = C::name,
           .gate_letters = C::gates,
           .slot_letters = C::wiring,

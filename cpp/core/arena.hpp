@@ -49,11 +49,12 @@ class ArenaPlan {
 class Arena {
  public:
   Arena() = default;
+  explicit Arena(const ArenaPlan& plan) { allocate(plan); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena() { std::free(block_); }
 
-  // Called once.
+  // Called once, unless the constructor did.
   void allocate(const ArenaPlan& plan) {
     assert(block_ == nullptr);
     size_ = plan.bytes();

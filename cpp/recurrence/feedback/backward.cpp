@@ -25,7 +25,8 @@ class ClosedLoopBackward {
         O_(f_.outputs),
         schedule_(first_.sizes, first_.lengths, first_.reverse),
         chunk_(chunk()),
-        p_(1, f_.weights.weight_ho, {{0, 0}, {O_, 0}}, B_, first_.precision),
+        p_(WeightLayout<T>::by_columns_of(f_.weights.weight_ho, {{0, 0}, {O_, 0}}),
+           LoopRows{.at_once = B_}, first_.precision),
         fed_(args, schedule_, recurrent_columns(cell_, H_)) {
     sort_rows();
     const Run x_run = cell_.wiring.runs('x')[0];
@@ -36,9 +37,9 @@ class ClosedLoopBackward {
                         .size = layer.state_sizes(),
                         .gates_per_row = layer.gates_per_row()});
       if (&layer == &first_) continue;
-      inputs_.emplace_back(1, layer.weights.weight_ih,
-                           Columns{{x_run.slot * H_, 0}, {cell_.gates * H_, 0}}, B_,
-                           layer.precision);
+      const Columns columns{{x_run.slot * H_, 0}, {cell_.gates * H_, 0}};
+      inputs_.emplace_back(WeightLayout<T>::by_columns_of(layer.weights.weight_ih, columns),
+                           LoopRows{.at_once = B_}, layer.precision);
     }
     partition_.emplace(costs(), true);
     const int threads = partition_->threads();
@@ -69,7 +70,8 @@ class ClosedLoopBackward {
     sorted_.emplace(first_.sizes, schedule_.ragged() ? lengths_.data() : nullptr, false);
     for (std::size_t l = 1; l < layers_.size(); ++l) {
       const Index stride = layers_[l - 1].h_stride(), size = B_ * stride;
-      layers_[l].x = {layers_[l - 1].tape.states[0] + size, schedule_.steps(), B_, H_, size, stride};
+      layers_[l].x = {
+          layers_[l - 1].tape.states[0] + size, schedule_.steps(), B_, H_, size, stride};
     }
   }
 
@@ -89,7 +91,7 @@ class ClosedLoopBackward {
     const int threads = partition_->threads();
     for (BackwardLoop<T>& loop : loops_) loop.plan(plan, threads);
     for (MergedGradients<T>& gradients : gradients_) gradients.plan(plan);
-    each_weights([&](LoopWeights<T, true>& weights) {
+    each_weights([&](PackedWeights<T>& weights) {
       weights.plan_panels(plan);
       weights.plan_scratch(plan, threads);
     });
@@ -105,7 +107,7 @@ class ClosedLoopBackward {
   void each_weights(F&& f) {
     f(p_);
     fed_.each_weights(f);
-    for (LoopWeights<T, true>& input : inputs_) f(input);
+    for (PackedWeights<T>& input : inputs_) f(input);
   }
 
   void work(const Worker& worker) {
@@ -116,7 +118,7 @@ class ClosedLoopBackward {
       loop.load_state(mine);
       on_tiles = on_tiles || loop.on_tiles();
     }
-    each_weights([&](LoopWeights<T, true>& weights) {
+    each_weights([&](PackedWeights<T>& weights) {
       weights.pack(worker.share(weights.panels()));
       on_tiles = on_tiles || weights.on_tiles();
     });
@@ -189,9 +191,9 @@ class ClosedLoopBackward {
   const Index chunk_;
   std::vector<Index> lengths_;      // of the sorted rows
   std::optional<Schedule> sorted_;  // of a tape's rows
-  LoopWeights<T, true> p_;
+  PackedWeights<T> p_;
   FeedbackGradient<T> fed_;
-  std::deque<LoopWeights<T, true>> inputs_;  // W of the layers above the first
+  std::deque<PackedWeights<T>> inputs_;  // W of the layers above the first
   std::deque<BackwardLoop<T>> loops_;
   std::vector<BackwardTape<T>> tapes_;
   std::deque<MergedGradients<T>> gradients_;

@@ -24,8 +24,12 @@ class FeedbackGradient {
         schedule_(schedule) {
     const LayerArgs<T>& first = args.layers.front();
     const Matrix<const T> u = first.weights.weight_oh, q = args.feedback.weights.weight_oo;
-    if (q) q_.emplace(1, q, Columns{{0, 0}, {O_, 0}}, B_, first.precision);
-    if (u) u_.emplace(1, u, recurrent, B_, first.precision);
+    const auto pack = [&](auto& packed, Matrix<const T> weights, const Columns& columns) {
+      packed.emplace(WeightLayout<T>::by_columns_of(weights, columns), LoopRows{.at_once = B_},
+                     first.precision);
+    };
+    if (q) pack(q_, q, {{0, 0}, {O_, 0}});
+    if (u) pack(u_, u, recurrent);
   }
 
   // All but its weights.
@@ -91,7 +95,7 @@ class FeedbackGradient {
   const std::vector<Index>& delays_;
   const Index longest_delay_, B_, O_, F_;
   const Schedule& schedule_;
-  std::optional<LoopWeights<T, true>> q_, u_;
+  std::optional<PackedWeights<T>> q_, u_;
   T *dv_ = nullptr, *df_ = nullptr;
 };
 

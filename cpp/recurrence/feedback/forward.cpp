@@ -22,7 +22,10 @@ class ClosedLoopForward {
         O_(f_.outputs),
         schedule_(first_.sizes, first_.lengths, first_.reverse),
         loop_(first_, schedule_),
-        readout_(f_, B_, schedule_.valid_steps(), first_.precision) {
+        rows_{.at_once = B_,
+              .total = schedule_.valid_steps(),
+              .batch_invariant = first_.batch_invariant},
+        readout_(f_, rows_, first_.precision) {
     for (const ForwardArgs<T>& layer : args.layers) {
       tapes_.push_back({.every_step = layer.tape.gates != nullptr,
                         .gates = layer.tape.gates,
@@ -31,9 +34,8 @@ class ClosedLoopForward {
                         .gates_per_row = layer.gates_per_row()});
       if (&layer == &first_) continue;
       steps_.emplace_back(layer, schedule_, B_);
-      inputs_.emplace_back(1, layer.weights.weight_ih, Columns{{0, 0}, {H_, 0}}, B_,
-                           layer.precision,
-                           B_ <= max_in_place_rows && few_rows(schedule_.valid_steps(), H_));
+      inputs_.emplace_back(WeightLayout<T>::by_rows_of(layer.weights.weight_ih), rows_,
+                           layer.precision);
     }
     partition_.emplace(costs(), true);
     arena_.allocate(plan());
@@ -62,7 +64,7 @@ class ClosedLoopForward {
       step.plan_panels(plan);
       step.plan_scratch(plan, threads);
     }
-    for (LoopWeights<T, false>& input : inputs_) {
+    for (PackedWeights<T>& input : inputs_) {
       input.plan_panels(plan);
       input.plan_scratch(plan, threads);
     }
@@ -102,7 +104,7 @@ class ClosedLoopForward {
       step.pack_units(worker);
       on_tiles = on_tiles || step.on_tiles();
     }
-    for (LoopWeights<T, false>& input : inputs_) {
+    for (PackedWeights<T>& input : inputs_) {
       input.pack(worker.share(input.panels()));
       on_tiles = on_tiles || input.on_tiles();
     }
@@ -128,8 +130,8 @@ class ClosedLoopForward {
     loop_.time_step(mine, step, z, tapes_.front());
     for (std::size_t i = 0; i < steps_.size(); ++i) upper_layer(mine, rows, i + 1, step);
     const Matrix<T> y{tapes_.front().every_step ? y_ + step * B_ * O_ : y_, B_, O_, O_};
-    readout_.run(mine.rank, rows, read(h_rows(tapes_.size() - 1, step + 1, H_)),
-                 read(f_rows(step)), y);
+    readout_.run(mine.rank, rows, read(h_rows(tapes_.size() - 1, step + 1, H_)), read(f_rows(step)),
+                 y);
     for (Index r = rows.begin; r < rows.end; ++r) emit(step, r, y.row(r));
   }
 
@@ -203,10 +205,11 @@ class ClosedLoopForward {
   const CellInfo& cell_;
   const Index B_, H_, O_;
   const Schedule schedule_;
-  ForwardLoop<T> loop_;                      // of the first layer
-  std::deque<ForwardStep<T>> steps_;         // of those above
-  std::deque<LoopWeights<T, false>> inputs_;  // their W
-  std::vector<TapeView<T>> tapes_;           // of all layers
+  ForwardLoop<T> loop_;                  // of the first layer
+  std::deque<ForwardStep<T>> steps_;     // of those above
+  std::deque<PackedWeights<T>> inputs_;  // their W
+  std::vector<TapeView<T>> tapes_;       // of all layers
+  const LoopRows rows_;
   Readout<T> readout_;
   std::optional<Partition> partition_;
   Arena arena_;

@@ -50,12 +50,11 @@ void activate_backward(Activation activation, const T* y, T* dy, Index count) {
 }
 
 template <class T>
-Readout<T>::Readout(const FeedbackArgs<T>& args, Index batch, Index rows, Precision precision)
+Readout<T>::Readout(const FeedbackArgs<T>& args, const LoopRows& rows, Precision precision)
     : a_(args) {
   const auto pack = [&](auto& packed, Matrix<const T> weights) {
     if (!weights) return;
-    packed.emplace(1, weights, Columns{{0, 0}, {weights.cols, 0}}, batch, precision,
-                   batch <= max_in_place_rows && few_rows(rows, weights.cols));
+    packed.emplace(WeightLayout<T>::by_rows_of(weights), rows, precision);
   };
   pack(p_, args.weights.weight_ho);
   pack(q_, args.weights.weight_oo);

@@ -3,15 +3,15 @@
 
 #include <optional>
 
+#include "gemm/packed_weights.hpp"
 #include "recurrence/feedback/closed_loop.hpp"
-#include "recurrence/layer/loop_weights.hpp"
 
 namespace rnncore {
 
 // Calls store(row, first column, columns, sums) for the packets of a few rows' product.
-template <class T, bool by_columns, class F>
-void multiply_rows(const LoopWeights<T, by_columns>& weights, int rank, Matrix<const T> a,
-                   Range rows, Index columns, F&& store) {
+template <class T, class F>
+void multiply_rows(const PackedWeights<T>& weights, int rank, Matrix<const T> a, Range rows,
+                   Index columns, F&& store) {
   using V = Simd<T>;
   weights.multiply(rank, a.row(rows.begin), a.stride, rows.size(), {0, weights.panels()}, false,
                    [&](Index first, Index count, Index panel, int panels, const T* sums) {
@@ -25,9 +25,9 @@ void multiply_rows(const LoopWeights<T, by_columns>& weights, int rank, Matrix<c
 }
 
 // Some rows of to = a weights.
-template <class T, bool by_columns>
-void assign_rows(const LoopWeights<T, by_columns>& weights, int rank, Matrix<const T> a,
-                 Range rows, Matrix<T> to) {
+template <class T>
+void assign_rows(const PackedWeights<T>& weights, int rank, Matrix<const T> a, Range rows,
+                 Matrix<T> to) {
   multiply_rows(weights, rank, a, rows, to.cols, [&](Index r, Index at, Index count, Simd<T> sums) {
     Partial<T>{count}.store(sums, to.row(r) + at);
   });
@@ -36,8 +36,7 @@ void assign_rows(const LoopWeights<T, by_columns>& weights, int rank, Matrix<con
 template <class T>
 class Readout {
  public:
-  // For at most `batch` rows at a time, `rows` in all.
-  Readout(const FeedbackArgs<T>& args, Index batch, Index rows, Precision precision);
+  Readout(const FeedbackArgs<T>& args, const LoopRows& rows, Precision precision);
 
   void plan(ArenaPlan& plan, int threads);
 
@@ -51,7 +50,7 @@ class Readout {
 
  private:
   const FeedbackArgs<T>& a_;
-  std::optional<LoopWeights<T, false>> p_, q_;
+  std::optional<PackedWeights<T>> p_, q_;
 };
 
 extern template class Readout<float>;

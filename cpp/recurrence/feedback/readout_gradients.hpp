@@ -22,13 +22,14 @@ class ReadoutGradients {
         O_(args.feedback.outputs),
         F_(first_.sizes.fed),
         chunk_(chunk),
-        threads_(threads) {
-    scratch_.precision = first_.precision;
-    scratch_.each = std::max(product_scratch<T>(O_, H_, chunk), product_scratch<T>(O_, F_, chunk));
+        threads_(threads),
+        products_(first_.precision) {
+    products_.fit(O_, H_, chunk);
+    products_.fit(O_, F_, chunk);
   }
 
   void plan(ArenaPlan& plan) {
-    plan.array(scratch_.data, threads_ * scratch_.each);
+    products_.plan(plan, threads_);
     if (schedule_.ragged()) plan.array(gathered_, checked_mul(chunk_, H_ + F_));
   }
 
@@ -38,13 +39,14 @@ class ReadoutGradients {
     const Matrix<const T> da_rows{da, schedule_.count(steps), O_, O_};
     const BackwardArgs<T>& top = a_.layers.back();
     // h after each step, and the f that the step read.
-    const Matrix<const T> h =
-        tape_rows(worker, steps, top.tape.states[0] + top.state_sizes()[0], top.h_stride(), H_, gathered_);
-    const Matrix<const T> f = tape_rows(worker, steps, first_.tape.states[0] + H_, first_.h_stride(), F_,
-                                        gathered_ + chunk_ * H_);
+    const Matrix<const T> h = tape_rows(worker, steps, top.tape.states[0] + top.state_sizes()[0],
+                                        top.h_stride(), H_, gathered_);
+    const Matrix<const T> f = tape_rows(worker, steps, first_.tape.states[0] + H_,
+                                        first_.h_stride(), F_, gathered_ + chunk_ * H_);
     if (schedule_.ragged()) worker.barrier();  // both are gathered
     const auto add_product = [&](Matrix<const T> operand, Matrix<T> to) {
-      product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, operand, to, scratch_);
+      product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, operand, to,
+                 products_);
     };
     add_product(h, a_.gradients.weight_ho);
     if (a_.gradients.weight_oo) add_product(f, a_.gradients.weight_oo);
@@ -78,7 +80,7 @@ class ReadoutGradients {
   const Schedule& schedule_;
   const Index H_, O_, F_, chunk_;
   const int threads_;
-  Scratch<T> scratch_;
+  ProductPlan<T> products_;
   T* gathered_ = nullptr;
 };
 

@@ -33,8 +33,9 @@ BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& sched
       schedule_(schedule),
       dy_(schedule, args.dy) {
   if (!args.weights.weight_hh) return;
-  weights_.emplace(1, args.weights.weight_hh, recurrent_columns(cell_, H_), args.sizes.batch,
-                   args.precision);
+  weights_.emplace(
+      WeightLayout<T>::by_columns_of(args.weights.weight_hh, recurrent_columns(cell_, H_)),
+      LoopRows{.at_once = args.sizes.batch}, args.precision);
 }
 
 template <class T>
@@ -76,8 +77,7 @@ template <class T>
 void BackwardLoop<T>::store_state(const Share& mine) const {
   mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
     for (std::size_t k = 0; k < states_; ++k) {
-      std::copy_n(d_[k] + r * H_ + unit, count,
-                  a_.dstate_0[k].row(schedule_.sequence(r)) + unit);
+      std::copy_n(d_[k] + r * H_ + unit, count, a_.dstate_0[k].row(schedule_.sequence(r)) + unit);
     }
   });
 }
@@ -106,12 +106,11 @@ BackwardArrays<T> BackwardLoop<T>::arrays_at(Index first, Index step, Range chun
 }
 
 template <class T>
-template <class... F>
 void BackwardLoop<T>::recurrent_product(const Share& mine, Range rows, Index step,
-                                        const BackwardTape<T>& tape, const F&... f) const {
+                                        const BackwardTape<T>& tape, BlockSums<T> f) const {
   const Index stride = tape.gates_per_row;
   weights_->multiply(mine.rank, tape.gates_at(schedule_, step) + rows.begin * stride, stride,
-                     rows.size(), mine.panels, step % 2 != 0, f...);
+                     rows.size(), mine.panels, step % 2 != 0, f);
 }
 
 template <class T>
@@ -119,11 +118,10 @@ void BackwardLoop<T>::time_step(const Share& mine, Index step, Range chunk,
                                 const BackwardTape<T>& tape, const T* dy) const {
   const auto [first, active] = schedule_.active(mine.rows, step);
   BackwardArrays<T> at = arrays_at(first, step, chunk, tape, dy);
-  const Index later = weights_ && step + 1 < chunk.end ? schedule_.active(mine.rows, step + 1).end
-                                                       : first;
+  const Index later =
+      weights_ && step + 1 < chunk.end ? schedule_.active(mine.rows, step + 1).end : first;
   if (later > first) {
-    recurrent_product(mine, {first, later}, step + 1, tape, pointwise_,
-                      static_cast<const void*>(&at));
+    recurrent_product(mine, {first, later}, step + 1, tape, {pointwise_, &at});
   }
   at.sums_step = 0;  // nothing comes to the other rows through R
   pointwise_(&at, later - first, active - later, mine.panels.begin,
@@ -136,15 +134,14 @@ void BackwardLoop<T>::state_before(const Share& mine, Index step,
   if (!weights_) return;
   constexpr Index width = Simd<T>::width;
   const Range rows = schedule_.active(mine.rows, step);
-  recurrent_product(mine, rows, step, tape,
-                    [&](Index row, Index count, Index panel, int panels, const T* sums) {
-                      for (Index r = rows.begin + row; r < rows.begin + row + count; ++r) {
-                        for (Index p = panel; p < panel + panels; ++p, sums += width) {
-                          add_packet(Simd<T>::load(sums), d_[0] + r * H_ + p * width,
-                                     H_ - p * width);
-                        }
-                      }
-                    });
+  recurrent_product(
+      mine, rows, step, tape, [&](Index row, Index count, Index panel, int panels, const T* sums) {
+        for (Index r = rows.begin + row; r < rows.begin + row + count; ++r) {
+          for (Index p = panel; p < panel + panels; ++p, sums += width) {
+            add_packet(Simd<T>::load(sums), d_[0] + r * H_ + p * width, H_ - p * width);
+          }
+        }
+      });
 }
 
 template class BackwardLoop<float>;

@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "recurrence/layer/loop_weights.hpp"
+#include "gemm/packed_weights.hpp"
 #include "recurrence/layer/layer.hpp"
 #include "recurrence/plan/partition.hpp"
 #include "recurrence/plan/rows.hpp"
@@ -57,9 +57,8 @@ class BackwardLoop {
                               const T* dy) const;
 
   // The product dz R of some rows at `step`, its tiles to f.
-  template <class... F>
   void recurrent_product(const Share& mine, Range rows, Index step, const BackwardTape<T>& tape,
-                         const F&... f) const;
+                         BlockSums<T> f) const;
 
   const BackwardArgs<T>& a_;
   const CellInfo& cell_;
@@ -68,7 +67,7 @@ class BackwardLoop {
   const Index H_, chunk_, panels_;
   const Schedule& schedule_;
   const StepRows<const T> dy_;
-  std::optional<LoopWeights<T, true>> weights_;
+  std::optional<PackedWeights<T>> weights_;
   States<T*> d_{};  // (B, H)
   T *unit_ = nullptr, *dunit_ = nullptr;
 };

@@ -25,9 +25,12 @@ ForwardStep<T>::ForwardStep(const LayerArgs<T>& args, const Schedule& schedule, 
       y_(schedule, y) {
   for (std::size_t k = 0; k < cell_.states.size(); ++k) stride_[k] = args.state_stride(k);
   if (!operand_) return;
-  weights_.emplace(cell_.gates, operand_.weights(), Columns{{0, 0}, {operand_.depth(), 0}}, rows,
-                   args.precision,
-                   rows <= max_in_place_rows && few_rows(schedule.valid_steps(), H_));
+  weights_.emplace(WeightLayout<T>::by_rows_of(operand_.weights(), cell_.gates),
+                   LoopRows{.at_once = rows,
+                            .total = schedule.valid_steps(),
+                            .batch_invariant = args.batch_invariant,
+                            .gemv_depth = H_},
+                   args.precision);
 }
 
 template <class T>
@@ -98,7 +101,7 @@ void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>&
   const ForwardArrays<T> at = arrays_at(first, step, z, tape);
   if (weights_) {
     weights_->multiply(mine.rank, at.before[0] + operand_.first(), stride_[0], active - first,
-                       mine.panels, step % 2 != 0, pointwise_, &at);
+                       mine.panels, step % 2 != 0, {pointwise_, &at});
   } else {
     pointwise_(&at, 0, active - first, mine.panels.begin, static_cast<int>(mine.panels.size()),
                no_sums<T>);
@@ -112,20 +115,20 @@ void ForwardStep<T>::run_decoupled(const Worker& worker, Range steps, Matrix<con
   constexpr Index width = Simd<T>::width;
   const Share mine({0, schedule_.batch()}, worker.share(panels_), H_, width, worker.rank);
   Index step = steps.begin, base = 0;  // of the row at hand, and the rows before the step
-  weights_->multiply(
-      mine.rank, fed.data, fed.stride, fed.rows, mine.panels, false,
-      [&](Index row, Index rows, Index panel, int panels, const T* sums) {
-        if (row == 0) step = steps.begin, base = 0;
-        for (const Index end = row + rows; row < end;) {
-          while (row - base >= schedule_.active(step)) base += schedule_.active(step++);
-          const Index count = std::min(end, base + schedule_.active(step)) - row;
-          const ForwardArrays<T> at =
-              arrays_at(row - base, step, z + base * cell_.slots * H_, tape);
-          pointwise_(&at, 0, count, panel, panels, sums);
-          sums += count * panels * at.sums_step;
-          row += count;
-        }
-      });
+  weights_->multiply(mine.rank, fed.data, fed.stride, fed.rows, mine.panels, false,
+                     [&](Index row, Index rows, Index panel, int panels, const T* sums) {
+                       if (row == 0) step = steps.begin, base = 0;
+                       for (const Index end = row + rows; row < end;) {
+                         while (row - base >= schedule_.active(step))
+                           base += schedule_.active(step++);
+                         const Index count = std::min(end, base + schedule_.active(step)) - row;
+                         const ForwardArrays<T> at =
+                             arrays_at(row - base, step, z + base * cell_.slots * H_, tape);
+                         pointwise_(&at, 0, count, panel, panels, sums);
+                         sums += count * panels * at.sums_step;
+                         row += count;
+                       }
+                     });
   for (step = steps.begin; step < steps.end; ++step) {
     carry(mine, {schedule_.active(step), schedule_.batch()}, step, tape);
   }

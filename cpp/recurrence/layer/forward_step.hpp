@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "recurrence/layer/loop_weights.hpp"
+#include "gemm/packed_weights.hpp"
 #include "recurrence/layer/recurrent_operand.hpp"
 #include "recurrence/plan/partition.hpp"
 #include "recurrence/plan/rows.hpp"
@@ -66,7 +66,7 @@ class ForwardStep {
   const RecurrentOperand<T> operand_;
   const StepRows<T> y_;
   States<Index> stride_{};
-  std::optional<LoopWeights<T, false>> weights_;
+  std::optional<PackedWeights<T>> weights_;
   T *bias_ = nullptr, *unit_ = nullptr;
 };
 

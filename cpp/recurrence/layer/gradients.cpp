@@ -38,18 +38,16 @@ MergedGradients<T>::MergedGradients(const BackwardArgs<T>& args, const Schedule&
       dx_(schedule, args.dx, chunk),
       dfed_(schedule, args.dfed, chunk),
       threads_(threads),
-      chunk_(chunk) {
+      chunk_(chunk),
+      products_(args.precision) {
   const Index I = a_.sizes.input, F = a_.sizes.fed, GH = cell_.gates * H_;
-  scratch_.precision = a_.precision;
-  scratch_.each =
-      std::max({product_scratch<T>(GH, I, chunk_), product_scratch<T>(GH, H_, chunk_),
-                product_scratch<T>(GH, F, chunk_), product_scratch<T>(chunk_, I, GH),
-                product_scratch<T>(chunk_, F, GH)});
+  for (const Index columns : {I, H_, F}) products_.fit(GH, columns, chunk_);
+  for (const Index columns : {I, F}) products_.fit(chunk_, columns, GH);
 }
 
 template <class T>
 void MergedGradients<T>::plan(ArenaPlan& plan) {
-  plan.array(scratch_.data, threads_ * scratch_.each);
+  products_.plan(plan, threads_);
   x_.plan(plan);
   fed_.plan(plan);
   dx_.plan(plan);
@@ -102,7 +100,7 @@ void MergedGradients<T>::weight_gradient(const Worker& worker, Matrix<const T> d
   if (!dweights) return;
   for (const Run& run : cell_.wiring.runs(part)) {
     product<T>(worker, Into::accumulate, Op::transpose, dz_of(dz, run), Op::none, operand,
-               gate_rows(dweights, run), scratch_);
+               gate_rows(dweights, run), products_);
   }
 }
 
@@ -153,7 +151,7 @@ void MergedGradients<T>::input_gradient(const Worker& worker, Range steps, Matri
   for (const Run& run : cell_.wiring.runs(part)) {
     if (run.count == 0) continue;
     product<T>(worker, into, Op::none, dz_of(dz, run), Op::none, gate_rows(weights, run),
-               rows.at(steps), scratch_);
+               rows.at(steps), products_);
     into = Into::accumulate;
   }
   rows.finish(worker, steps);

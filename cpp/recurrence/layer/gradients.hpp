@@ -42,8 +42,8 @@ class MergedGradients {
   }
 
   Matrix<const T> states_of(const Worker& worker, Range steps, const BackwardTape<T>& tape) const;
-  void weight_gradient(const Worker& worker, Matrix<const T> dz, char part,
-                       Matrix<const T> operand, Matrix<T> dweights) const;
+  void weight_gradient(const Worker& worker, Matrix<const T> dz, char part, Matrix<const T> operand,
+                       Matrix<T> dweights) const;
   void bias_gradient(const Worker& worker, Matrix<const T> dz, char part, T* dbias) const;
   void unit_gradient(const Worker& worker, Index rows, const T* dunit) const;
   void add_column_sums(Range panels, Matrix<const T> rows, T* to) const;
@@ -58,8 +58,8 @@ class MergedGradients {
   OutputRows<T> dx_, dfed_;
   const int threads_;
   const Index chunk_;
+  ProductPlan<T> products_;
   T* states_ = nullptr;
-  Scratch<T> scratch_;
 };
 
 extern template class MergedGradients<float>;

@@ -2,9 +2,11 @@
 // few rows, or kept packed between inference calls.
 #pragma once
 
+#include <optional>
+
+#include "gemm/packed_weights.hpp"
 #include "gemm/product.hpp"
 #include "recurrence/layer/layer.hpp"
-#include "recurrence/layer/loop_weights.hpp"
 
 namespace rnncore {
 
@@ -25,17 +27,14 @@ class InputWeights {
   void multiply(const Worker& worker, Matrix<const T> x, T* z) const;
 
  private:
-  // The tile unit's product splits rows and panels together: its panels are not kept.
-  static constexpr bool on_tiles = tile_unit::present && std::is_same_v<T, float>;
-
   void multiply_kept(const Worker& worker, Matrix<const T> x, Matrix<T> to) const;
 
   const Matrix<const T> weights_;
   const Index H_, slots_;
   const Run x_run_;
-  const bool in_place_, kept_;
-  LoopWeights<T, false> packed_;
-  Scratch<T> scratch_;
+  const bool in_place_;
+  ProductPlan<T> products_;
+  std::optional<PackedWeights<T>> packed_;  // if kept
 };
 
 extern template class InputWeights<float>;

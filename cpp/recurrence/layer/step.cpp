@@ -1,8 +1,8 @@
-// One time step: for each packet of units the dot products with W and R as they are stored, then
+// One time step: for each packet of units the products with W and R where they lie, then
 // the cell.
 #include "recurrence/layer/step.hpp"
 
-#include "gemm/dot.hpp"
+#include "gemm/gemv.hpp"
 
 namespace rnncore {
 namespace {
@@ -12,7 +12,7 @@ template <class T>
 void multiply_slot(const StepArgs<T>& a, int slot, Index unit, Index lanes, T* sums) {
   const Wiring& wiring = a.cell->wiring;
   const Index H = a.state_n[0].cols;
-  DotOperands<T> operands[2];
+  GemvOperands<T> operands[2];
   int count = 0;
   const auto add = [&](Matrix<const T> rows, Matrix<const T> weights, int gate) {
     if (gate < 0) return;
@@ -21,7 +21,7 @@ void multiply_slot(const StepArgs<T>& a, int slot, Index unit, Index lanes, T* s
   };
   add(a.x, a.weights.weight_ih, wiring.gate_of(slot, 'x'));
   add(a.state_0[0], a.weights.weight_hh, wiring.gate_of(slot, 'h'));
-  dot_rows(operands, count, a.x.rows, lanes, sums, a.cell->slots * Simd<T>::width);
+  gemv(operands, count, a.x.rows, lanes, sums, a.cell->slots * Simd<T>::width);
 }
 
 }  // namespace

@@ -10,13 +10,12 @@ namespace rnncore {
 template <class T>
 class TeacherForcingInput {
  public:
-  TeacherForcingInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk) : a_(args) {
-    scratch_.precision = args.precision;
-    scratch_.problem_rows = schedule.valid_steps();
-    scratch_.each = product_scratch<T>(chunk, args.weights.weight_oh.rows, args.sizes.fed);
+  TeacherForcingInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk)
+      : a_(args), products_(args.precision, schedule.valid_steps(), args.batch_invariant) {
+    products_.fit(chunk, args.weights.weight_oh.rows, args.sizes.fed);
   }
 
-  void plan(ArenaPlan& plan, int threads) { plan.array(scratch_.data, threads * scratch_.each); }
+  void plan(ArenaPlan& plan, int threads) { products_.plan(plan, threads); }
 
   // z += U fed in the slots that take the recurrent part; it is the first to write those that take
   // no x-part. Called by every worker.
@@ -28,14 +27,14 @@ class TeacherForcingInput {
       const Matrix<const T> weights{u.row(run.gate * H), run.count * H, u.cols, u.stride};
       const Matrix<T> to{z + run.slot * H, fed.rows, run.count * H, a_.gates_per_row()};
       const Into into = a_.cell->wiring.takes(run.slot, 'x') ? Into::accumulate : Into::assign;
-      product<T>(worker, into, Op::none, fed, Op::transpose, weights, to, scratch_);
+      product<T>(worker, into, Op::none, fed, Op::transpose, weights, to, products_);
     }
     worker.barrier();
   }
 
  private:
   const LayerArgs<T>& a_;
-  Scratch<T> scratch_;
+  ProductPlan<T> products_;
 };
 
 }  // namespace rnncore

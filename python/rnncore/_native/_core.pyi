@@ -138,6 +138,7 @@ def linear_forward(
     weight: _Array,  # (O, I)
     bias: _Array | None,  # (O,)
     y: _Array,  # out (N, O)
+    batch_invariant: bool = False,  # a row's bits do not depend on N
 ) -> None: ...
 def linear_backward(
     x: _Array,  # (N, I)

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
+#include "gemm/bf16/split.hpp"
+#include "gemm/bf16/tile_unit.hpp"
 #include "gemm/pack.hpp"
-#include "gemm/split.hpp"
-#include "gemm/tile_unit.hpp"
 
 #if defined(__AVX512F__)
 

@@ -1,21 +1,13 @@
-// The tile kernel: split strips times split strips, in the tile unit's registers.
+// The tile unit's microkernel: split strips times split strips, in its registers.
 #pragma once
 
 #include <array>
 #include <utility>
 
+#include "gemm/bf16/pack.hpp"
 #include "gemm/precision.hpp"
-#include "gemm/split_pack.hpp"
 
 namespace rnncore {
-
-// Whether m x n sums of `depth` products run on the tile unit. The problem decides, never a
-// worker's share of it. Six tile products take about half the time of float32 multiply-adds, so
-// that a tile half empty gains nothing; and `least_m`, `least_n` must repay splitting and packing
-// the other operand (some 0.3 ns an element). From those numbers, not from measured crossings.
-inline bool tiles_pay(Index m, Index n, Index depth, Index least_m, Index least_n) {
-  return tile_unit::present && m >= least_m && n >= least_n && depth >= 24;
-}
 
 constexpr int parts_of(Precision precision) {
   return precision == Precision::highest ? 3 : precision == Precision::high ? 2 : 1;
@@ -35,10 +27,10 @@ void with_parts(int parts, F&& f) {
 
 // sums[row][column] of Rows x Columns tiles: the left strips and the right strips lie `strip`
 // elements apart, rows of sums `stride` floats.
-using SplitKernel = void (*)(const Bf16* left, const Bf16* right, Index strip, Index blocks,
-                             float* sums, Index stride);
+using SplitMicrokernel = void (*)(const Bf16* left, const Bf16* right, Index strip, Index blocks,
+                                  float* sums, Index stride);
 
-#if defined(RNNCORE_EMULATED_TILES) || defined(__AMX_BF16__)
+#if defined(RNNCORE_TILE_UNIT)
 
 // Which parts meet: those whose indices add up to less than Parts, small products first, so that
 // one rounding at full size ends each block of k. The order lets parts stay in their tiles.
@@ -134,10 +126,12 @@ class SplitTile {
 
 // The kernel for one row tile and 1 to 4 columns of tiles, or two and 1 or 2.
 template <int Parts>
-SplitKernel split_kernel(Index rows, Index columns) {
-  static constexpr SplitKernel one[] = {&SplitTile<Parts, 1, 1>::run, &SplitTile<Parts, 1, 2>::run,
-                                        &SplitTile<Parts, 1, 3>::run, &SplitTile<Parts, 1, 4>::run};
-  static constexpr SplitKernel two[] = {&SplitTile<Parts, 2, 1>::run, &SplitTile<Parts, 2, 2>::run};
+SplitMicrokernel split_kernel(Index rows, Index columns) {
+  static constexpr SplitMicrokernel one[] = {
+      &SplitTile<Parts, 1, 1>::run, &SplitTile<Parts, 1, 2>::run, &SplitTile<Parts, 1, 3>::run,
+      &SplitTile<Parts, 1, 4>::run};
+  static constexpr SplitMicrokernel two[] = {&SplitTile<Parts, 2, 1>::run,
+                                             &SplitTile<Parts, 2, 2>::run};
   return rows == 1 ? one[columns - 1] : two[columns - 1];
 }
 

@@ -7,7 +7,10 @@
 
 #include "core/types.hpp"
 #if defined(RNNCORE_EMULATED_TILES)
-#include "gemm/emulated_tiles.hpp"
+#include "gemm/bf16/emulated_tiles.hpp"
+#endif
+#if defined(RNNCORE_EMULATED_TILES) || defined(__AMX_BF16__)
+#define RNNCORE_TILE_UNIT
 #endif
 
 namespace rnncore {
