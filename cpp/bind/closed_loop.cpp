@@ -43,15 +43,15 @@ void read_states(ClosedLoopCall<T>& call, ClosedLoopForwardArgs<T>& a, const py:
   ArrayCheck& check = call.check;
   const CellInfo& cell = *call.problem().cell;
   const Shape states = call.states_of(a.layers.size());
-  for_states(cell, first, {"", "_0"}, false,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(cell, first, 0, {"", "_0"}, false,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const auto all = check.template sequence<T>(name, array, states);
                for (std::size_t l = 0; l < a.layers.size(); ++l) {
                  a.layers[l].state_0[k] = call.layer_of(all, l);
                }
              });
-  for_states(cell, last, {"", "_n"}, false,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(cell, last, 0, {"", "_n"}, false,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const auto all = check.template out_sequence<T>(name, array, states);
                for (std::size_t l = 0; l < a.layers.size(); ++l) {
                  a.layers[l].state_n[k] = call.layer_of(all, l);
@@ -98,15 +98,15 @@ void read_state_gradients(ClosedLoopCall<T>& call, ClosedLoopBackwardArgs<T>& a,
   ArrayCheck& check = call.check;
   const CellInfo& cell = *call.problem().cell;
   const Shape states = call.states_of(a.layers.size());
-  for_states(cell, last, {"d", "_n"}, true,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(cell, last, 0, {"d", "_n"}, true,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const auto all = check.template optional_sequence<T>(name, array, states);
                for (std::size_t l = 0; l < a.layers.size(); ++l) {
                  a.layers[l].dstate_n[k] = call.layer_of(all, l);
                }
              });
-  for_states(cell, first, {"d", "_0"}, false,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(cell, first, 0, {"d", "_0"}, false,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const auto all = check.template out_sequence<T>(name, array, states);
                for (std::size_t l = 0; l < a.layers.size(); ++l) {
                  a.layers[l].dstate_0[k] = call.layer_of(all, l);

@@ -78,7 +78,7 @@ class ClosedLoopCall {
       a.sizes.input = l == 0 ? p_.sizes.input : p_.sizes.hidden;
       a.lengths = p_.lengths_or_null();
       a.reverse = o_.reverse;
-      groups_.emplace_back(item("layers", l), *p_.cell, all[l], Naming{"", of_layer(l)});
+      groups_.emplace_back(item("layers", l), *p_.cell, all[l], Naming{"", "", static_cast<int>(l)});
       a.weights = groups_.back().template read<T>(check, a.sizes.input, p_.sizes.hidden);
     }
     const auto [steps, batch, input, hidden, none] = p_.sizes;
@@ -97,7 +97,7 @@ class ClosedLoopCall {
     }
     for (std::size_t l = 0; l < layers.size(); ++l) {
       kept_.push_back(group(item("tapes", l), tapes[l], 1 + max_states));
-      read_tape(layers[l].tape, check, p_, layers[l], kept_.back(), {"", of_layer(l)});
+      read_tape(layers[l].tape, check, p_, layers[l], kept_.back(), {"", "", static_cast<int>(l)});
     }
   }
 
@@ -112,7 +112,7 @@ class ClosedLoopCall {
     const Index H = p_.sizes.hidden, O = f_.outputs;
     for (std::size_t l = 0; l < a.layers.size(); ++l) {
       const WeightGroup& to = groups_.emplace_back(item("dlayers", l), *p_.cell, all[l],
-                                                   Naming{"d", of_layer(l)});
+                                                   Naming{"d", "", static_cast<int>(l)});
       a.layers[l].gradients =
           to.template write<T>(check, a.layers[l].sizes.input, H, groups_[l].weight_hh());
     }
@@ -154,7 +154,6 @@ class ClosedLoopCall {
   static std::string item(const char* list, std::size_t l) {
     return std::string(list) + "[" + std::to_string(l) + "]";
   }
-  static std::string of_layer(std::size_t l) { return " of layer " + std::to_string(l); }
 
   const ClosedLoopOptions& o_;
   const py::tuple readout_;  // (weight_oh, weight_ho, weight_oo, bias_o)

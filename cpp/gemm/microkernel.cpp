@@ -101,8 +101,8 @@ void multiply(const T* a, Index stride, const Columns& columns, const T* packed,
   using Shape = Shapes<T, Gates>;
   if (rows <= 0) return;
   const Index blocks = ceil_div(rows, Index{Shape::max_rows});
-  // `larger` blocks of least + 1 rows, then blocks of least.
-  const Index least = rows / blocks, larger = rows % blocks;
+  // `larger` blocks of least + 1 rows, then blocks of least. (A division takes as long as a block.)
+  const Index least = blocks == 1 ? rows : rows / blocks, larger = rows - least * blocks;
   const Index most = least + (larger > 0 ? 1 : 0);
   const Index panel_stride = columns.total() * Gates * Simd<T>::width;
   alignas(64) T sums[max_accumulators * Simd<T>::width];
@@ -124,15 +124,11 @@ void multiply(const T* a, Index stride, const Columns& columns, const T* packed,
 }  // namespace
 
 template <class T>
-void multiply_panels(Index gates, const T* a, Index stride, const Columns& columns, const T* packed,
-                     Index rows, Range panels, bool backwards, BlockSums<T> receive) {
-  const auto run = gates == 1 ? &multiply<T, 1> : gates == 3 ? &multiply<T, 3> : &multiply<T, 4>;
-  run(a, stride, columns, packed, rows, panels, backwards, receive);
+PanelProduct<T> panel_product(Index gates) {
+  return gates == 1 ? &multiply<T, 1> : gates == 3 ? &multiply<T, 3> : &multiply<T, 4>;
 }
 
-template void multiply_panels(Index, const float*, Index, const Columns&, const float*, Index,
-                              Range, bool, BlockSums<float>);
-template void multiply_panels(Index, const double*, Index, const Columns&, const double*, Index,
-                              Range, bool, BlockSums<double>);
+template PanelProduct<float> panel_product(Index);
+template PanelProduct<double> panel_product(Index);
 
 }  // namespace rnncore

@@ -17,13 +17,6 @@ void PanelWeights<T>::pack(Range panels) {
 }
 
 template <class T>
-void PanelWeights<T>::multiply(int, const T* a, Index stride, Index rows, Range panels,
-                               bool backwards, BlockSums<T> receive) const {
-  multiply_panels<T>(layout_.gates, a, stride, layout_.columns, packed_, rows, panels, backwards,
-                     receive);
-}
-
-template <class T>
 void UnpackedWeights<T>::multiply(int, const T* a, Index stride, Index rows, Range panels, bool,
                                   BlockSums<T> receive) const {
   constexpr int width = Simd<T>::width;
@@ -78,8 +71,9 @@ void PackedWeights<T>::pack(Range panels) {
 }
 
 template <class T>
-void PackedWeights<T>::multiply(int rank, const T* a, Index stride, Index rows, Range panels,
-                                bool backwards, BlockSums<T> receive) const {
+void PackedWeights<T>::multiply_otherwise(int rank, const T* a, Index stride, Index rows,
+                                          Range panels, bool backwards,
+                                          BlockSums<T> receive) const {
   std::visit(
       [&](const auto& weights) {
         weights.multiply(rank, a, stride, rows, panels, backwards, receive);
