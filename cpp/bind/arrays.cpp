@@ -123,7 +123,8 @@ ArrayCheck::Checked ArrayCheck::check(const ArrayName& name, const py::object& o
     if (strided) (bytes < 0 ? low : high) += checked_mul(bytes, size - 1);
   }
   if (rank > 0 && result.stride[rank - 1] != 1) {
-    value_error(name, "the last dimension must be contiguous; pass numpy.ascontiguousarray(" + name.text() + ")");
+    value_error(name, "the last dimension must be contiguous; pass numpy.ascontiguousarray(" +
+                          name.text() + ")");
   }
   // A matrix is read in blocks of rows: its rows must not overlap or run backwards.
   if (rank == 2 && result.shape[0] > 1 && result.stride[0] < result.shape[1]) {

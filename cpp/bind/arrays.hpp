@@ -81,11 +81,13 @@ class ArrayCheck {
     return matrix_of<T>(check(name, object, shape, py::dtype::of<T>(), true));
   }
   template <class T>
-  Matrix<const T> optional_matrix(const ArrayName& name, const py::object& object, const Shape& shape) {
+  Matrix<const T> optional_matrix(const ArrayName& name, const py::object& object,
+                                  const Shape& shape) {
     return object.is_none() ? Matrix<const T>{} : matrix<T>(name, object, shape);
   }
   template <class T>
-  Matrix<T> optional_out_matrix(const ArrayName& name, const py::object& object, const Shape& shape) {
+  Matrix<T> optional_out_matrix(const ArrayName& name, const py::object& object,
+                                const Shape& shape) {
     return object.is_none() ? Matrix<T>{} : out_matrix<T>(name, object, shape);
   }
 
@@ -120,7 +122,8 @@ class ArrayCheck {
         contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), true)));
   }
   template <class T>
-  const T* optional_contiguous(const ArrayName& name, const py::object& object, const Shape& shape) {
+  const T* optional_contiguous(const ArrayName& name, const py::object& object,
+                               const Shape& shape) {
     return object.is_none() ? nullptr : contiguous<T>(name, object, shape);
   }
   template <class T>

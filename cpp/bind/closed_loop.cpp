@@ -62,11 +62,11 @@ void read_states(ClosedLoopCall<T>& call, ClosedLoopForwardArgs<T>& a, const py:
 }
 
 void bind_loop_forward(const std::string& cell, const py::object& x, const py::object& layers,
-                  const py::object& readout, const std::string& activation,
-                  const py::object& delays, const py::object& state_0, const py::object& y,
-                  const py::object& state_n, const py::object& targets,
-                  const py::object& teacher_forcing, const py::object& lengths, bool reverse,
-                  const py::object& tape) {
+                       const py::object& readout, const std::string& activation,
+                       const py::object& delays, const py::object& state_0, const py::object& y,
+                       const py::object& state_n, const py::object& targets,
+                       const py::object& teacher_forcing, const py::object& lengths, bool reverse,
+                       const py::object& tape) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const py::tuple first = group("state_0", state_0, loop_states);
@@ -117,11 +117,12 @@ void read_state_gradients(ClosedLoopCall<T>& call, ClosedLoopBackwardArgs<T>& a,
 }
 
 void bind_loop_backward(const std::string& cell, const py::object& x, const py::object& layers,
-                   const py::object& readout, const std::string& activation,
-                   const py::object& delays, const py::object& tape, const py::object& dy,
-                   const py::object& dstate_n, const py::object& dx, const py::object& dstate_0,
-                   const py::object& dlayers, const py::object& dreadout,
-                   const py::object& teacher_forcing, const py::object& lengths, bool reverse) {
+                        const py::object& readout, const std::string& activation,
+                        const py::object& delays, const py::object& tape, const py::object& dy,
+                        const py::object& dstate_n, const py::object& dx,
+                        const py::object& dstate_0, const py::object& dlayers,
+                        const py::object& dreadout, const py::object& teacher_forcing,
+                        const py::object& lengths, bool reverse) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const py::tuple first = group("dstate_0", dstate_0, loop_states);
@@ -190,14 +191,14 @@ void bind_activate_backward(const std::string& activation, const py::object& y,
 void bind_closed_loop(py::module_& m) {
   using py::arg;
   const auto none = py::none();
-  m.def("closed_loop_forward", &bind_loop_forward, arg("cell"), arg("x"), arg("layers"), arg("readout"),
-        arg("activation"), arg("delays"), arg("state_0"), arg("y"), arg("state_n"), py::kw_only(),
+  m.def("closed_loop_forward", &bind_loop_forward, arg("cell"), arg("x"), arg("layers"),
+        arg("readout"), arg("activation"), arg("delays"), arg("state_0"), arg("y"), arg("state_n"),
         arg("targets") = none, arg("teacher_forcing") = none, arg("lengths") = none,
         arg("reverse") = false, arg("tape") = none);
   m.def("closed_loop_backward", &bind_loop_backward, arg("cell"), arg("x"), arg("layers"),
         arg("readout"), arg("activation"), arg("delays"), arg("tape"), arg("dy"), arg("dstate_n"),
-        arg("dx"), arg("dstate_0"), arg("dlayers"), arg("dreadout"), py::kw_only(),
-        arg("teacher_forcing") = none, arg("lengths") = none, arg("reverse") = false);
+        arg("dx"), arg("dstate_0"), arg("dlayers"), arg("dreadout"), arg("teacher_forcing") = none,
+        arg("lengths") = none, arg("reverse") = false);
   m.def("activate", &bind_activate, arg("activation"), arg("y"));
   m.def("activate_backward", &bind_activate_backward, arg("activation"), arg("y"), arg("dy"));
 }

@@ -58,8 +58,8 @@ class ClosedLoopCall {
 
   // The mask alone, which is all that backward needs.
   void read_mask(const py::object& mask) {
-    f_.teacher_forcing = reinterpret_cast<const std::uint8_t*>(check.optional_contiguous<bool>(
-        "teacher_forcing", mask, {p_.sizes.steps, p_.sizes.batch}));
+    f_.teacher_forcing = reinterpret_cast<const std::uint8_t*>(
+        check.optional_contiguous<bool>("teacher_forcing", mask, {p_.sizes.steps, p_.sizes.batch}));
   }
 
   // What both passes share of every layer.
@@ -78,7 +78,8 @@ class ClosedLoopCall {
       a.sizes.input = l == 0 ? p_.sizes.input : p_.sizes.hidden;
       a.lengths = p_.lengths_or_null();
       a.reverse = o_.reverse;
-      groups_.emplace_back(item("layers", l), *p_.cell, all[l], Naming{"", "", static_cast<int>(l)});
+      groups_.emplace_back(item("layers", l), *p_.cell, all[l],
+                           Naming{"", "", static_cast<int>(l)});
       a.weights = groups_.back().template read<T>(check, a.sizes.input, p_.sizes.hidden);
     }
     const auto [steps, batch, input, hidden, none] = p_.sizes;

@@ -49,8 +49,6 @@ void expect_both(const ArrayName& name, const py::object& first, const py::objec
 
 WeightGroup::WeightGroup(const std::string& name, const CellInfo& cell, const py::object& object,
                          const Naming& naming)
-    : cell_(cell),
-      naming_(naming),
-      arrays_(group(name, object, 4 + cell.unit_parameters.size())) {}
+    : cell_(cell), naming_(naming), arrays_(group(name, object, 4 + cell.unit_parameters.size())) {}
 
 }  // namespace rnncore

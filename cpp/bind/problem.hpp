@@ -12,9 +12,9 @@ namespace rnncore {
 struct Problem {
   const CellInfo* cell = nullptr;
   Sizes sizes;
-  Index gates = 0, slots = 0;      // times H
-  Index rows = 0, longest = 0;     // N and L
-  std::vector<Index> lengths;      // a copy: another thread may write to the array
+  Index gates = 0, slots = 0;   // times H
+  Index rows = 0, longest = 0;  // N and L
+  std::vector<Index> lengths;   // a copy: another thread may write to the array
   bool ragged = false;
 
   const Index* lengths_or_null() const { return ragged ? lengths.data() : nullptr; }

@@ -136,8 +136,7 @@ class Pointwise {
     }
   }
 
-  static void load_unit_parameters(Partial<T> lanes, const StreamArrays<T>& at, Index unit,
-                                   V* to) {
+  static void load_unit_parameters(Partial<T> lanes, const StreamArrays<T>& at, Index unit, V* to) {
     for (std::size_t p = 0; p < unit_parameters<C>().size(); ++p) {
       for (Index row = 0; row < at.unit[p].rows; ++row) {
         *to++ = lanes.load(at.unit[p].row(row) + unit);

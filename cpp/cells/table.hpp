@@ -1,5 +1,5 @@
-// The cell table as the engine sees it. The loops over time know no cell: a row of the table has the
-// kernels that apply a cell's pointwise functions to a whole register tile at once.
+// The cell table as the engine sees it. The loops over time know no cell: a row of the table has
+// the kernels that apply a cell's pointwise functions to a whole register tile at once.
 #pragma once
 
 #include <array>
@@ -49,8 +49,8 @@ struct StepLayout {
   bool whole_z = false;    // z holds a part of every slot, not only of those with an x-part
 };
 
-// The arrays of a forward time step, from the first row of its product on: what CellKernels::forward
-// works on. z = bias + z + sums, then the cell.
+// The arrays of a forward time step, from the first row of its product on: what
+// CellKernels::forward works on. z = bias + z + sums, then the cell.
 template <class T>
 struct ForwardArrays {
   const StepLayout<T>* layout;

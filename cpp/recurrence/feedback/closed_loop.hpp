@@ -29,8 +29,8 @@ struct ReadoutWeights {
 // Readout and feedback of a stack of layers.
 template <class T>
 struct FeedbackArgs {
-  Index outputs = 0;                             // O
-  std::vector<Index> delays;                     // each >= 1; F = O * their number
+  Index outputs = 0;          // O
+  std::vector<Index> delays;  // each >= 1; F = O * their number
   Index longest_delay = 0;
   Activation activation = Activation::identity;  // phi
   ReadoutWeights<const T> weights;

@@ -6,8 +6,7 @@ namespace {
 
 template <class T>
 Index chunk_of(const LayerArgs<T>& args, const Schedule& schedule) {
-  const Index row =
-      checked_add(args.sizes.input, checked_mul(args.cell->slots, args.sizes.hidden));
+  const Index row = checked_add(args.sizes.input, checked_mul(args.cell->slots, args.sizes.hidden));
   return std::min(schedule.valid_steps(), std::max(chunk_rows<T>(row), args.sizes.batch));
 }
 

@@ -100,8 +100,8 @@ void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>&
   const auto [first, active] = schedule_.active(mine.rows, step);
   const ForwardArrays<T> at = arrays_at(first, step, z, tape);
   if (weights_) {
-    weights_->multiply(mine.rank, at.before[0] + operand_.first(), layout_.stride[0], active - first,
-                       mine.panels, step % 2 != 0, {pointwise_, &at});
+    weights_->multiply(mine.rank, at.before[0] + operand_.first(), layout_.stride[0],
+                       active - first, mine.panels, step % 2 != 0, {pointwise_, &at});
   } else {
     pointwise_(&at, 0, active - first, mine.panels.begin, static_cast<int>(mine.panels.size()),
                no_sums<T>);

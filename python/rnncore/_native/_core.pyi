@@ -41,14 +41,13 @@ def forward(
     state_0: _State,  # (B, H) each
     y: _Array,  # out (T, B, H)
     state_n: _State,  # out (B, H) each
-    *,
     lengths: _Lengths = None,  # (B,)
     reverse: bool = False,
-    feedback: tuple[_Array | None, _Array | None] | None = None,
-    # fed (T, B, F): values that feed back, all known before, and weight_oh (G*H, F)
     tape: _Tape | None = None,
     # out: gates (sum(lengths), S*H), h and c (max(lengths) + 1, B, H)
     recompute: int = 0,  # 0: all of the tape; else gates is None, and h and c are (segments, B, H)
+    feedback: tuple[_Array | None, _Array | None] | None = None,
+    # fed (T, B, F): values that feed back, all known before, and weight_oh (G*H, F)
     cache: Any = None,  # weight_cache(), for inference
     batch_invariant: bool = False,  # a row's bits depend neither on other rows nor on T
 ) -> None: ...
@@ -62,13 +61,12 @@ def backward(
     dx: _Array | None,  # out (T, B, I); None = not computed
     dstate_0: _State,  # out (B, H) each
     gradients: _Weights,  # += as weights
-    *,
     lengths: _Lengths = None,
     reverse: bool = False,
+    recompute: int = 0,  # as in forward
     feedback: tuple[_Array | None, _Array | None] | None = None,  # as in forward
     dfeedback: tuple[_Array | None, _Array | None] | None = None,
     # dfed: out (first steps, B, F) or None; dweight_oh: += (G*H, F)
-    recompute: int = 0,  # as in forward
 ) -> None: ...
 def segments(
     cell: str,
@@ -97,7 +95,6 @@ def closed_loop_forward(
     state_0: _LoopState,  # (K, B, H); y (M, B, O): fed back before the first step, oldest first
     y: _Array,  # out (T, B, O)
     state_n: _LoopState,  # out
-    *,
     targets: _Array | None = None,  # (T, B, O), with teacher_forcing
     teacher_forcing: _Array | None = None,  # bool (T, B): the target feeds back
     lengths: _Lengths = None,  # (B,)
@@ -120,7 +117,6 @@ def closed_loop_backward(
     dstate_0: _LoopState,  # out
     dlayers: Sequence[_Weights],  # += as layers
     dreadout: _Readout,  # +=
-    *,
     teacher_forcing: _Array | None = None,
     lengths: _Lengths = None,
     reverse: bool = False,

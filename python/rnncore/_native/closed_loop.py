@@ -95,8 +95,8 @@ def forward(
         )  # fmt: skip
     core.closed_loop_forward(
         loop.cell.name, x, loop.layers, loop.output, loop.activation, loop.delays, state, y, last,
-        targets=targets, teacher_forcing=given, lengths=lengths, reverse=loop.reverse,
-        tape=None if tape is None else (tape.layers, tape.y, tape.fed),
+        targets, given, lengths, loop.reverse,
+        None if tape is None else (tape.layers, tape.y, tape.fed),
     )  # fmt: skip
     return tape
 
@@ -117,7 +117,7 @@ def backward(
         core.closed_loop_backward(
             loop.cell.name, tape.x, loop.layers, loop.output, loop.activation, loop.delays,
             (tape.layers, tape.y, tape.fed), dy, dlast, dx, dstate, layers, output,
-            teacher_forcing=tape.given, lengths=tape.lengths, reverse=loop.reverse,
+            tape.given, tape.lengths, loop.reverse,
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False

@@ -1,4 +1,7 @@
-"""One layer in one direction: allocates what a kernel writes and calls it. Checks nothing."""
+"""One layer in one direction: allocates what a kernel writes and calls it. Checks nothing.
+
+The kernels get their options by position: the binding takes 0.3 us for a keyword.
+"""
 
 from __future__ import annotations
 
@@ -92,8 +95,8 @@ def forward(
     h = aligned_empty((states, B, H), x.dtype)
     c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
     core.forward(
-        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths=lengths, reverse=reverse,
-        feedback=given, tape=(gates, h, c), recompute=recompute,
+        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, (gates, h, c),
+        recompute, given,
     )  # fmt: skip
     return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, given)
 
@@ -122,8 +125,8 @@ def infer(
     cut into calls.
     """
     core.forward(
-        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths=lengths, reverse=reverse,
-        feedback=given, cache=cache, batch_invariant=batch_invariant,
+        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, None, 0, given, cache,
+        batch_invariant,
     )  # fmt: skip
 
 
@@ -148,8 +151,7 @@ def backward(
     try:
         core.backward(
             tape.cell.name, tape.x, tape.weights, (tape.gates, tape.h, tape.c), dy, (dh_n, dc_n),
-            dx, (dh_0, dc_0), grads, lengths=tape.lengths, reverse=tape.reverse,
-            feedback=tape.given, dfeedback=dgiven, recompute=tape.recompute,
+            dx, (dh_0, dc_0), grads, tape.lengths, tape.reverse, tape.recompute, tape.given, dgiven,
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False
