@@ -622,7 +622,8 @@ def test_parameters_are_named_and_shaped_as_documented() -> None:
 
 def test_generation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long generations are cut so that Ctrl-C is heard; no cut changes a bit."""
-    from rnncore.layers import _feedback
+    from rnncore.layers import _recurrent
+    from rnncore.layers._streaming import interruptible_parts
 
     layer = rnncore.GRU(
         2,
@@ -635,7 +636,7 @@ def test_generation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatc
     x = np.random.default_rng(0).standard_normal((2, 50, 2)).astype(np.float32)
     whole, state = layer.generate(50, y0=np.ones((2, 4, 3), np.float32), x=x)
     cuts = [slice(0, 17), slice(17, 33), slice(33, 50)]
-    monkeypatch.setattr(_feedback, "_interruptible", lambda *arguments: cuts)
+    monkeypatch.setattr(_recurrent, "interruptible_parts", lambda *arguments: cuts)
     parts, last = layer.generate(50, y0=np.ones((2, 4, 3), np.float32), x=x)
     np.testing.assert_array_equal(parts, whole)
     np.testing.assert_array_equal(last.hidden, state.hidden)
@@ -643,9 +644,9 @@ def test_generation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatc
     monkeypatch.undo()
     for width in (1, 8, 64):  # a part of a small layer is short too
         small = rnncore.RNN(1, width, output_size=1, recurrence="output_to_hidden")
-        assert _feedback._interruptible(small, 10**7, 1)[0].stop <= 10**5
+        assert interruptible_parts(10**7, small.num_parameters)[0].stop <= 10**5
     for T in (1, 15, 16, 17, 31, 32, 33, 10**7):
-        pieces = _feedback._interruptible(layer, T, 10**6)
+        pieces = interruptible_parts(T, layer.num_parameters * 10**6)
         assert pieces[0].start == 0
         assert pieces[-1].stop == T
         assert [piece.stop for piece in pieces[:-1]] == [piece.start for piece in pieces[1:]]

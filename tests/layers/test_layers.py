@@ -415,13 +415,14 @@ def test_inputs_are_not_modified_and_outputs_fully_written(
 ) -> None:
     """Outputs are prefilled with NaN, so that an element that nobody writes shows."""
     from rnncore._native import layer as _kernels
-    from rnncore.layers import _layout, _stack
+    from rnncore.layers import _layer_by_layer, _layout
 
     def nan(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         return np.full(shape, np.nan, dtype)
 
-    for module, name in ((_layout, "empty"), (_kernels, "aligned_empty"), (_stack, "empty")):
-        monkeypatch.setattr(module, name, nan)
+    for module in (_layout, _layer_by_layer):
+        monkeypatch.setattr(module, "empty", nan)
+    monkeypatch.setattr(_kernels, "aligned_empty", nan)
     layer = make(cell, num_layers=2, bidirectional=True, dropout=0.5)
     parameters = layer.flat_parameters.copy()
     x, dy, lengths = normal(4, 6, 5), normal(4, 6, 34), np.array([2, 6, 0, 5])
