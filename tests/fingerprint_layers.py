@@ -133,21 +133,18 @@ def feedback(run: Run) -> None:
         start["y0"] = run.normal(*batch.batch, *(() if M == 1 else (M,)), O)
     forcing = run.choose((None, "open", 0.0, 1.0, 0.5, "mask", "mask"))
     run.title = f"{net!r}, T {batch.T}, B {batch.B}, {batch.layout}, teacher forcing {forcing}"
-    forced: dict[str, Any] = {}
-    if forcing is not None:
-        forced = {"targets": batch.draw(O)}
-        forced |= {} if forcing == "open" else {"teacher_forcing": forcing}
-        if forcing == "mask":
-            forced["teacher_forcing"] = batch.mask()
+    targets: dict[str, Any] = {} if forcing is None else {"targets": batch.draw(O)}
+    if forcing not in (None, "open"):
+        targets["teacher_forcing"] = batch.mask() if forcing == "mask" else forcing
     dy, wanted = batch.draw(O) if run.chance(0.9) else None, run.chance(0.8)
     for turn in range(2):
-        y, last, tape = net.forward(x, state, **start, **forced)
+        y, last, tape = net.forward(x, state, **start, **targets)
         run.add(f"forward{turn}", (y, last), few)
         run.add(f"backward{turn}", net.backward(tape, dy, dstate, input_gradient=wanted), few)
     run.add("grads", net.grads, few)
     run.add("closed_loop", net(x, state, **start), few)
     if forcing is not None and forcing != 0.5:
-        run.add("inference", net(x, state, **start, **forced), few)
+        run.add("inference", net(x, state, **start, **targets), few)
     run.add("step", net.step(run.normal(*batch.batch, sizes.I), state), batch.B <= FEW_ROWS)
     if loops:
         n = run.size(1, 12)
@@ -228,6 +225,7 @@ def dense(run: Run) -> None:
 
     V, D = run.size(1, 60), run.size(1, 40)
     embedding = rnncore.Embedding(V, D, **options)
+    run.fill(embedding, "initial_embedding")
     tokens = run.tokens(0, V, *lead)
     y, tape = embedding.forward(tokens)
     embedding.backward(tape, run.normal(*lead, D))
@@ -236,6 +234,7 @@ def dense(run: Run) -> None:
     B, S, T, H = run.size(1, 12), run.size(1, 12), run.size(1, 30), run.size(1, 70)
     E = H if run.chance(0.4) else run.size(1, 90)
     attention = DotAttention(H, E, **options)
+    run.fill(attention, "initial_attention")
     queries, states = run.normal(B, S, H), run.normal(B, T, E)
     valid = np.arange(T) < run.lengths(T, B)[:, None] if run.chance(0.6) else None
     few = B * min(S, T) <= FEW_ROWS

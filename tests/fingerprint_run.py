@@ -125,14 +125,14 @@ class Run:
             return name, layers[name], {}
         return name, rnncore.RNN, {"nonlinearity": name.removeprefix("rnn_")}
 
-    def fill(self, module: Any) -> None:
+    def fill(self, module: Any, name: str = "initial") -> None:
         """Note the initial values, then write random ones of moderate size; seed what is drawn."""
-        self.add("initial", module.parameters)
-        for name in sorted(module.parameters):
-            array = module.parameters[name]
+        self.add(name, module.parameters)
+        for key in sorted(module.parameters):
+            array = module.parameters[key]
             bound = array.shape[-1] ** -0.5 if array.ndim > 1 else 0.3
             array[...] = self.values(bound * (2 * self.rng.random(array.shape) - 1))
-        for layer in (module, *(getattr(module, name, None) for name in LAYERS)):
+        for layer in (module, *(getattr(module, part, None) for part in LAYERS)):
             if hasattr(layer, "rng"):
                 layer.rng = np.random.default_rng(self.number)
 
