@@ -23,9 +23,10 @@ from bench.workload import make
 SLOWER = 1.03
 """A problem whose median ratio new / old is above this is listed once more at the end."""
 
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+ALIKE = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 """Of both processes: keep freed memory. Else their past decides which of them gets fresh pages in
 every call; two processes of one build were seen to differ 1.5 times by that."""
+ALIKE["PYTHONHASHSEED"] = "0"
 
 
 class Task(NamedTuple):
@@ -114,7 +115,7 @@ class Build:
     """
 
     def __init__(self, place: Path, isa: str | None, threads: int) -> None:
-        environment = os.environ | ALLOCATOR | ({"RNNCORE_ISA": isa} if isa else {})
+        environment = os.environ | ALIKE | ({"RNNCORE_ISA": isa} if isa else {})
         python = place / "bin" / "python"
         if not python.exists():
             python, environment = Path(sys.executable), environment | {"PYTHONPATH": str(place)}
