@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from rnncore import data
 
+pytestmark = pytest.mark.once
+
 
 def test_windows_of_one_dimension_are_neighbouring_pieces() -> None:
     x, y = data.windows(np.arange(10.0), 4, 2)

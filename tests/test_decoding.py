@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from rnncore.decoding import Marks, beam_search, sample, write
 
+pytestmark = pytest.mark.per_variant
+
 LOGITS = np.array([[0.5, -1.0, 2.0, 1.0], [3.0, 3.0, -4.0, 0.0]])
 
 

@@ -10,6 +10,8 @@ import pytest
 import rnncore
 from rnncore import functional as F  # noqa: N812
 
+pytestmark = pytest.mark.per_variant
+
 KINDS = {"rnn_tanh": rnncore.RNN, "lstm": rnncore.LSTM, "gru": rnncore.GRU}
 CELLS = tuple(KINDS)
 

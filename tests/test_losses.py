@@ -7,6 +7,8 @@ import pytest
 from rnncore import losses
 from rnncore._native.isa import core
 
+pytestmark = pytest.mark.per_variant
+
 SHAPES = [(1, 1), (5, 17), (34, 3), (2, 7, 85), (16,), (33, 16)]
 
 

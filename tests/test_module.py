@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
-from rnncore.module import Module
+from rnncore.module import Module, loadable_classes
+
+pytestmark = pytest.mark.per_variant
 
 ABSENT = object()
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda module: pickle.loads(pickle.dumps(module))}
@@ -25,6 +27,12 @@ class Composite(Module):
         self.core, self.head = core, head
         self.parameters["scale"][...] = [1, 2, 3]
         self._adopt({"core": core, "head": head})
+
+    def forward(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    def backward(self, tape: Any, dy: Any) -> Any:
+        raise NotImplementedError
 
 
 def composite() -> Composite:
@@ -216,3 +224,62 @@ def test_loading_rounds_to_the_dtype() -> None:
     values = np.linspace(0, 1, 9)
     layer.load_state_dict({"bias_hh_l0": values}, strict=False)
     np.testing.assert_array_equal(layer.parameters["bias_hh_l0"], values.astype(np.float32))
+
+
+# --- abstract classes and the registry ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [Module, rnncore.models.Model])
+def test_abstract_classes_make_no_objects(cls: Any) -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        cls({})
+
+
+def test_a_loadable_name_belongs_to_one_class() -> None:
+    with pytest.raises(TypeError, match=r"LSTM: .* has a loadable class so named"):
+        type("LSTM", (rnncore.GRU,), {}, loadable=True)
+    assert loadable_classes()["LSTM"] is rnncore.LSTM
+
+
+# --- gradients after an error -------------------------------------------------------------------
+
+
+def test_an_error_leaves_the_gradients_unchanged() -> None:
+    model = composite()
+    model.flat_grads[...] = 3
+    before = model.flat_grads.copy()
+    with pytest.raises(KeyError), model.unchanged_on_error():  # noqa: PT012
+        model.flat_grads[...] = 7
+        raise KeyError
+    np.testing.assert_array_equal(model.flat_grads, before)
+    with model.unchanged_on_error():
+        model.flat_grads[...] = 7
+    assert (model.flat_grads == 7).all()
+
+
+def test_only_the_outermost_guard_restores() -> None:
+    """A child's guard inside its parent's copies nothing; another module's has its own copy."""
+    model, other = composite(), rnncore.GRU(2, 3, rng=0)
+    child = model.children["core"]
+    with pytest.raises(KeyError), model.unchanged_on_error():  # noqa: PT012
+        model.flat_grads[...] = 5
+        with pytest.raises(ValueError, match="inner"), child.unchanged_on_error():  # noqa: PT012
+            child.flat_grads[...] = 6
+            raise ValueError("inner")
+        assert (child.flat_grads == 6).all()  # left to the outer one
+        with pytest.raises(ValueError, match="other"), other.unchanged_on_error():  # noqa: PT012
+            other.flat_grads[...] = 6
+            raise ValueError("other")
+        assert not other.flat_grads.any()
+        with pytest.raises(ValueError, match="again"), child.unchanged_on_error():
+            raise ValueError("again")
+        raise KeyError
+    assert not model.flat_grads.any()
+
+
+def test_gradients_that_were_zero_are_zero_after_an_error() -> None:
+    model = composite()
+    with pytest.raises(KeyError), model.zero_on_error():  # noqa: PT012
+        model.children["core"].flat_grads[...] = 7
+        raise KeyError
+    assert not model.flat_grads.any()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mutants
 import pytest
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("mutant", mutants.MUTANTS.values(), ids=mutants.MUTANTS.keys())
 def test_fault_fits_the_sources(mutant):

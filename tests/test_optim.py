@@ -11,6 +11,8 @@ from rnncore.layers.linear import Linear
 from rnncore.module import Module
 from rnncore.optim import SGD, Adam, AdamW, clip_grad_norm
 
+pytestmark = pytest.mark.per_variant
+
 STEPS = 10
 OPTIONS = [
     (SGD, {"lr": 0.1}),

@@ -7,6 +7,8 @@ import problems
 import pytest
 import reference
 
+pytestmark = pytest.mark.once
+
 CELLS = tuple(reference.CELLS)
 LAYOUTS = [
     pytest.param(ragged, reverse, id=("ragged" if ragged else "full") + "-reverse" * reverse)

@@ -11,6 +11,8 @@ import rnncore
 from rnncore import schedules
 from rnncore.schedules import exponential_decay, inverse_sigmoid_decay, linear_decay
 
+pytestmark = pytest.mark.once
+
 ALL = [
     linear_decay(epochs=7),
     linear_decay(0.9, 0.2, epochs=50),

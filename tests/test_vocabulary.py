@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from rnncore import Vocabulary
 
+pytestmark = pytest.mark.once
+
 FULL = Vocabulary("cab", padding="<pad>", start="<s>", end="</s>", unknown="?")
 
 

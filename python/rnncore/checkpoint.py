@@ -15,24 +15,10 @@ from typing import Any
 import numpy as np
 
 from rnncore._types import Array
-from rnncore.layers import GRU, LSTM, RNN
-from rnncore.layers.embedding import Embedding
-from rnncore.layers.gru import GRUCell
-from rnncore.layers.linear import Linear
-from rnncore.layers.lstm import LSTMCell
-from rnncore.layers.rnn import RNNCell
-from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
-from rnncore.module import Module, size_limit
+from rnncore.module import Module, loadable_classes, size_limit
 
 VERSION = 1
 
-_CLASSES: dict[str, Any] = {
-    cls.__name__: cls
-    for cls in (
-        RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell, Linear, Embedding, ManyToOne, ManyToMany,
-        EncoderDecoder, LanguageModel, OneToMany,
-    )
-}  # fmt: skip
 _NOT_SAVED = ("rng", "init")  # constructor arguments that only concern initial values
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _LONGEST = 1 << 20  # bytes of a configuration
@@ -159,8 +145,9 @@ def _header(version: int, description: Mapping[str, Any], tensors: Mapping[str, 
 def _describe(module: Module) -> dict[str, Any]:
     """Return class name and constructor arguments; each is an attribute of the same name."""
     cls = type(module)
-    if _CLASSES.get(cls.__name__) is not cls:
-        raise TypeError(f"model: expected one of {', '.join(_CLASSES)}, got {cls.__name__}")
+    known = loadable_classes()
+    if known.get(cls.__name__) is not cls:
+        raise TypeError(f"model: expected one of {', '.join(known)}, got {cls.__name__}")
     arguments: dict[str, Any] = {}
     for name in inspect.signature(cls).parameters:
         if name in _NOT_SAVED:
@@ -193,7 +180,8 @@ def _build_filled(description: Mapping[str, Any], tensors: Mapping[str, Array]) 
 
 def _build(description: Mapping[str, Any], layers: int) -> Module:
     """Construct a module and, before it, those among its arguments."""
-    cls, arguments = _CLASSES[description["class"]], description["arguments"]
+    cls: Any = loadable_classes()[description["class"]]
+    arguments = description["arguments"]
     if arguments.get("num_layers", 1) > layers:
         raise ValueError(f"num_layers: expected at most {layers}, got {arguments['num_layers']}")
     built = {

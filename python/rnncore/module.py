@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,6 +58,17 @@ def size_limit(numbers: int) -> Iterator[None]:
         _size_limit.reset(token)
 
 
+# The memory of gradients that a call further out restores or clears on an error.
+_guarded: ContextVar[Any] = ContextVar("guarded", default=None)
+
+_loadable: dict[str, type[Module]] = {}
+
+
+def loadable_classes() -> Mapping[str, type[Module]]:
+    """Return by name the classes that a model file may name."""
+    return MappingProxyType(_loadable)
+
+
 def check_tape(tape: Any, kind: type[Any], owner: Module) -> None:
     """Raise unless `tape` is of `kind`, of a forward call of `owner`, and not used up."""
     if not isinstance(tape, kind):
@@ -68,13 +80,16 @@ def check_tape(tape: Any, kind: type[Any], owner: Module) -> None:
         raise ValueError("tape: already used; call forward again")
 
 
-class Module:
+class Module(ABC):
     """Base of layers and models: named views into one flat parameter and one gradient buffer.
 
     An optimizer step, a gradient norm and a checkpoint are then one pass over one buffer.
     A composite (a model) is built from `children`; their parameters move into the composite's
     buffers and keep their names behind the child's, as in ``"core.weight_ih_l0"``. A module is
     part of one composite at most.
+
+    A subclass with ``loadable=True`` may be saved and loaded: each argument of its constructor is
+    an attribute of the same name.
 
     Attributes
     ----------
@@ -90,6 +105,14 @@ class Module:
     parameters: Mapping[str, Array]
     grads: Mapping[str, Array]
     _views: tuple[str, ...] = ("parameters", "grads")  # set by _place, so never pickled
+
+    def __init_subclass__(cls, *, loadable: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if loadable:
+            known = _loadable.get(cls.__name__)
+            if known is not None and known.__module__ != cls.__module__:  # else: a module reloaded
+                raise TypeError(f"{cls.__name__}: {known.__module__} has a loadable class so named")
+            _loadable[cls.__name__] = cls
 
     def __init__(self, shapes: Shapes, dtype: DTypeLike = np.float32) -> None:
         self._shapes = dict(shapes)
@@ -117,11 +140,11 @@ class Module:
     def _join(self, children: Mapping[str, Module], parameters: Array, grads: Array) -> None:
         """Place own values and those of the children side by side in fresh buffers."""
         values = [parameters, *(child.flat_parameters for child in children.values())]
-        slopes = [grads, *(child.flat_grads for child in children.values())]
+        gradients = [grads, *(child.flat_grads for child in children.values())]
         size = sum(array.size for array in values)
         buffers = aligned_zeros((size,), self.dtype), aligned_zeros((size,), self.dtype)
         np.concatenate(values, out=buffers[0])
-        np.concatenate(slopes, out=buffers[1])
+        np.concatenate(gradients, out=buffers[1])
         self.children = dict(children)
         for child in children.values():
             child._adopted = True
@@ -134,12 +157,12 @@ class Module:
         """Make every named array a view into the given flat buffers."""
         self.flat_parameters, self.flat_grads = parameters, grads
         values: dict[str, Array] = {}
-        slopes: dict[str, Array] = {}
+        gradients: dict[str, Array] = {}
         position = 0
         for name, shape in self._shapes.items():
             part = slice(position, position + math.prod(shape))
             values[name] = parameters[part].reshape(shape)
-            slopes[name] = grads[part].reshape(shape)
+            gradients[name] = grads[part].reshape(shape)
             position += _aligned_size(shape, self.dtype)
         for prefix, child in self.children.items():
             end = position + child.flat_parameters.size
@@ -147,9 +170,47 @@ class Module:
             position = end
             for name in child.parameters:
                 values[f"{prefix}.{name}"] = child.parameters[name]
-                slopes[f"{prefix}.{name}"] = child.grads[name]
+                gradients[f"{prefix}.{name}"] = child.grads[name]
         self.parameters = MappingProxyType(values)
-        self.grads = MappingProxyType(slopes)
+        self.grads = MappingProxyType(gradients)
+
+    @abstractmethod
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Return the outputs and, last, the tape for `backward`."""
+
+    @abstractmethod
+    def backward(self, tape: Any, *gradients: Any, **options: Any) -> Any:
+        """Add the parameters' gradients into `grads`; return those of the inputs."""
+
+    @contextmanager
+    def unchanged_on_error(self) -> Iterator[None]:
+        """Restore `grads` if the body raises.
+
+        Only the outermost such call on a buffer copies it: the inner ones, of children say, rely on
+        it.
+        """
+        if _guarded.get() is self.flat_grads.base:
+            yield
+            return
+        with self._guard(self.flat_grads.copy()):
+            yield
+
+    @contextmanager
+    def zero_on_error(self) -> Iterator[None]:
+        """Set `grads` to zero if the body raises: no copy, where they were zero before."""
+        with self._guard(0):
+            yield
+
+    @contextmanager
+    def _guard(self, before: Array | int) -> Iterator[None]:
+        token = _guarded.set(self.flat_grads.base)
+        try:
+            yield
+        except BaseException:
+            self.flat_grads[...] = before
+            raise
+        finally:
+            _guarded.reset(token)
 
     @property
     def num_parameters(self) -> int:

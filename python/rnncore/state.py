@@ -42,6 +42,23 @@ class FeedbackState(NamedTuple):
     y: Array
 
 
+class StackState(NamedTuple):
+    """State of a stack in the kernels' layout, or its gradient, whose parts may be None = zeros.
+
+    h (K, B, H or P) and c (K, B, H) of each layer and direction, or (B, H) of one; y (M, B, O):
+    the last values fed back, oldest first, where there is a readout.
+    """
+
+    h: Any  # arrays, or None
+    c: Any
+    y: Any
+
+    def of_layer(self, k: int) -> StackState:
+        """Return h and c of one layer and direction."""
+        h, c, _ = self
+        return StackState(None if h is None else h[k], None if c is None else c[k], None)
+
+
 def read_state(
     name: str,
     state: Any,

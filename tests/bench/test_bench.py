@@ -34,6 +34,8 @@ from bench.problems import (  # noqa: E402
     select,
 )
 
+pytestmark = pytest.mark.per_variant
+
 TINY = [Problem("test", cell, 17, 3, 5) for cell in GATES]
 TINY += [Problem("test", c, 5, 2, 4, num_layers=2, bidirectional=True) for c in GATES]
 TINY += [Problem("test", "lstm", 6, 5, 20, ragged=True), Problem("test", "gru", 6, 3, 9)]

@@ -12,9 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # bench/ is not pa
 from bench import memory
 from bench.problems import Problem
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc"
-)
+pytestmark = [
+    pytest.mark.per_variant,
+    pytest.mark.skipif(
+        not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc"
+    ),
+]
 
 
 def test_growth_holds_the_tape_and_little_more() -> None:

@@ -16,6 +16,8 @@ import pytest
 import raw
 from rnncore._native import isa as _isa
 
+pytestmark = pytest.mark.per_variant
+
 core = _isa.core
 CELLS = ("lstm", "gru")  # with c and without it: the checks are the same code for all
 

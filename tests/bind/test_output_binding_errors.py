@@ -14,6 +14,8 @@ import output_reference
 import pytest
 from rnncore._native.isa import core
 
+pytestmark = pytest.mark.per_variant
+
 
 def zeros(*shape: int) -> Any:
     return np.zeros(shape, np.float32)

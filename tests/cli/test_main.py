@@ -16,6 +16,8 @@ from rnncore._native import isa as _isa
 from rnncore.cli import commands, demo, selftest
 from rnncore.training import History
 
+pytestmark = pytest.mark.per_variant
+
 
 def run(*arguments: str, **options: Any) -> Any:
     command = [sys.executable, "-W", "error", "-m", "rnncore", *arguments]

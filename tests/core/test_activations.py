@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from rnncore._native import isa as _isa
 
+pytestmark = pytest.mark.once
+
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 every_isa = pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

@@ -20,6 +20,8 @@ from rnncore import datasets
 from rnncore.datasets import readers, sources
 from rnncore.datasets.sources import Source
 
+pytestmark = pytest.mark.once
+
 ONE = {"pack/_data/one.txt": b"one"}
 MANY = {"pack/x/a.md": b"first", "pack/x/b.md": b"second", "pack/y/c.md": b"third"}
 

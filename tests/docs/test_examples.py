@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from rnncore import datasets
 
+pytestmark = pytest.mark.once
+
 FOLDER = Path(__file__).parents[2] / "examples"
 # Data set, between what the score of the short form must lie, and what is drawn or written.
 EXAMPLES = {

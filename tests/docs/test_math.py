@@ -11,6 +11,8 @@ import problems
 import pytest
 import reference
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 MATH = ROOT / "docs" / "math"
 

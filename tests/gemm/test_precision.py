@@ -13,6 +13,8 @@ import raw
 import rnncore
 from rnncore._native import isa as _isa
 
+pytestmark = [pytest.mark.once, pytest.mark.amx]
+
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TILES = {isa: core for isa, core in CORES.items() if isa.startswith("amx")}
 PRECISIONS = ("highest", "high", "medium")

@@ -11,6 +11,8 @@ import pytest
 import raw
 from rnncore._native import isa as _isa
 
+pytestmark = [pytest.mark.once, pytest.mark.amx]
+
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 every_isa = pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())
 every_count = pytest.mark.parametrize("count", [1, 2, 3])

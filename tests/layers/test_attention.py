@@ -16,6 +16,8 @@ from rnncore.layers import attention
 from rnncore.layers.attention import DotAttention, Memory
 from rnncore.layers.linear import Linear
 
+pytestmark = pytest.mark.per_variant
+
 B, S, T, H = 3, 4, 5, 6
 ENDS = np.array([5, 2, 0])
 VALID = np.arange(T) < ENDS[:, None]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import rnncore
 
+pytestmark = pytest.mark.per_variant
+
 CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 
 

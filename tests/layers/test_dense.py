@@ -9,6 +9,8 @@ from rnncore._native.isa import core
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 
+pytestmark = pytest.mark.per_variant
+
 SIZES = [(1, 1, 1), (5, 17, 3), (34, 3, 85), (2, 1, 16), (33, 64, 31)]  # N, I, O
 
 

@@ -26,6 +26,8 @@ from feedback_layers import (
 )
 from rnncore import FeedbackState, LSTMState
 
+pytestmark = [pytest.mark.per_variant, pytest.mark.amx]
+
 KINDS = (rnncore.RNN, rnncore.LSTM, rnncore.GRU)
 
 every_kind = pytest.mark.parametrize("kind", KINDS)

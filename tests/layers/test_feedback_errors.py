@@ -14,6 +14,8 @@ import rnncore
 from rnncore import FeedbackState, LSTMState
 from rnncore._native.isa import core
 
+pytestmark = pytest.mark.per_variant
+
 U, Q = "output_to_hidden", "output_to_output"
 ALL = ("hidden", U, Q)
 VALID = "'hidden', 'output_to_hidden', 'output_to_output'"

@@ -23,6 +23,8 @@ from feedback_layers import (
 )
 from rnncore import FeedbackState, LSTMState
 
+pytestmark = pytest.mark.per_variant
+
 KINDS = (rnncore.RNN, rnncore.LSTM, rnncore.GRU)
 
 every_kind = pytest.mark.parametrize("kind", KINDS)

@@ -15,6 +15,8 @@ import pytest
 import rnncore
 from rnncore import _checks
 
+pytestmark = pytest.mark.per_variant
+
 LAYERS = (rnncore.RNN, rnncore.LSTM, rnncore.GRU)
 
 

@@ -19,6 +19,8 @@ from torch_peer import (
     torch_layer,
 )
 
+pytestmark = pytest.mark.per_variant
+
 
 def make(cell: str, seed: int = 0, **options: Any) -> Any:
     options = {"dtype": np.float64, "init": "torch", "rng": seed} | options

@@ -17,6 +17,8 @@ from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.optim import SGD, Adam
 
+pytestmark = pytest.mark.per_variant
+
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 PAIRS = list(itertools.product(CORES, CORES))
 NEXT = {"rnn": "lstm", "lstm": "gru", "gru": "rnn"}  # where not every pair is tried

@@ -19,6 +19,8 @@ from rnncore.models import LanguageModel
 from rnncore.models.streams import Stream
 from rnncore.optim import SGD, Adam
 
+pytestmark = pytest.mark.per_variant
+
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 LENGTHS = np.array([4, 6, 0, 1])
 B, T, V = 4, 6, 7

@@ -12,6 +12,8 @@ from problems import central_differences
 from rnncore import GRU, LSTM, RNN, ManyToMany
 from rnncore.optim import Adam
 
+pytestmark = pytest.mark.per_variant
+
 BOTH = ("hidden", "output_to_hidden")
 
 

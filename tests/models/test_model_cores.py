@@ -12,6 +12,8 @@ from rnncore import GRU, LSTM
 from rnncore.layers.embedding import Embedding
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToOne, OneToMany
 
+pytestmark = pytest.mark.per_variant
+
 V = 6
 
 

@@ -15,6 +15,8 @@ from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.models import ManyToMany, ManyToOne
 
+pytestmark = pytest.mark.per_variant
+
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 LENGTHS = np.array([4, 6, 0, 1])
 B, T, I, V, O = 4, 6, 3, 7, 5  # noqa: E741

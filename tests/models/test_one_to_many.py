@@ -17,6 +17,8 @@ from rnncore.layers.linear import Linear
 from rnncore.models import OneToMany
 from rnncore.optim import Adam
 
+pytestmark = pytest.mark.per_variant
+
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 STARTS = ["state", "repeat", "both"]
 V, F, D, H = 7, 3, 4, 5

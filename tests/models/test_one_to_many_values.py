@@ -14,6 +14,8 @@ from rnncore.layers.embedding import Embedding
 from rnncore.models import OneToMany
 from rnncore.optim import Adam
 
+pytestmark = pytest.mark.per_variant
+
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 STARTS = ["state", "repeat", "both"]
 F, H, O, T = 3, 5, 2, 6  # noqa: E741

@@ -12,6 +12,8 @@ import rnncore
 from rnncore._native import _cpu
 from rnncore._native import isa as _isa
 
+pytestmark = pytest.mark.per_variant
+
 REPORT = """
 import pathlib, re, numpy, rnncore, rnncore._native.isa
 rnncore.GRU(3, 5)(numpy.ones((2, 4, 3), numpy.float32))

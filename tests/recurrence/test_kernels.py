@@ -14,6 +14,8 @@ import raw
 import reference
 from rnncore._native import isa as _isa
 
+pytestmark = [pytest.mark.once, pytest.mark.amx]
+
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TABLE = {row["name"]: row for row in _isa.core.cells()}
 SIZES = [

@@ -12,6 +12,8 @@ import pytest
 import raw
 from rnncore._native import isa as _isa
 
+pytestmark = [pytest.mark.once, pytest.mark.amx]
+
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 CELLS = tuple(row["name"] for row in _isa.core.cells())
 U, Q = "output_to_hidden", "output_to_output"

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from rnncore._native.isa import core
 
+pytestmark = pytest.mark.per_variant
+
 SMALLER_TEAM = """
 import numpy as np, rnncore, sys
 rnncore.set_num_threads(1)

@@ -16,6 +16,8 @@ import rnncore
 from rnncore import functional
 from rnncore._native import isa as _isa
 
+pytestmark = [pytest.mark.once, pytest.mark.amx]
+
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 CELLS = [row["name"] for row in _isa.core.cells()]
 LAYOUTS = {

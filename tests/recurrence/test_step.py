@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from rnncore._native import isa as _isa
 from rnncore.state import LSTMState
 
+pytestmark = pytest.mark.per_variant
+
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TABLE = {row["name"]: row for row in _isa.core.cells()}
 LAYERS: dict[str, Any] = {"rnn_tanh": rnncore.RNN, "lstm": rnncore.LSTM, "gru": rnncore.GRU}

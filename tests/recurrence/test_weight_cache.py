@@ -17,6 +17,8 @@ from rnncore import functional, optim
 from rnncore._native import isa as _isa
 from rnncore._native.layer import Weights
 
+pytestmark = pytest.mark.per_variant
+
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TABLE = {row["name"]: row for row in _isa.core.cells()}
 LAYERS: dict[str, Any] = {"rnn_tanh": rnncore.RNN, "lstm": rnncore.LSTM, "gru": rnncore.GRU}

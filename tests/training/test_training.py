@@ -14,6 +14,8 @@ from rnncore.layers.embedding import Embedding
 from rnncore.models import ManyToMany, ManyToOne
 from rnncore.optim import SGD, Adam
 
+pytestmark = pytest.mark.per_variant
+
 
 def sums(n: int = 64, seed: int = 0) -> Any:
     """Sequences and the mean of each feature: a task that a few steps learn."""

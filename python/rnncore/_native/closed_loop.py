@@ -11,6 +11,7 @@ from rnncore._native.cells import Cell
 from rnncore._native.isa import core
 from rnncore._native.layer import Weights
 from rnncore._types import Array, Lengths
+from rnncore.state import StackState
 
 
 class OutputWeights(NamedTuple):
@@ -44,22 +45,6 @@ class Loop(NamedTuple):
     reverse: bool = False
 
 
-class LoopState(NamedTuple):
-    """State of a loop: h and c (K, B, H), and the values fed back y (D, B, O), oldest first."""
-
-    h: Array
-    c: Array | None
-    y: Array
-
-
-class LoopSlopes(NamedTuple):
-    """Gradients with respect to a `LoopState`; None = zeros."""
-
-    h: Array | None
-    c: Array | None
-    y: Array | None
-
-
 @dataclass(eq=False, repr=False)
 class LoopTape:
     """What backward needs of one forward call; good for one backward call."""
@@ -77,12 +62,12 @@ class LoopTape:
 def forward(
     loop: Loop,
     x: Array,
-    state: LoopState,
+    state: StackState,
     lengths: Lengths | None,
     targets: Array | None,
     given: Array | None,
     y: Array,
-    last: LoopState,
+    last: StackState,
     *,
     training: bool,
 ) -> LoopTape | None:
@@ -120,11 +105,11 @@ def forward(
 def backward(
     tape: LoopTape,
     dy: Array,
-    dlast: LoopSlopes,
+    dlast: StackState,
     layers: Sequence[Weights],
     output: OutputWeights,
     dx: Array | None,
-    dstate: LoopState,
+    dstate: StackState,
 ) -> None:
     """Run backward into dx and dstate, add into the gradients. Uses the tape up."""
     loop = tape.loop

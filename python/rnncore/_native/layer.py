@@ -37,6 +37,9 @@ class Given(NamedTuple):
     weight_oh: Array | None  # (G*H, F)
 
 
+weight_cache = core.weight_cache  # a place where `infer` keeps packed weights between calls
+
+
 _NOT_GIVEN = Given(None, None)
 
 

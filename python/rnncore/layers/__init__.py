@@ -1,5 +1,6 @@
 """Layers: recurrent ones and one step of each, and what stands before and behind them."""
 
+from rnncore.layers._recurrent import Recurrent
 from rnncore.layers.attention import DotAttention
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.gru import GRU, GRUCell
@@ -17,4 +18,5 @@ __all__ = [
     "LSTMCell",
     "Linear",
     "RNNCell",
+    "Recurrent",
 ]

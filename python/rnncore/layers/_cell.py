@@ -9,14 +9,15 @@ from numpy.typing import DTypeLike
 
 from rnncore._checks import as_array, boolean, generator, positive_int
 from rnncore._memory import empty
-from rnncore._native import layer as kernels
 from rnncore._native.cells import cell_named
-from rnncore._native.layer import Weights
 from rnncore._types import Array, Seed
-from rnncore.init import check_scheme, fill_cell
+from rnncore.layers._call import Call
+from rnncore.layers._layout import Layout
 from rnncore.layers._recurrent import State
-from rnncore.module import Module, check_tape, constructor_text
-from rnncore.state import as_state, read_state
+from rnncore.layers._spec import StackSpec
+from rnncore.layers._stack import LayerTape, Stack
+from rnncore.module import check_dtype, check_tape, constructor_text
+from rnncore.state import StackState, as_state, read_state
 
 
 @dataclass(eq=False, repr=False)
@@ -24,19 +25,17 @@ class CellTape:
     """What `backward` needs of one `forward`. Opaque; it serves one backward call."""
 
     owner: RecurrentCell[Any]
-    kernel: kernels.Tape
+    step: LayerTape
     single: bool
 
     @property
     def used(self) -> bool:
         """Whether `backward` has consumed it."""
-        return self.kernel.used
+        return self.step.used
 
 
-class RecurrentCell(Module, Generic[State]):
-    """One time step of one layer."""
-
-    _views = (*Module._views, "_weights", "_slopes")
+class RecurrentCell(Stack, Generic[State]):
+    """One time step of one layer: a stack of one layer that runs sequences of length one."""
 
     def __init__(
         self,
@@ -49,24 +48,25 @@ class RecurrentCell(Module, Generic[State]):
         rng: Seed,
         init: str,
     ) -> None:
-        self._cell = cell_named(cell)
-        self.input_size = positive_int("input_size", input_size)
-        self.hidden_size = positive_int("hidden_size", hidden_size)
-        self.bias = boolean("bias", bias)
-        check_scheme(init)
-        source = generator(rng)
-        super().__init__(self._cell.shapes(self.input_size, self.hidden_size, self.bias), dtype)
-        fill_cell(self._cell, self.parameters, init, source)
-
-    def _place(self, parameters: Array, grads: Array) -> None:
-        super()._place(parameters, grads)
-        self._weights, self._slopes = Weights(**self.parameters), Weights(**self.grads)
+        spec = StackSpec(
+            cell=cell_named(cell),
+            input_size=positive_int("input_size", input_size),
+            hidden_size=positive_int("hidden_size", hidden_size),
+            num_layers=1,
+            bias=boolean("bias", bias),
+            directions=1,
+            proj_size=0,
+            readout=None,
+            dtype=check_dtype(dtype),
+            one_step=True,
+        )
+        super().__init__(spec, init, generator(rng))
 
     def __call__(self, x: Any, state: State | Any = None) -> State:
         """Return the next state without a tape; parameters as for `forward`."""
-        x, h_0, c_0, single = self._read(x, state)
-        h, c, _ = self._run(x, h_0, c_0, training=False)
-        return self._state(h, c, single)
+        call, single = self._read(x, state)
+        _, last = self.engine_for(call).infer(call)
+        return self._user_state(last, single)
 
     def forward(self, x: Any, state: State | Any = None) -> tuple[State, CellTape]:
         """Return the next state and the tape for `backward`.
@@ -88,10 +88,9 @@ class RecurrentCell(Module, Generic[State]):
         TypeError, ValueError
             If an argument holds no real numbers or a shape does not fit.
         """
-        x, h_0, c_0, single = self._read(x, state)
-        h, c, kernel = self._run(x, h_0, c_0, training=True)
-        assert kernel is not None
-        return self._state(h, c, single), CellTape(self, kernel, single)
+        call, single = self._read(x, state)
+        _, last, step = self.run_training(call)
+        return self._user_state(last, single), CellTape(self, step, single)
 
     def backward(self, tape: CellTape, dstate: State | Any) -> tuple[Array, State]:
         """Back-propagate through the step; the parameters' gradients are added to `grads`.
@@ -115,17 +114,14 @@ class RecurrentCell(Module, Generic[State]):
             If `tape` is another cell's or used already, or a shape does not fit.
         """
         check_tape(tape, CellTape, self)
-        kernel = tape.kernel
-        _, B, I = kernel.x.shape  # noqa: E741
-        dh_n, dc_n = self._read_state("dstate", dstate, B, tape.single)
+        _, B, I = tape.step.call.x.shape  # noqa: E741
+        dlast = self._read_state("dstate", dstate, B, tape.single)
         dx = empty((1, B, I), self.dtype)
-        dh_0 = empty((B, self.hidden_size), self.dtype)
-        dc_0 = empty(dh_0.shape, self.dtype) if self._cell.has_c else None
-        kernels.backward(kernel, None, dh_n, dc_n, self._slopes, dx, dh_0, dc_0)
-        return (dx[0, 0] if tape.single else dx[0]), self._state(dh_0, dc_0, tape.single)
+        first = tape.step.engine.backward(tape.step.kernels, None, dlast, dx)
+        return (dx[0, 0] if tape.single else dx[0]), self._user_state(first, tape.single)
 
-    def _read(self, x: Any, state: Any) -> tuple[Array, Array, Array | None, bool]:
-        """Return x as (1, B, I), h and c as (B, H), and whether x has no batch dimension."""
+    def _read(self, x: Any, state: Any) -> tuple[Call, bool]:
+        """Return the step as a sequence of length one, and whether x has no batch dimension."""
         array = as_array("x", x, self.dtype)
         if array.ndim not in (1, 2) or array.shape[-1] != self.input_size:
             raise ValueError(
@@ -133,34 +129,22 @@ class RecurrentCell(Module, Generic[State]):
             )
         single = array.ndim == 1
         array = array[None, None] if single else array[None]
-        return array, *self._read_state("state", state, array.shape[1], single), single
+        first = self._read_state("state", state, array.shape[1], single)
+        return Call(Layout.TIME_FIRST, array, None, first), single
 
-    def _read_state(
-        self, name: str, state: Any, B: int, single: bool
-    ) -> tuple[Array, Array | None]:
-        H = self.hidden_size
-        if not single:
-            return read_state(name, state, self._cell.has_c, "(B, H)", (B, H), self.dtype)
-        h, c = read_state(name, state, self._cell.has_c, "(H,)", (H,), self.dtype)
-        return h[None], c if c is None else c[None]
+    def _read_state(self, name: str, state: Any, B: int, single: bool) -> StackState:
+        H, has_c = self.hidden_size, self.cell.has_c
+        symbols, shape = ("(H,)", (H,)) if single else ("(B, H)", (B, H))
+        h, c = read_state(name, state, has_c, symbols, shape, self.dtype)
+        h, c = h.reshape(1, B, H), None if c is None else c.reshape(1, B, H)
+        return StackState(h, c, None)
 
-    def _state(self, h: Array, c: Array | None, single: bool) -> State:
+    def _user_state(self, last: StackState, single: bool) -> State:
+        h, c, _ = last.of_layer(0)
         if single:
             h, c = h[0], c if c is None else c[0]
         state: State = as_state(h, c)
         return state
-
-    def _run(
-        self, x: Array, h_0: Array, c_0: Array | None, *, training: bool
-    ) -> tuple[Array, Array | None, kernels.Tape | None]:
-        y = empty((1, *h_0.shape), self.dtype)
-        h_n = empty(h_0.shape, self.dtype)
-        c_n = None if c_0 is None else empty(h_0.shape, self.dtype)
-        call = (self._cell, x, h_0, c_0, self._weights, None, False, y, h_n, c_n)
-        if training:
-            return h_n, c_n, kernels.forward(*call)
-        kernels.infer(*call)
-        return h_n, c_n, None
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         """Return the constructor's options by name: value and default."""

@@ -13,7 +13,7 @@ from rnncore._ragged import read_rows, side_by_side
 from rnncore._types import Array, Lengths
 
 
-class Form(Enum):
+class Layout(Enum):
     """How the user lays out sequences."""
 
     SINGLE = "(T, D)"
@@ -24,10 +24,10 @@ class Form(Enum):
 
 def read_x(
     x: Any, features: int, dtype: np.dtype[Any], batch_first: bool
-) -> tuple[Form, Array, Lengths | None]:
+) -> tuple[Layout, Array, Lengths | None]:
     """Return the layout, x as (T, B, I) and, of a ragged list, the lengths (B,)."""
     if isinstance(x, (list, tuple)) and len(x) > 0 and as_numpy("x[0]", x[0]).ndim == 2:
-        return Form.RAGGED, *_read_ragged(x, features, dtype)
+        return Layout.RAGGED, *_read_ragged(x, features, dtype)
     array = as_array("x", x, dtype)
     if array.ndim not in (2, 3):
         batch = "(B, T, I)" if batch_first else "(T, B, I)"
@@ -40,10 +40,10 @@ def read_x(
             f"{array.shape}"
         )
     if array.ndim == 2:
-        return Form.SINGLE, array[:, None], None
+        return Layout.SINGLE, array[:, None], None
     if batch_first:
-        return Form.BATCH_FIRST, array.transpose(1, 0, 2), None
-    return Form.TIME_FIRST, array, None
+        return Layout.BATCH_FIRST, array.transpose(1, 0, 2), None
+    return Layout.TIME_FIRST, array, None
 
 
 def _read_ragged(x: Any, features: int, dtype: np.dtype[Any]) -> tuple[Array, Lengths]:
@@ -57,47 +57,48 @@ def _read_ragged(x: Any, features: int, dtype: np.dtype[Any]) -> tuple[Array, Le
     return side_by_side(arrays, int(lengths.max())).transpose(1, 0, 2), lengths
 
 
-def read_dy(
-    dy: Any,
-    form: Form,
+def read_like_x(
+    name: str,
+    value: Any,
+    layout: Layout,
     sizes: tuple[int, int, int],
     lengths: Lengths | None,
     dtype: np.dtype[Any],
-    name: str = "dy",
-    last: str = "D*H",
+    last: str,
 ) -> Array:
-    """Return dy (or targets), laid out as x was, as (T, B, D*H) = sizes; `last` as errors say."""
+    """Return sequences laid out as x was as (T, B, D) = sizes; errors call D `last`."""
     T, B, D = sizes
-    if form is Form.RAGGED:
+    if layout is Layout.RAGGED:
         assert lengths is not None
-        rows = read_rows(name, dy, lengths, D, dtype, last)
+        rows = read_rows(name, value, lengths, D, dtype, last)
         return side_by_side(rows, T).transpose(1, 0, 2)
-    array = as_array(name, dy, dtype)
-    if form is Form.SINGLE:
+    array = as_array(name, value, dtype)
+    if layout is Layout.SINGLE:
         check_shape(name, array, f"(T, {last})", (T, D))
         return array[:, None]
-    if form is Form.BATCH_FIRST:
+    if layout is Layout.BATCH_FIRST:
         check_shape(name, array, f"(B, T, {last})", (B, T, D))
         return array.transpose(1, 0, 2)
     check_shape(name, array, f"(T, B, {last})", (T, B, D))
     return array
 
 
-def new_sequences(form: Form, T: int, B: int, D: int, dtype: np.dtype[Any]) -> Array:
+def new_sequences(layout: Layout, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an uninitialised (T, B, D) array, in memory as the user's layout has it."""
-    if form is Form.TIME_FIRST:
-        return empty((T, B, D), dtype)
+    if layout is Layout.TIME_FIRST:
+        return empty(shape, dtype)
+    T, B, D = shape
     return empty((B, T, D), dtype).transpose(1, 0, 2)
 
 
-def as_user(form: Form, array: Array, lengths: Lengths | None) -> Any:
+def as_user(layout: Layout, array: Array, lengths: Lengths | None) -> Any:
     """Return (T, B, D) in the user's layout, without a copy."""
-    if form is Form.SINGLE:
+    if layout is Layout.SINGLE:
         return array[:, 0]
-    if form is Form.TIME_FIRST:
+    if layout is Layout.TIME_FIRST:
         return array
     batch = array.transpose(1, 0, 2)
-    if form is Form.BATCH_FIRST:
+    if layout is Layout.BATCH_FIRST:
         return batch
     assert lengths is not None
     return [row[:length] for row, length in zip(batch, lengths.tolist(), strict=True)]

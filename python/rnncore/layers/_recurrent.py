@@ -2,41 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Generic, TypeVar
 
-from rnncore._checks import check_lengths, positive_int
-from rnncore._types import Array, Lengths
-from rnncore.layers import _feedback, _stack
-from rnncore.layers._layout import Form, as_user, read_dy, read_x
-from rnncore.layers._parameters import RecurrentParameters
-from rnncore.layers._stack import StackTape
-from rnncore.layers._streaming import checked_step
-from rnncore.module import check_tape
-from rnncore.state import as_state, read_state
+from numpy.typing import DTypeLike
+
+from rnncore._checks import boolean, fraction, generator, positive_int
+from rnncore._types import Array, Seed
+from rnncore.layers._call import (
+    Call,
+    no_input,
+    read_call,
+    read_state_gradient,
+    read_step,
+    read_targets,
+    stack_state,
+    user_state,
+)
+from rnncore.layers._closed_loop import ClosedLoop
+from rnncore.layers._layout import Layout, as_user, new_sequences, read_like_x
+from rnncore.layers._options import read_spec
+from rnncore.layers._stack import LayerTape, Stack
+from rnncore.layers._streaming import interruptible_parts
+from rnncore.module import check_tape, constructor_text
+from rnncore.state import StackState, as_state
 
 State = TypeVar("State")  # LSTMState, or the array h
 
 
-@dataclass(eq=False, repr=False)
-class LayerTape:
-    """What `backward` needs of one `forward`. Opaque; it serves one backward call.
+class Recurrent(Stack, Generic[State]):
+    """A stack of `num_layers` recurrent layers in one or two directions.
 
-    It refers to x and to the parameters and does not copy them: changing their values before
-    `backward` changes the gradients.
+    It reads the user's arrays, asks its engine, and writes back in the user's layout.
     """
 
-    owner: Recurrent[Any]
-    stack: StackTape
-
-    @property
-    def used(self) -> bool:
-        """Whether `backward` has consumed it."""
-        return any(kernel.used for kernel in self.stack.kernels)
-
-
-class Recurrent(RecurrentParameters, Generic[State]):
-    """A stack of `num_layers` recurrent layers in one or two directions."""
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        dtype: DTypeLike,
+        rng: Seed,
+        init: str,
+        proj_size: int = 0,
+        output_size: int | None = None,
+        recurrence: str | Iterable[str] = ("hidden",),
+        output_activation: str = "identity",
+        feedback_delays: int | Iterable[int] = (1,),
+    ) -> None:
+        self.batch_first = boolean("batch_first", batch_first)
+        self.dropout = fraction("dropout", dropout)
+        if self.dropout > 0 and num_layers == 1:
+            warnings.warn(
+                "dropout: acts between layers, so it changes nothing with num_layers=1",
+                stacklevel=3,
+            )
+        spec = read_spec(
+            cell,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            proj_size=proj_size,
+            output_size=output_size,
+            recurrence=recurrence,
+            output_activation=output_activation,
+            feedback_delays=feedback_delays,
+        )
+        if spec.readout is not None and self.dropout > 0:
+            raise ValueError(f"dropout: expected 0.0 with output_size, got {self.dropout}")
+        super().__init__(spec, init, generator(rng))
 
     def __call__(
         self,
@@ -47,21 +92,30 @@ class Recurrent(RecurrentParameters, Generic[State]):
         y0: Any = None,
         targets: Any = None,
         teacher_forcing: Any = None,
+        batch_invariant: bool = False,
     ) -> tuple[Any, State]:
         """Run the layer for inference: no dropout, no tape.
 
         Parameters and returned values are those of `forward` but for the tape. Without `targets`
         outputs feed back (closed loop); with them, the targets do (open loop).
+
+        Parameters
+        ----------
+        batch_invariant : bool
+            Whether each sequence must get the same bits whatever sequences are beside it, and
+            however its steps are cut into calls. Few rows then take longer. Without it the bits of
+            a few rows (batch times steps up to 8, on AMX a batch below 48) may differ in the last
+            places from those of many. Not with proj_size or output_size.
         """
-        if self._output.size:
-            read = (self, x, state, lengths, y0, targets, teacher_forcing)
-            call = _feedback.read(*read, training=False)
-            y, last, _ = _feedback.run(self, call, training=False)
-            return y, last
-        _refuse_feedback(y0, targets, teacher_forcing)
-        form, x, lengths, h_0, c_0 = self._read(x, state, lengths)
-        y, h_n, c_n, _ = _stack.forward(self, form, x, lengths, h_0, c_0, training=False)
-        return as_user(form, y, lengths), self._state(form, h_n, c_n)
+        self._refuse_feedback(y0=y0, targets=targets, teacher_forcing=teacher_forcing)
+        call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
+        call = read_targets(self.spec, call, targets, teacher_forcing, rng=None)
+        if batch_invariant:
+            call = call._replace(batch_invariant=boolean("batch_invariant", batch_invariant))
+        y, last = self.engine_for(call).infer(call)
+        return as_user(call.layout, y, call.lengths), user_state(
+            self.spec, last, call.layout is Layout.SINGLE
+        )
 
     def forward(
         self,
@@ -73,7 +127,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
         y0: Any = None,
         targets: Any = None,
         teacher_forcing: Any = None,
-    ) -> tuple[Any, State, LayerTape | _feedback.OutputTape]:
+    ) -> tuple[Any, State, LayerTape]:
         """Run the layer for training: dropout is active, and the tape is kept.
 
         Parameters
@@ -112,7 +166,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
             behind `lengths`.
         state : numpy.ndarray, LSTMState or FeedbackState, shape as the initial state
             State after the last valid step; the initial state where a length is 0.
-        tape : LayerTape or OutputTape
+        tape : LayerTape
             For one call of `backward`.
 
         Raises
@@ -124,29 +178,27 @@ class Recurrent(RecurrentParameters, Generic[State]):
         MemoryError
             If the result does not fit in memory.
         """
-        if recompute is not None and (self.proj_size or self._output.size):
-            kind = "proj_size" if self.proj_size else "output_size"
+        spec = self.spec
+        if recompute is not None and (spec.proj_size or spec.readout is not None):
+            kind = "proj_size" if spec.proj_size else "output_size"
             raise ValueError(f"recompute: expected None with {kind}, got {recompute!r}")
-        if self._output.size:
-            return _feedback.forward(self, x, state, lengths, y0, targets, teacher_forcing)
-        _refuse_feedback(y0, targets, teacher_forcing)
-        form, x, lengths, h_0, c_0 = self._read(x, state, lengths)
-        kept_apart = 0 if recompute is None else positive_int("recompute", recompute)
-        drawn = self.rng.bit_generator.state if self._drops else None
-        try:
-            y, h_n, c_n, stack = _stack.forward(
-                self, form, x, lengths, h_0, c_0, training=True, recompute=kept_apart
-            )
-        except BaseException:
-            if drawn is not None:
-                self.rng.bit_generator.state = drawn
-            raise
-        tape = LayerTape(self, stack)
-        return as_user(form, y, lengths), self._state(form, h_n, c_n), tape
+        self._refuse_feedback(y0=y0, targets=targets, teacher_forcing=teacher_forcing)
+        call = read_call(spec, self.batch_first, x, state, lengths, y0)
+        if recompute is not None:
+            call = call._replace(recompute=positive_int("recompute", recompute))
+        draws = self._drops or self.spec.feeds_back
+        with self._undrawn_on_error() if draws else nullcontext():
+            call = read_targets(spec, call, targets, teacher_forcing, self.rng)
+            y, last, tape = self.run_training(call)
+        return (
+            as_user(call.layout, y, call.lengths),
+            user_state(self.spec, last, call.layout is Layout.SINGLE),
+            tape,
+        )
 
     def backward(
         self,
-        tape: LayerTape | _feedback.OutputTape,
+        tape: LayerTape,
         dy: Any,
         dstate: State | Any = None,
         *,
@@ -156,7 +208,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
         Parameters
         ----------
-        tape : LayerTape or OutputTape
+        tape : LayerTape
             From `forward` of this layer. It is used up.
         dy : array_like, shape as y, or None
             Gradient of the loss with respect to y; None = zeros.
@@ -177,32 +229,17 @@ class Recurrent(RecurrentParameters, Generic[State]):
         TypeError, ValueError
             If `tape` is another layer's or used already, or a shape does not fit.
         """
-        if self._output.size:
-            check_tape(tape, _feedback.OutputTape, self)
-            assert isinstance(tape, _feedback.OutputTape)
-            return _feedback.backward(self, tape, dy, dstate, input_gradient=input_gradient)
         check_tape(tape, LayerTape, self)
-        assert isinstance(tape, LayerTape)
-        stack = tape.stack
-        T, B, _ = stack.kernels[0].x.shape
+        call, spec = tape.call, self.spec
+        T, B, _ = call.x.shape
         if dy is not None:
-            shape = (T, B, self._directions * self._width)
-            dy = read_dy(dy, stack.form, shape, stack.lengths, self.dtype)
-        dh_n, dc_n = None, None
-        if dstate is not None:
-            dh_n, dc_n = self._read_state("dstate", dstate, B, stack.form is Form.SINGLE)
-        # An error between two kernels must leave no half of a gradient behind.
-        saved = self.flat_grads.copy() if len(stack.kernels) > 1 else None
-        try:
-            dx, dh_0, dc_0 = _stack.backward(
-                self, stack, dy, dh_n, dc_n, input_gradient=input_gradient
-            )
-        except BaseException:
-            if saved is not None:
-                self.flat_grads[...] = saved
-            raise
-        dx = as_user(stack.form, dx, stack.lengths) if dx is not None else None
-        return dx, self._state(stack.form, dh_0, dc_0)
+            shape, last = (T, B, spec.features), "D*H" if spec.readout is None else "O"
+            dy = read_like_x("dy", dy, call.layout, shape, call.lengths, self.dtype, last)
+        dlast = read_state_gradient("dstate", spec, dstate, B, call.layout is Layout.SINGLE)
+        dx = new_sequences(call.layout, call.x.shape, self.dtype) if input_gradient else None
+        with self.unchanged_on_error() if tape.engine.kernels > 1 else nullcontext():
+            first = tape.engine.backward(tape.kernels, dy, dlast, dx)
+        return self._to_user(call, dx, first)
 
     def step(self, x_t: Any, state: State | Any = None) -> tuple[Array, State]:
         """Run one time step for inference.
@@ -227,11 +264,21 @@ class Recurrent(RecurrentParameters, Generic[State]):
         TypeError, ValueError
             If a shape does not fit, or the layer is bidirectional.
         """
-        result: tuple[Array, State] = self._stepper(x_t, state)
-        if result is NotImplemented:
-            run = _feedback.step if self._output.size else checked_step
-            result = run(self, x_t, state)
-        return result
+        if self.stepper is not None:
+            result: tuple[Array, State] = self.stepper(x_t, state)
+            if result is not NotImplemented:
+                return result
+        if self.bidirectional:
+            raise ValueError("step: expected one direction, got a bidirectional layer")
+        call, single = read_step(self.spec, x_t, state)
+        if self.stepper is not None:
+            h, c, _ = call.state
+            result = self.stepper(call.x[0], as_state(h, c))
+            if result is not NotImplemented:
+                y_t, last = result[0], stack_state(self.spec, result[1], len(result[0]))
+                return y_t[0] if single else y_t, user_state(self.spec, last, single)
+        y, last = self.engine_for(call).infer(call)
+        return y[0, 0] if single else y[0], user_state(self.spec, last, single)
 
     def generate(
         self, n: int, state: State | Any = None, *, y0: Any = None, x: Any = None
@@ -259,52 +306,66 @@ class Recurrent(RecurrentParameters, Generic[State]):
         TypeError, ValueError
             If no output feeds back, or an argument does not fit.
         """
-        n = positive_int("n", n)
-        if not self._output.feeds_back:
+        n, spec = positive_int("n", n), self.spec
+        if not spec.feeds_back:
             raise ValueError(
                 "generate: expected a layer whose outputs feed back, got recurrence="
                 f"{self.recurrence}"
             )
-        return _feedback.generate(self, n, state, y0, x)
+        if x is None:
+            x = no_input(spec, self.batch_first, n, state, y0)
+        call = read_call(spec, self.batch_first, x, state, None, y0)
+        T, B, _ = call.x.shape
+        if call.layout is Layout.RAGGED:
+            raise ValueError(f"x: expected one array of n = {n} steps, got a list of arrays")
+        if n != T:
+            raise ValueError(f"x: expected n = {n} steps, got {T}")
+        assert isinstance(self._engine, ClosedLoop)
+        y, last = new_sequences(call.layout, (T, B, spec.features), self.dtype), call.state
+        for part in interruptible_parts(T, self.num_parameters * B):
+            last = self._engine.run_into(y[part], call._replace(x=call.x[part], state=last))
+        return as_user(call.layout, y, None), user_state(
+            self.spec, last, call.layout is Layout.SINGLE
+        )
 
-    @property
-    def _drops(self) -> bool:
-        return self.dropout > 0 and self.num_layers > 1
+    def _to_user(self, call: Call, sequences: Array | None, state: StackState) -> tuple[Any, State]:
+        """Return y or dx, and a state or its gradient, in the user's layout."""
+        if sequences is not None:
+            sequences = as_user(call.layout, sequences, call.lengths)
+        return sequences, user_state(self.spec, state, call.layout is Layout.SINGLE)
 
-    def _read(
-        self, x: Any, state: Any, lengths: Any
-    ) -> tuple[Form, Array, Lengths | None, Array, Array | None]:
-        form, array, own_lengths = read_x(x, self.input_size, self.dtype, self.batch_first)
-        T, B, _ = array.shape
-        if form is Form.RAGGED:
-            if lengths is not None:
-                raise ValueError("lengths: expected None with a list, which brings its own")
-            checked = own_lengths
-        else:
-            checked = check_lengths(lengths, T, B)
-        return form, array, checked, *self._read_state("state", state, B, form is Form.SINGLE)
+    def _refuse_feedback(self, **values: Any) -> None:
+        """Refuse what only a layer with output_size takes."""
+        if self.spec.readout is None:
+            for name, value in values.items():
+                if value is not None:
+                    raise ValueError(f"{name}: expected None without output_size, got one")
 
-    def _read_state(
-        self, name: str, state: Any, B: int, single: bool
-    ) -> tuple[Array, Array | None]:
-        """Return h (num_layers*D, B, width) and c (num_layers*D, B, H)."""
-        K, H, P = self.num_layers * self._directions, self.hidden_size, self.proj_size
-        symbols = "(num_layers*D, H)" if single else "(num_layers*D, B, H)"
-        shape = (K, H) if single else (K, B, H)
-        h, c = read_state(name, state, self._cell.has_c, symbols, shape, self.dtype, P)
-        return (h[:, None], c if c is None else c[:, None]) if single else (h, c)
+    @contextmanager
+    def _undrawn_on_error(self) -> Iterator[None]:
+        """Leave the generator as it was if the body raises."""
+        drawn = self.rng.bit_generator.state
+        try:
+            yield
+        except BaseException:
+            self.rng.bit_generator.state = drawn
+            raise
 
-    def _state(self, form: Form, h: Array, c: Array | None) -> State:
-        """Return the state in the user's layout."""
-        if form is Form.SINGLE:
-            h, c = h[:, 0], c if c is None else c[:, 0]
-        state: State = as_state(h, c)
-        return state
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        """Return the constructor's options by name: value and default."""
+        return {
+            "num_layers": (self.num_layers, 1),
+            "bias": (self.bias, True),
+            "batch_first": (self.batch_first, True),
+            "dropout": (self.dropout, 0.0),
+            "bidirectional": (self.bidirectional, False),
+            "proj_size": (self.proj_size, 0),
+            "output_size": (self.output_size, None),
+            "recurrence": (self.recurrence, ("hidden",)),
+            "output_activation": (self.output_activation, "identity"),
+            "feedback_delays": (self.feedback_delays, (1,)),
+            "dtype": (self.dtype.name, "float32"),
+        }
 
-
-def _refuse_feedback(y0: Any, targets: Any, teacher_forcing: Any) -> None:
-    """Refuse what only a layer with output_size takes."""
-    given = {"y0": y0, "targets": targets, "teacher_forcing": teacher_forcing}
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(f"{name}: expected None without output_size, got one")
+    def __repr__(self) -> str:
+        return constructor_text(self, (self.input_size, self.hidden_size), self._options())

@@ -1,182 +1,226 @@
-"""A stack of layers in one or two directions: all steps of one layer, then those of the next."""
+"""Stack: parameters of recurrent layers, the engines that run on them, and runs without checks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from rnncore._memory import empty, zeros
-from rnncore._native import closed_loop as _output_kernels
-from rnncore._native import layer as _kernels
-from rnncore._native.closed_loop import LoopSlopes, LoopState
-from rnncore._native.layer import Given
+from rnncore._native.cells import Cell
+from rnncore._native.step import Stepper, make_stepper
 from rnncore._types import Array, Lengths
-from rnncore.layers._layout import Form, new_sequences
-
-if TYPE_CHECKING:
-    from rnncore.layers._recurrent import Recurrent
-
-Kernel = _kernels.Tape | _output_kernels.LoopTape
+from rnncore.init import check_scheme, fill_cell
+from rnncore.layers._call import (
+    Call,
+    read_outputs,
+    read_stack_state,
+    read_targets,
+    stack_state,
+    user_state,
+    zero_state,
+)
+from rnncore.layers._closed_loop import ClosedLoop
+from rnncore.layers._engine import Engine
+from rnncore.layers._layer_by_layer import Plain, Projected
+from rnncore.layers._layout import Layout, new_sequences
+from rnncore.layers._spec import StackArrays, StackSpec
+from rnncore.layers._teacher_forced import TeacherForced
+from rnncore.module import Module
+from rnncore.state import StackState
 
 
 @dataclass(eq=False, repr=False)
-class StackTape:
-    """What backward needs of one forward through the stack."""
+class LayerTape:
+    """What `backward` needs of one `forward`. Opaque; it serves one backward call.
 
-    kernels: list[Kernel]  # layer by layer, the forward direction first
-    masks: list[Array]  # of dropout, one between each two layers; empty without dropout
-    form: Form
-    lengths: Lengths | None
-
-
-def forward(
-    layer: Recurrent[Any],
-    form: Form,
-    x: Array,
-    lengths: Lengths | None,
-    h_0: Array,
-    c_0: Array | None,
-    *,
-    training: bool,
-    recompute: int = 0,
-    given: Given | None = None,
-) -> tuple[Array, Array, Array | None, StackTape]:
-    """Return y (T, B, D*width), h_n and c_n (num_layers*D, B, ...), and the tape.
-
-    `given` goes into the first layer. Without training the tape is empty.
+    It refers to x and to the parameters and does not copy them: changing their values before
+    `backward` changes the gradients.
     """
-    T, B, _ = x.shape
-    width, D = layer._width, layer._directions
-    h_n = empty(h_0.shape, layer.dtype)
-    c_n = None if c_0 is None else empty(c_0.shape, layer.dtype)
-    tape = StackTape([], [], form, lengths)
-    y = x
-    for index in range(layer.num_layers):
-        if index > 0 and training and layer._drops:
-            tape.masks.append(_dropout_mask(layer, y.shape))
-            y *= tape.masks[-1]
-        x, y = y, new_sequences(form, T, B, D * width, layer.dtype)
-        for direction in range(D):
-            k = index * D + direction
-            part = y[..., direction * width : (direction + 1) * width]
-            if layer._projections:
-                assert c_0 is not None
-                assert c_n is not None
-                kernel = _project(
-                    layer, k, x, h_0[k], c_0[k], lengths, direction == 1, part, h_n[k], c_n[k],
-                    training,
-                )  # fmt: skip
-                if kernel is not None:
-                    tape.kernels.append(kernel)
-                continue
-            c_0k, c_nk = (None, None) if c_0 is None or c_n is None else (c_0[k], c_n[k])
-            call = (
-                layer._cell, x, h_0[k], c_0k, layer._weights[k], lengths, direction == 1,
-                part, h_n[k], c_nk,
-            )  # fmt: skip
-            own = given if k == 0 else None
-            if training:
-                tape.kernels.append(_kernels.forward(*call, recompute, own))
-            else:
-                cache = None if layer._weights[k].weight_hh is None else layer._caches[k]
-                _kernels.infer(*call, cache, own)
-    return y, h_n, c_n, tape
+
+    owner: Stack
+    engine: Engine
+    call: Call
+    kernels: Any  # the engine's own tape
+
+    @property
+    def used(self) -> bool:
+        """Whether `backward` has consumed it, or a part of it before an error."""
+        return bool(self.kernels.used)
 
 
-def _project(
-    layer: Recurrent[Any],
-    k: int,
-    x: Array,
-    r_0: Array,
-    c_0: Array,
-    lengths: Lengths | None,
-    reverse: bool,
-    y: Array,
-    r_n: Array,
-    c_n: Array,
-    training: bool,
-) -> _output_kernels.LoopTape | None:
-    """Run an LSTM with projection: its output r = P h feeds back through U, and there is no R."""
-    loop = layer._loop(k, reverse)
-    h = zeros((1, *c_0.shape), layer.dtype)  # h before the first step, which nothing reads
-    first = LoopState(h, c_0[None], r_0[None])
-    last = LoopState(np.empty_like(h), c_n[None], r_n[None])
-    return _output_kernels.forward(loop, x, first, lengths, None, None, y, last, training=training)
+class Stack(Module):
+    """Base of layers and cells: the parameters that a `StackSpec` describes, and what runs them.
 
+    `run` and `run_backward` check nothing: they are for models, which check a whole data set once.
 
-def _dropout_mask(layer: Recurrent[Any], shape: tuple[int, ...]) -> Array:
-    """Return 1 / (1 - p) where kept, else 0: inverted dropout keeps the mean."""
-    kept = layer.rng.random(shape, dtype=layer.dtype) >= layer.dropout
-    mask: Array = kept * layer.dtype.type(1 / (1 - layer.dropout))
-    return mask
+    Attributes
+    ----------
+    spec : StackSpec
+        What the stack is built of.
+    input_size, hidden_size, num_layers, bias, bidirectional, proj_size
+        As given to the constructor.
+    output_size : int or None
+        O, where the stack has outputs of its own.
+    recurrence, output_activation, feedback_delays
+        What feeds back, phi, and after how many steps.
+    dropout : float
+        Between layers, in training.
+    rng : numpy.random.Generator
+        Source of dropout and scheduled sampling.
+    """
 
+    _views = (*Module._views, "_engine", "_teacher_forced", "stepper")
+    _engine: Engine
+    _teacher_forced: Engine | None  # of a stack with readout
+    dropout: float = 0.0
+    stepper: Stepper | None  # of a plain stack in one direction
 
-def backward(
-    layer: Recurrent[Any],
-    tape: StackTape,
-    dy: Array | None,
-    dh_n: Array | None,
-    dc_n: Array | None,
-    *,
-    input_gradient: bool,
-    dfed: Array | None = None,
-) -> tuple[Array | None, Array, Array | None]:
-    """Return dx (T, B, I), dh_0 and dc_0; fill `dfed`, the gradient of what was given."""
-    T, B, _ = tape.kernels[0].x.shape
-    K, D = len(tape.kernels), layer._directions
-    dh_0 = empty((K, B, layer._width), layer.dtype)
-    dc_0 = empty((K, B, layer.hidden_size), layer.dtype) if layer._cell.has_c else None
-    for index in reversed(range(layer.num_layers)):
-        if index < layer.num_layers - 1 and tape.masks:
-            assert dy is not None
-            dy *= tape.masks[index]
-        total: Array | None = None
-        for direction in range(D):
-            k = index * D + direction
-            part = slice(direction * layer._width, (direction + 1) * layer._width)
-            kernel = tape.kernels[k]
-            wanted = index > 0 or input_gradient
-            dx = new_sequences(tape.form, T, B, kernel.x.shape[2], layer.dtype) if wanted else None
-            _backward_one(
-                layer, k, kernel, None if dy is None else dy[..., part],
-                None if dh_n is None else dh_n[k], None if dc_n is None else dc_n[k],
-                dx, dh_0[k], None if dc_0 is None else dc_0[k], dfed if k == 0 else None,
-            )  # fmt: skip
-            if total is None or dx is None:
-                total = dx
-            else:
-                total += dx
-        dy = total
-    return dy, dh_0, dc_0
+    def __init__(self, spec: StackSpec, init: str, rng: np.random.Generator) -> None:
+        self.spec, self.rng = spec, rng
+        self.input_size, self.hidden_size = spec.input_size, spec.hidden_size
+        self.num_layers, self.bias = spec.num_layers, spec.bias
+        self.bidirectional, self.proj_size = spec.directions == 2, spec.proj_size
+        readout = spec.readout
+        self.output_size = None if readout is None else readout.size
+        self.recurrence: tuple[str, ...] = ("hidden",) if readout is None else readout.recurrence
+        self.output_activation = "identity" if readout is None else readout.activation
+        self.feedback_delays: tuple[int, ...] = (1,) if readout is None else readout.delays
+        check_scheme(init)
+        super().__init__(spec.shapes(), spec.dtype)
+        for k, names in enumerate(spec.layer_names):
+            filled = names | (spec.readout_names if k == 0 else {})
+            own = {short: self.parameters[name] for short, name in filled.items()}
+            fill_cell(spec.cell, own, init, rng)
 
+    def _place(self, parameters: Array, grads: Array) -> None:
+        super()._place(parameters, grads)
+        spec = self.spec
+        arrays = StackArrays.of(spec, self.parameters)
+        gradients = StackArrays.of(spec, self.grads)
+        self.stepper, self._teacher_forced = None, None
+        if spec.readout is not None:
+            self._engine = ClosedLoop(spec, arrays, gradients)
+            self._teacher_forced = TeacherForced(spec, arrays, gradients)
+        elif spec.proj_size:
+            self._engine = Projected(spec, arrays, gradients)
+        else:
+            self._engine = Plain(spec, arrays, gradients)
+            if spec.directions == 1:
+                self.stepper = make_stepper(spec.cell, arrays.layers)
 
-def _backward_one(
-    layer: Recurrent[Any],
-    k: int,
-    kernel: Kernel,
-    dy: Array | None,
-    dh_n: Array | None,
-    dc_n: Array | None,
-    dx: Array | None,
-    dh_0: Array,
-    dc_0: Array | None,
-    dfed: Array | None,
-) -> None:
-    """Run one layer in one direction backward."""
-    if isinstance(kernel, _kernels.Tape):
-        slope = layer._output_slopes.weight_oh if k == 0 and layer._output_slopes else None
-        given = None if kernel.given is None else Given(dfed, slope)
-        _kernels.backward(kernel, dy, dh_n, dc_n, layer._slopes[k], dx, dh_0, dc_0, given)
-        return
-    assert dc_0 is not None
-    if dy is None:
-        dy = zeros((len(kernel.x), *dh_0.shape), layer.dtype)
-    h = empty((1, *dc_0.shape), layer.dtype)
-    last = LoopSlopes(
-        None, None if dc_n is None else dc_n[None], None if dh_n is None else dh_n[None]
-    )
-    first = LoopState(h, dc_0[None], dh_0[None])
-    slopes, projection = layer._slopes[k], layer._projection_slopes[k]
-    _output_kernels.backward(kernel, dy, last, [slopes], projection, dx, first)
+    @property
+    def cell(self) -> Cell:
+        """Row of the kernels' cell table."""
+        return self.spec.cell
+
+    @property
+    def output_features(self) -> int:
+        """Features of y: O, or D times hidden_size or proj_size."""
+        return self.spec.features
+
+    def engine_for(self, call: Call) -> Engine:
+        """Return what runs a call: the one place that chooses between the ways to run."""
+        known = call.targets is not None and call.from_targets is None
+        if self._teacher_forced is not None and (known or not self.spec.feeds_back):
+            return self._teacher_forced
+        return self._engine
+
+    def initial_state(self, B: int) -> Any:
+        """Return the state of B sequences before anything was read: zeros."""
+        return user_state(self.spec, zero_state(self.spec, B), False)
+
+    def read_state(self, name: str, state: Any, B: int) -> Any:
+        """Return a state of B sequences, checked and in the stack's dtype; None gives zeros."""
+        return user_state(self.spec, read_stack_state(name, self.spec, state, B, False), False)
+
+    def run(
+        self,
+        x: Array,
+        state: Any = None,
+        *,
+        lengths: Lengths | None = None,
+        training: bool = False,
+        targets: Any = None,
+        teacher_forcing: Any = None,
+        y0: Any = None,
+        batch_invariant: bool = False,
+    ) -> tuple[Array, Any, LayerTape | None]:
+        """Run arrays that are checked already.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, (B, T, I)
+            Of the stack's dtype, its last dimension contiguous.
+        state : as `initial_state` returns it, optional
+            None = zeros.
+        lengths : numpy.ndarray of int64, (B,), optional
+        training : bool
+            Whether to keep the tape; dropout is active then.
+        targets, teacher_forcing, y0
+            As `Recurrent.forward` takes them; these are checked.
+        batch_invariant : bool
+            As `Recurrent.__call__` takes it.
+
+        Returns
+        -------
+        y : numpy.ndarray, (B, T, features)
+        state : as `initial_state` returns it
+        tape : LayerTape, or None without training
+        """
+        B = len(x)
+        first = stack_state(self.spec, state, B)
+        if y0 is not None:
+            first = first._replace(y=read_outputs("y0", self.spec, y0, B, False))
+        call = Call(Layout.BATCH_FIRST, x.transpose(1, 0, 2), lengths, first)
+        if batch_invariant:
+            call = call._replace(batch_invariant=True)
+        if targets is not None or teacher_forcing is not None:
+            rng = self.rng if training else None
+            call = read_targets(self.spec, call, targets, teacher_forcing, rng)
+        tape = None
+        if training:
+            y, last, tape = self.run_training(call)
+        else:
+            y, last = self.engine_for(call).infer(call)
+        return y.transpose(1, 0, 2), user_state(self.spec, last, False), tape
+
+    def run_training(self, call: Call) -> tuple[Array, StackState, LayerTape]:
+        """Draw the masks of dropout, run the engine, and wrap its tape."""
+        if self._drops:
+            call = call._replace(masks=self._dropout_masks(*call.x.shape[:2]))
+        engine = self.engine_for(call)
+        y, last, kernels = engine.forward(call)
+        return y, last, LayerTape(self, engine, call, kernels)
+
+    def run_backward(
+        self, tape: LayerTape, dy: Array | None, dstate: Any = None, *, input_gradient: bool = True
+    ) -> tuple[Array | None, Any]:
+        """Return dx (B, T, I) and the gradient of the initial state; add into `grads`.
+
+        The tape is one of `run`, `dy` (B, T, features) and `dstate` are checked already. An error
+        may leave half of a gradient: callers guard with `unchanged_on_error`.
+        """
+        call, dx = tape.call, None
+        if input_gradient:
+            dx = new_sequences(call.layout, call.x.shape, self.dtype)
+        dlast = StackState(None, None, None)
+        if dstate is not None:
+            dlast = stack_state(self.spec, dstate, call.x.shape[1])
+        dy = None if dy is None else dy.transpose(1, 0, 2)
+        first = tape.engine.backward(tape.kernels, dy, dlast, dx)
+        gradient = None if dx is None else dx.transpose(1, 0, 2)
+        return gradient, user_state(self.spec, first, False)
+
+    @property
+    def _drops(self) -> bool:
+        return self.dropout > 0 and self.num_layers > 1
+
+    def _dropout_masks(self, T: int, B: int) -> list[Array]:
+        """Return 1 / (1 - p) where kept, else 0: inverted dropout keeps the mean."""
+        shape = (T, B, self.spec.directions * self.spec.width)
+        scale = self.dtype.type(1 / (1 - self.dropout))
+        return [
+            (self.rng.random(shape, dtype=self.dtype) >= self.dropout) * scale
+            for _ in range(self.num_layers - 1)
+        ]

@@ -25,7 +25,7 @@ class EmbeddingTape:
     indices: Array  # (...), int64
 
 
-class Embedding(Module):
+class Embedding(Module, loadable=True):
     """A table whose row i stands for token i.
 
     Parameters

@@ -12,7 +12,7 @@ from rnncore.layers._cell import RecurrentCell
 from rnncore.layers._recurrent import Recurrent
 
 
-class GRU(Recurrent[Array]):
+class GRU(Recurrent[Array], loadable=True):
     """Gated recurrent unit, the reset gate applied after the recurrent product.
 
     ::
@@ -80,7 +80,7 @@ class GRU(Recurrent[Array]):
         )
 
 
-class GRUCell(RecurrentCell[Array]):
+class GRUCell(RecurrentCell[Array], loadable=True):
     """One step of `GRU`.
 
     Parameters

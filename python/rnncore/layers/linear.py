@@ -52,7 +52,7 @@ def linear_backward(
     return dx
 
 
-class Linear(Module):
+class Linear(Module, loadable=True):
     """y = x W^T + b.
 
     Parameters

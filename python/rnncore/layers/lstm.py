@@ -13,7 +13,7 @@ from rnncore.layers._recurrent import Recurrent
 from rnncore.state import LSTMState
 
 
-class LSTM(Recurrent[LSTMState]):
+class LSTM(Recurrent[LSTMState], loadable=True):
     """Long short-term memory.
 
     ::
@@ -91,7 +91,7 @@ class LSTM(Recurrent[LSTMState]):
         )
 
 
-class LSTMCell(RecurrentCell[LSTMState]):
+class LSTMCell(RecurrentCell[LSTMState], loadable=True):
     """One step of `LSTM`; the state is an `LSTMState` of h and c, each (B, H).
 
     Parameters

@@ -14,7 +14,7 @@ from rnncore.layers._cell import RecurrentCell
 from rnncore.layers._recurrent import Recurrent
 
 
-class RNN(Recurrent[Array]):
+class RNN(Recurrent[Array], loadable=True):
     """Elman network: h_t = tanh(W x_t + b_ih + R h_{t-1} + b_hh), or relu in place of tanh.
 
     Parameters
@@ -112,7 +112,7 @@ class RNN(Recurrent[Array]):
         return super()._options() | {"nonlinearity": (self.nonlinearity, "tanh")}
 
 
-class RNNCell(RecurrentCell[Array]):
+class RNNCell(RecurrentCell[Array], loadable=True):
     """One step of `RNN`: h' = tanh(W x + b_ih + R h + b_hh), or relu in place of tanh.
 
     Parameters

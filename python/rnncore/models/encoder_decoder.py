@@ -44,7 +44,7 @@ class EncoderDecoderTape:
     used: bool = False
 
 
-class EncoderDecoder(WritingModel):
+class EncoderDecoder(WritingModel, loadable=True):
     """Reads a sequence, then writes another: of other symbols, and of a length of its own.
 
     ::

@@ -48,7 +48,7 @@ class LanguageTape:
     used: bool = False
 
 
-class LanguageModel(Model):
+class LanguageModel(Model, loadable=True):
     """Tokens in, logits of the next token out, at every step: embedding, core, softmax head.
 
     Parameters

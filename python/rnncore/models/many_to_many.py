@@ -30,7 +30,7 @@ class LoopLosses(NamedTuple):
     closed_loop: float
 
 
-class ManyToMany(CoreModel):
+class ManyToMany(CoreModel, loadable=True):
     """One output per step, from the last layer's hidden state at that step: ``y_t = head(h_t)``.
 
     Steps beyond a sequence's length give zero and never count in the loss. A core with outputs of

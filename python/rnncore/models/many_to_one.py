@@ -14,7 +14,7 @@ from rnncore.models.core import CoreModel, ModelTape
 from rnncore.state import LSTMState
 
 
-class ManyToOne(CoreModel):
+class ManyToOne(CoreModel, loadable=True):
     """One output per sequence: a linear head on the last layer's hidden states, made one.
 
     Parameters

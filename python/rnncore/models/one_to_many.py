@@ -39,7 +39,7 @@ class OneToManyTape:
     used: bool = False
 
 
-class OneToMany(Model):
+class OneToMany(Model, loadable=True):
     """Writes the sequence that a vector v stands for: tokens, or values.
 
     ::

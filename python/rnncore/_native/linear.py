@@ -1,0 +1,18 @@
+"""y = x W^T + b and the activations of a readout, on checked rows. Checks nothing."""
+
+from __future__ import annotations
+
+from rnncore._memory import empty
+from rnncore._native.isa import core
+from rnncore._types import Array
+
+activate = core.activate
+activate_backward = core.activate_backward
+linear_backward = core.linear_backward
+
+
+def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
+    """Return y (N, O) of x (N, I) and weight (O, I), both C-contiguous."""
+    y = empty((len(x), len(weight)), x.dtype)
+    core.linear_forward(x, weight, bias, y)
+    return y

@@ -1,0 +1,30 @@
+"""The rules of this suite: each file says how often it runs."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.once
+
+FOLDER = Path(__file__).parent
+FILES = sorted(FOLDER.rglob("*.py"))
+
+
+def marks(text: str) -> set[str]:
+    """The marks of all tests of a file: what stands in its `pytestmark`."""
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            return {part.attr for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}
+    return set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.name.startswith("test_")],
+    ids=lambda path: str(path.relative_to(FOLDER)),
+)
+def test_a_file_runs_once_or_once_per_variant(path: Path) -> None:
+    assert len(marks(path.read_text()) & {"once", "per_variant"}) == 1
