@@ -123,7 +123,9 @@ def test_teacher_forced_steps_of_the_page_are_those_of_the_loop():
     _, (y, _, _, v, _) = feedback_forward(p, weights)
     f = np.hstack([v[3 - delay : 9 - delay] for delay in p.delays])
     del weights["R"]
-    got = functions(MATH / "feedback.md")["teacher_forced"](p.x[:, 0], f, *weights.values(), p.activation)
+    got = functions(MATH / "feedback.md")["teacher_forced"](
+        p.x[:, 0], f, *weights.values(), p.activation
+    )
     assert problems.error(got, y) < 1e-14
 
 
