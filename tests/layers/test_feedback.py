@@ -11,19 +11,8 @@ import numpy as np
 import problems
 import pytest
 import rnncore
-from feedback_layers import (
-    ALL,
-    Q,
-    U,
-    assert_close,
-    assert_same,
-    flat,
-    full_state,
-    gradients,
-    hidden_state,
-    make,
-    normal,
-)
+from arrays import assert_same, flat, normal, random_state
+from feedback_layers import ALL, Q, U, assert_close, full_state, gradients, make
 from rnncore import FeedbackState, LSTMState
 
 pytestmark = [pytest.mark.per_variant, pytest.mark.amx]
@@ -111,7 +100,7 @@ def test_batches_that_generate_finds_out_by_itself(kind: Any) -> None:
         assert_same(layer.generate(4, y0=y0[:, None])[0], y)
         assert layer.generate(4, y0=y0[0])[0].shape == (4, 2)
         assert_close(layer.generate(4, y0=y0[0])[0], y[0] if batch_first else y[:, 0])
-        hidden = hidden_state(layer, 5)
+        hidden = random_state(layer, 5)
         assert layer.generate(4, hidden)[0].shape == shape
         assert layer.generate(4, FeedbackState(None, y0[:, None]))[0].shape == shape
         assert_same(layer.generate(4, FeedbackState(None, y0[:, None]))[0], y)
@@ -210,7 +199,7 @@ def _row(hidden: Any, b: int) -> Any:
 def test_initial_outputs(kind: Any) -> None:
     x = normal(3, 5, 3)
     layer = make(kind, output_size=2, recurrence=ALL)
-    hidden, y0 = hidden_state(layer, 3), normal(3, 2)
+    hidden, y0 = random_state(layer, 3), normal(3, 2)
     y = layer(x, FeedbackState(hidden, y0[:, None]))[0]
     for state, given in (
         (hidden, y0),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
+from arrays import normal, random_state
 from torch_peer import (
     CELLS,
     float32_bound,
@@ -25,16 +26,6 @@ pytestmark = pytest.mark.per_variant
 def make(cell: str, seed: int = 0, **options: Any) -> Any:
     options = {"dtype": np.float64, "init": "torch", "rng": seed} | options
     return our_layer(cell, 5, 17, **options)
-
-
-def normal(*shape: int, seed: int = 1) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def random_state(layer: Any, B: int, seed: int = 7) -> Any:
-    K = layer.num_layers * (2 if layer.bidirectional else 1)
-    state = normal(2, K, B, layer.hidden_size, seed=seed).astype(layer.dtype)
-    return rnncore.LSTMState(*state) if isinstance(layer, rnncore.LSTM) else state[0]
 
 
 def of_state(state: Any, f: Callable[[Any], Any]) -> Any:
