@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import Any
 
@@ -29,8 +30,8 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def _on_a_cache_line(raw: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(raw))  # a third of raw.ctypes.data's time
+    return np.ndarray(shape, dtype, raw, -address % ALIGNMENT)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

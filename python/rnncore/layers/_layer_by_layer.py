@@ -66,14 +66,13 @@ class LayerByLayer(Engine):
             x, y = y, new_sequences(call.layout, (T, B, spec.directions * spec.width), spec.dtype)
             for direction in range(spec.directions):
                 k = layer * spec.directions + direction
-                part = y[..., direction * spec.width : (direction + 1) * spec.width]
                 kernel = self._run_one(
-                    k, call, x, first.of_layer(k), part, last.of_layer(k),
+                    k, call, x, first.of_layer(k), self._part(y, direction), last.of_layer(k),
                     fed if k == 0 else None, training=tape is not None,
                 )  # fmt: skip
                 if tape is not None:
                     tape.kernels.append(kernel)
-        return y, last._replace(y=y_0)
+        return y, StackState(h_n, c_n, y_0)
 
     def backward(
         self,
@@ -102,9 +101,9 @@ class LayerByLayer(Engine):
                 into = below  # the second direction's part is added to the first one's
                 if direction > 0 and below is not None:
                     into = new_sequences(call.layout, below.shape, spec.dtype)
-                part = slice(direction * spec.width, (direction + 1) * spec.width)
                 self._backward_one(
-                    k, tape.kernels[k], None if dy is None else dy[..., part], dlast.of_layer(k),
+                    k, tape.kernels[k], None if dy is None else self._part(dy, direction),
+                    dlast.of_layer(k),
                     into, first.of_layer(k), fed_gradient if k == 0 else None,
                 )  # fmt: skip
                 if direction > 0 and below is not None:
@@ -139,6 +138,13 @@ class LayerByLayer(Engine):
         fed_gradient: Given | None,
     ) -> None:
         """Run layer and direction k backward into dx and `dfirst`."""
+
+    def _part(self, sequences: Array, direction: int) -> Array:
+        """Return one direction's features of (T, B, D*width)."""
+        spec = self._spec
+        if spec.directions == 1:
+            return sequences
+        return sequences[..., direction * spec.width : (direction + 1) * spec.width]
 
     def _reverse(self, k: int) -> bool:
         return k % self._spec.directions == 1
