@@ -30,7 +30,9 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def _on_a_cache_line(raw: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    address = ctypes.addressof(ctypes.c_char.from_buffer(raw))  # a third of raw.ctypes.data's time
+    address = ctypes.addressof(
+        ctypes.c_char.from_buffer(raw.data)
+    )  # a third of raw.ctypes.data's time
     return np.ndarray(shape, dtype, raw, -address % ALIGNMENT)
 
 

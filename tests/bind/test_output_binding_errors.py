@@ -5,26 +5,17 @@ Its arrays are test_binding_errors'.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import output_raw
 import output_reference
 import pytest
+from arrays import zeros
+from errors import raises
 from rnncore._native.isa import core
 
 pytestmark = pytest.mark.per_variant
-
-
-def zeros(*shape: int) -> Any:
-    return np.zeros(shape, np.float32)
-
-
-def raises(kind: type[Exception], text: str) -> Any:
-    """The error's whole message, or how it ends where `text` starts with "..."."""
-    pattern = re.escape(text.removeprefix("..."))
-    return pytest.raises(kind, match=("" if text.startswith("...") else "^") + pattern + "$")
 
 
 def good(function: str) -> tuple[dict[str, Any], list[Any]]:

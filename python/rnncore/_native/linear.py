@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rnncore._memory import empty
 from rnncore._native.isa import core
 from rnncore._types import Array
@@ -11,8 +13,13 @@ activate_backward = core.activate_backward
 linear_backward = core.linear_backward
 
 
-def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
-    """Return y (N, O) of x (N, I) and weight (O, I), both C-contiguous."""
-    y = empty((len(x), len(weight)), x.dtype)
+def linear_forward(x: Array, weight: Array, bias: Array | None, into: Array | None = None) -> Array:
+    """Return y (N, O), or `into`, of x (N, I) and weight (O, I), both C-contiguous."""
+    y = empty((len(x), len(weight)), x.dtype) if into is None else into
     core.linear_forward(x, weight, bias, y)
     return y
+
+
+def rows(x: Array) -> Array:
+    """Return (..., D) as (N, D), a view where x is C-contiguous."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -15,7 +15,7 @@ from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.init import glorot_uniform
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-from rnncore.layers.linear import linear, linear_backward
+from rnncore.layers.linear import linear, linear_gradients
 from rnncore.models.base import Model
 from rnncore.models.components import check_recurrent
 from rnncore.models.inputs import checked_tokens, clear_padding
@@ -215,7 +215,7 @@ class LanguageModel(Model, loadable=True):
             dstate = map_state(lambda s: with_zeros(s, total, axis=1), dstate)
         dweight, dbias = self._head(self.grads), self.grads["head.bias"]
         weight = self._head(self.parameters)
-        dh = linear_backward(tape.h, weight, with_zeros(dlogits, total), dweight, dbias)
+        dh = linear_gradients(tape.h, weight, with_zeros(dlogits, total), dweight, dbias)
         dx, dstate = self.core.run_backward(tape.layers, dh, dstate)
         assert dx is not None
         self.embedding.run_backward(tape.tokens, dx)
