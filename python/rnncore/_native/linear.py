@@ -22,4 +22,6 @@ def linear_forward(x: Array, weight: Array, bias: Array | None, into: Array | No
 
 def rows(x: Array) -> Array:
     """Return (..., D) as (N, D), a view where x is C-contiguous."""
+    if x.ndim == 2:
+        return x
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

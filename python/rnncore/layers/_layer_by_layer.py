@@ -21,7 +21,7 @@ from rnncore.layers._spec import StackArrays, StackSpec
 from rnncore.state import StackState
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class StackTape:
     """What backward needs of one forward through the stack."""
 

@@ -24,7 +24,7 @@ from rnncore.models.samples.sequences import SequenceSamples, Wanted, sequence_s
 from rnncore.module import Module, check_tape, constructor_text
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class ModelTape:
     """What `backward` needs of one `forward`. Opaque; it serves one backward call."""
 
