@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import rnncore
 
+pytestmark = pytest.mark.per_variant
+
 COUNT = 12  # one problem of each kind
 
 

@@ -478,7 +478,7 @@ def test_a_tape_serves_once_and_its_own_layer() -> None:
             layer.backward(tape, dy)
         np.testing.assert_array_equal(layer.flat_grads, grads)
         layer.zero_grad()
-    with pytest.raises(TypeError, match="tape: "):
+    with pytest.raises(ValueError, match="tape: expected one of this "):
         layer.backward(plain.forward(x)[2], dy)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import rnncore
 
-SCRIPT = Path(__file__).resolve().parents[1] / "bench" / "builds.py"
+pytestmark = pytest.mark.per_variant
+
+SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "builds.py"
 FOLDER = str(Path(rnncore.__file__).resolve().parents[1])
 
 
