@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +20,8 @@ from rnncore.layers.linear import linear, linear_gradients
 from rnncore.models.base import Model
 from rnncore.models.components import check_recurrent
 from rnncore.models.inputs import checked_tokens, clear_padding
+from rnncore.models.samples import streams
 from rnncore.models.samples.sequences import SequenceSamples
-from rnncore.models.samples.streams import (
-    Chunk,
-    Score,
-    Stream,
-    check_sequences,
-    is_list,
-    separate_sequences,
-    token_samples,
-    training_tokens,
-)
 from rnncore.models.states import map_state
 from rnncore.models.zero_rows import first_sequences, with_zero_rows, with_zeros
 from rnncore.module import check_tape, constructor_text
@@ -114,7 +106,7 @@ class LanguageModel(Model, loadable=True):
 
     def __call__(self, tokens: Any, state: Any = None, *, lengths: Any = None) -> tuple[Array, Any]:
         """Return logits and state, without dropout and tape; as `forward` otherwise."""
-        tokens, lengths, valid = check_sequences(tokens, lengths, self.vocabulary_size)
+        tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
         state = self._read_state("state", state, len(tokens))
         logits, state, _ = self._run(tokens, lengths, state)
         return clear_padding(logits, valid), state
@@ -151,7 +143,7 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError
             If a shape, a dtype, a length or a token is not what the model takes.
         """
-        tokens, lengths, valid = check_sequences(tokens, lengths, self.vocabulary_size)
+        tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
         state = self._read_state("state", state, len(tokens))
         logits, state, tape = self._run(tokens, lengths, state, training=True)
         tape.valid = valid
@@ -203,10 +195,8 @@ class LanguageModel(Model, loadable=True):
         tokens, lengths, state = with_zero_rows(np.ascontiguousarray(tokens), lengths, state)
         x = self.embedding.run(tokens)
         h, state, layers = self.core.run(x, state, lengths=lengths, training=training)
-        h = np.ascontiguousarray(h)
-        logits = linear(h, self._head(self.parameters), self.parameters["head.bias"])
         tape = LanguageTape(self, tokens, layers, h, B)
-        return logits[:B], first_sequences(state, B), tape
+        return self._logits(h)[:B], first_sequences(state, B), tape
 
     def _backward(self, tape: LanguageTape, dlogits: Array, dstate: Any) -> Any:
         """As `backward`, of checked dlogits that are zero behind each end; unguarded."""
@@ -264,8 +254,10 @@ class LanguageModel(Model, loadable=True):
             If the loss becomes NaN or infinite; see `rnncore.training.fit`.
         """
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        train, validation = training_tokens(tokens, validation_data, self.vocabulary_size, *sizes)
-        if isinstance(train, Stream):
+        train, validation = streams.training_tokens(
+            tokens, validation_data, self.vocabulary_size, *sizes
+        )
+        if isinstance(train, streams.Stream):
             if options.setdefault("shuffle", False):
                 raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
             return fit_samples(self, train, validation, batch_size=1, **options)
@@ -277,7 +269,7 @@ class LanguageModel(Model, loadable=True):
         """Return separate sequences (N, T), or a list of them, as samples; y is None."""
         if y is not None:
             raise ValueError("y: expected None: the targets are the sequences' own next tokens")
-        return separate_sequences(x, lengths, self.vocabulary_size, mask)
+        return streams.separate_sequences(x, lengths, self.vocabulary_size, mask)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss in nats."""
@@ -291,17 +283,17 @@ class LanguageModel(Model, loadable=True):
         return self._learn(batch, training=False)[0]
 
     def _learn(
-        self, batch: SequenceSamples | Chunk, *, training: bool
+        self, batch: SequenceSamples | streams.Chunk, *, training: bool
     ) -> tuple[float, Array, LanguageTape]:
         """Return the loss, its gradient, zero where nothing counts, and the tape."""
-        if isinstance(batch, Chunk):
+        if isinstance(batch, streams.Chunk):
             before, stream = None if batch.first else batch.stream.state, batch.stream
             logits, stream.state, tape = self._run(batch.x, None, before, training=training)
             return *losses.softmax_cross_entropy(logits, batch.y), tape
         logits, _, tape = self._run(batch.x, batch.lengths, None, training=training)
         return *losses.softmax_cross_entropy(logits, batch.y, batch.counted), tape
 
-    def score(self, tokens: Any, *, batch_size: int = 1, steps: int = 1024) -> Score:
+    def score(self, tokens: Any, *, batch_size: int = 1, steps: int = 1024) -> streams.Score:
         """Return how well each token is predicted from all before it.
 
         Parameters
@@ -321,9 +313,9 @@ class LanguageModel(Model, loadable=True):
             If there is nothing to predict or a token is out of range.
         """
         batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        samples = token_samples(tokens, self.vocabulary_size, batch_size, steps)
-        nats = evaluate(self, samples, 1 if isinstance(samples, Stream) else batch_size)
-        return Score(nats, nats / math.log(2), samples.count)
+        samples = streams.token_samples(tokens, self.vocabulary_size, batch_size, steps)
+        nats = evaluate(self, samples, 1 if isinstance(samples, streams.Stream) else batch_size)
+        return streams.Score(nats, nats / math.log(2), samples.count)
 
     def predict(self, tokens: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:
         """Return the logits of the token that follows each step, batch by batch.
@@ -345,13 +337,13 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError
             As `forward`.
         """
-        array, ends, valid = check_sequences(tokens, lengths, self.vocabulary_size)
+        array, ends, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
         batch_size = positive_int("batch_size", batch_size)
         logits = np.empty((*array.shape, self.vocabulary_size), self.dtype)
         for start in range(0, len(array), batch_size):
             part = slice(start, start + batch_size)
             logits[part] = self._run(array[part], None if ends is None else ends[part], None)[0]
-        if is_list(tokens) and ends is not None:
+        if streams.is_list(tokens) and ends is not None:
             return [line[:end] for line, end in zip(logits, ends, strict=True)]
         return clear_padding(logits, valid)
 
@@ -393,15 +385,16 @@ class LanguageModel(Model, loadable=True):
         lines = np.ascontiguousarray(prompt).reshape(-1, prompt.shape[-1])
         h, state, _ = self.core.run(self.embedding.run(lines))
         h = np.ascontiguousarray(h[:, -1])
-        weight, bias = self._head(self.parameters), self.parameters["head.bias"]
         result = np.empty((len(lines), n), np.int64)
         for t in range(n):
             if t > 0:
                 h, state = self.core.step(self.embedding(result[:, t - 1]), state)
-            result[:, t] = sample(linear(h, weight, bias), temperature, top_k, rng)
+            result[:, t] = sample(self._logits(h), temperature, top_k, rng)
         return result if prompt.ndim == 2 else result[0]
 
-    def _head(self, arrays: Any) -> Array:
+    def _logits(self, h: Array) -> Array:
+        return linear(h, self._head(self.parameters), self.parameters["head.bias"])
+
+    def _head(self, arrays: Mapping[str, Array]) -> Array:
         """Return the head's weight, or its gradient, (V, F)."""
-        weight: Array = arrays["embedding.weight" if self.tied else "head.weight"]
-        return weight
+        return arrays["embedding.weight" if self.tied else "head.weight"]
