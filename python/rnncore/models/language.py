@@ -107,7 +107,7 @@ class LanguageModel(Model, loadable=True):
     def __call__(self, tokens: Any, state: Any = None, *, lengths: Any = None) -> tuple[Array, Any]:
         """Return logits and state, without dropout and tape; as `forward` otherwise."""
         tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
-        state = self._read_state("state", state, len(tokens))
+        state = None if state is None else self.core.read_state("state", state, len(tokens))
         logits, state, _ = self._run(tokens, lengths, state)
         return clear_padding(logits, valid), state
 
@@ -144,7 +144,7 @@ class LanguageModel(Model, loadable=True):
             If a shape, a dtype, a length or a token is not what the model takes.
         """
         tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
-        state = self._read_state("state", state, len(tokens))
+        state = None if state is None else self.core.read_state("state", state, len(tokens))
         logits, state, tape = self._run(tokens, lengths, state, training=True)
         tape.valid = valid
         return clear_padding(logits, valid), state, tape
@@ -175,14 +175,11 @@ class LanguageModel(Model, loadable=True):
         dlogits = as_array("dlogits", dlogits, self.dtype, contiguous=True)
         shape = (tape.B, tape.h.shape[1], self.vocabulary_size)
         check_shape("dlogits", dlogits, "(B, T, V)", shape)
-        dstate = self._read_state("dstate", dstate, tape.B)
+        dstate = None if dstate is None else self.core.read_state("dstate", dstate, tape.B)
         with self.unchanged_on_error():
             dstate = self._backward(tape, clear_padding(dlogits, tape.valid), dstate)
         tape.used = True
         return dstate
-
-    def _read_state(self, name: str, state: Any, B: int) -> Any:
-        return None if state is None else self.core.read_state(name, state, B)
 
     def _run(
         self, tokens: Array, lengths: Lengths | None, state: Any, *, training: bool = False
