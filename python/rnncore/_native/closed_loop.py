@@ -82,17 +82,12 @@ def forward(
         layers = []
         for k in range(len(loop.layers)):
             fed = O * len(loop.delays) if k == 0 else 0
-            layers.append(
-                (
-                    aligned_empty((rows, loop.cell.slots * H), dtype),
-                    aligned_empty((longest + 1, B, H + fed), dtype),
-                    aligned_empty((longest + 1, B, H), dtype) if loop.cell.has_c else None,
-                )
-            )
-        tape = LoopTape(
-            loop, x, given, lengths, layers,
-            aligned_empty((longest, B, O), dtype), aligned_empty((D + longest, B, O), dtype),
-        )  # fmt: skip
+            shapes = [(rows, loop.cell.slots * H), (longest + 1, B, H + fed)]
+            shapes += [(longest + 1, B, H)] if loop.cell.has_c else []
+            gates, h, *c = aligned_empty(*shapes, dtype=dtype)
+            layers.append((gates, h, c[0] if c else None))
+        outputs, history = aligned_empty((longest, B, O), (D + longest, B, O), dtype=dtype)
+        tape = LoopTape(loop, x, given, lengths, layers, outputs, history)
     kept = (None, None, None) if tape is None else (tape.layers, tape.y, tape.fed)
     core.output_forward(
         loop.cell.name, x, [tuple(weights) for weights in loop.layers], *loop.output,

@@ -84,16 +84,18 @@ def forward(
     T, B, _ = x.shape
     H = h_0.shape[1]
     precision = core.float32_matmul_precision()
-    gates = None
+    shapes: list[tuple[int, ...]] = []
     if recompute:
         assert weights.weight_hh is not None
         states = core.segments(cell.name, x, weights.weight_hh, lengths, recompute)
     else:
         states = 1 + (T if lengths is None else int(lengths.max(initial=0)))
         rows = T * B if lengths is None else int(lengths.sum())
-        gates = aligned_empty((rows, cell.slots * H), x.dtype)
-    h = aligned_empty((states, B, H), x.dtype)
-    c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
+        shapes = [(rows, cell.slots * H)]
+    shapes += [(states, B, H)] * (2 if cell.has_c else 1)
+    arrays = aligned_empty(*shapes, dtype=x.dtype)
+    gates = None if recompute else arrays.pop(0)
+    h, c = arrays[0], arrays[1] if cell.has_c else None
     core.forward(
         cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute,
         None, *(given or _NOT_GIVEN),
