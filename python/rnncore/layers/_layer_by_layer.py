@@ -12,7 +12,7 @@ from rnncore._memory import empty, zeros
 from rnncore._native import closed_loop
 from rnncore._native import layer as kernels
 from rnncore._native.closed_loop import Loop, LoopTape
-from rnncore._native.layer import Given
+from rnncore._native.layer import Feedback
 from rnncore._types import Array
 from rnncore.layers._call import Call
 from rnncore.layers._engine import Engine
@@ -51,9 +51,9 @@ class LayerByLayer(Engine):
         return *self.run(call, tape), tape
 
     def run(
-        self, call: Call, tape: StackTape | None, fed: Given | None = None
+        self, call: Call, tape: StackTape | None, feedback: Feedback | None = None
     ) -> tuple[Array, StackState]:
-        """Run the layers, filling the tape; `fed`: given values that the first layer reads too."""
+        """Run the layers, filling the tape; `feedback` goes into the first layer."""
         spec, D, width = self._spec, self._spec.directions, self._spec.width
         T, B, _ = call.x.shape
         h_0, c_0, y_0 = call.state
@@ -69,7 +69,7 @@ class LayerByLayer(Engine):
             kernel = self._run_one(
                 k, call, x, h_0[k], None if c_0 is None else c_0[k],
                 y if D == 1 else y[..., direction * width : (direction + 1) * width],
-                h_n[k], None if c_n is None else c_n[k], fed if k == 0 else None,
+                h_n[k], None if c_n is None else c_n[k], feedback if k == 0 else None,
                 training=tape is not None,
             )  # fmt: skip
             if tape is not None:
@@ -82,9 +82,9 @@ class LayerByLayer(Engine):
         dy: Array | None,
         dlast: StackState,
         dx: Array | None,
-        fed_gradient: Given | None = None,
+        feedback_gradient: Feedback | None = None,
     ) -> StackState:
-        """Write dx and `fed_gradient`; return the gradient of the initial state."""
+        """Write dx and `feedback_gradient`; return the gradient of the initial state."""
         spec, D, width, call = self._spec, self._spec.directions, self._spec.width, tape.call
         T, B, _ = call.x.shape
         dh_n, dc_n, _ = dlast
@@ -105,7 +105,7 @@ class LayerByLayer(Engine):
                 self._backward_one(
                     k, tape.kernels[k], part, None if dh_n is None else dh_n[k],
                     None if dc_n is None else dc_n[k], into, dh_0[k],
-                    None if dc_0 is None else dc_0[k], fed_gradient if k == 0 else None,
+                    None if dc_0 is None else dc_0[k], feedback_gradient if k == 0 else None,
                 )  # fmt: skip
                 if direction > 0 and below is not None:
                     below += into
@@ -123,7 +123,7 @@ class LayerByLayer(Engine):
         y: Array,
         h_n: Array,
         c_n: Array | None,
-        fed: Given | None,
+        feedback: Feedback | None,
         *,
         training: bool,
     ) -> Any:
@@ -140,7 +140,7 @@ class LayerByLayer(Engine):
         dx: Array | None,
         dh_0: Array,
         dc_0: Array | None,
-        fed_gradient: Given | None,
+        feedback_gradient: Feedback | None,
     ) -> None:
         """Run layer and direction k backward into dx, dh_0 and dc_0."""
 
@@ -168,7 +168,7 @@ class Plain(LayerByLayer):
         y: Array,
         h_n: Array,
         c_n: Array | None,
-        fed: Given | None,
+        feedback: Feedback | None,
         *,
         training: bool,
     ) -> kernels.Tape | None:
@@ -177,8 +177,8 @@ class Plain(LayerByLayer):
             self._reverse(k), y, h_n, c_n,
         )  # fmt: skip
         if training:
-            return kernels.forward(*arguments, call.recompute, fed)
-        kernels.infer(*arguments, self._caches[k], fed)
+            return kernels.forward(*arguments, call.recompute, feedback)
+        kernels.infer(*arguments, self._caches[k], feedback, batch_invariant=call.batch_invariant)
         return None
 
     def _backward_one(
@@ -191,10 +191,10 @@ class Plain(LayerByLayer):
         dx: Array | None,
         dh_0: Array,
         dc_0: Array | None,
-        fed_gradient: Given | None,
+        feedback_gradient: Feedback | None,
     ) -> None:
         kernels.backward(
-            kernel, dy, dh_n, dc_n, self._gradients.layers[k], dx, dh_0, dc_0, fed_gradient
+            kernel, dy, dh_n, dc_n, self._gradients.layers[k], dx, dh_0, dc_0, feedback_gradient
         )  # fmt: skip
 
 
@@ -214,7 +214,7 @@ class Projected(LayerByLayer):
         y: Array,
         h_n: Array,
         c_n: Array | None,
-        fed: Given | None,
+        feedback: Feedback | None,
         *,
         training: bool,
     ) -> LoopTape | None:
@@ -237,7 +237,7 @@ class Projected(LayerByLayer):
         dx: Array | None,
         dh_0: Array,
         dc_0: Array | None,
-        fed_gradient: Given | None,
+        feedback_gradient: Feedback | None,
     ) -> None:
         assert dc_0 is not None
         T, B, _ = kernel.x.shape
