@@ -194,13 +194,14 @@ struct Arrays {
 // gates (N, 4H) = x (N, I) W^T
 extern "C" void input_product(const float* x, const float* W, float* gates, Index N, Index I,
                               Index H) {
-  rnncore::Arena arena;
-  const Index each = rnncore::product_scratch<float>(N, 4 * H, I);
-  arena.reserve<float>(each);
-  arena.allocate();
+  rnncore::ProductPlan<float> products;
+  products.fit(N, 4 * H, I);
+  rnncore::ArenaPlan plan;
+  products.plan(plan, 1);
+  const rnncore::Arena arena(plan);
   rnncore::product<float>(rnncore::Worker{}, rnncore::Into::assign, rnncore::Op::none, {x, N, I, I},
                           rnncore::Op::transpose, {W, 4 * H, I, I}, {gates, N, 4 * H, 4 * H},
-                          {arena.take<float>(each), each});
+                          products);
 }
 
 // The whole forward pass with tape; 0, or 1 where H does not fit, 2 without memory.

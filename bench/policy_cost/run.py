@@ -83,7 +83,7 @@ def compile_contenders(isa: str, folder: Path) -> dict[str, ctypes.CDLL]:
     libraries = {}
     for name, unrolled in (("rolled", "0"), ("unrolled", "1")):
         output = folder / f"{name}.so"
-        files = [str(HERE / "hand_fused.cpp"), str(source / "gemm" / "product.cpp")]
+        files = [str(HERE / "hand_fused.cpp"), *map(str, (source / "gemm").rglob("*.cpp"))]
         command = [compiler, *flags, f"-DUNROLLED={unrolled}", *files]
         subprocess.run([*command, "-o", str(output)], check=True)
         libraries[name] = ctypes.CDLL(str(output))
@@ -144,9 +144,16 @@ def product_only(library: ctypes.CDLL, a: dict[str, Array]) -> Callable[[], Any]
 
 def library_forward(core: Any, a: dict[str, Array]) -> Callable[[], Any]:
     """Return the library's forward pass with tape on these arrays, at its raw binding."""
-    inputs = [a[name] for name in ("x", "h_0", "c_0", "W", "R", "b_ih", "b_hh")]
-    outputs = [a[name] for name in ("y", "h_n", "c_n", "gates", "h", "c")]
-    return lambda: core.forward("lstm", *inputs, None, False, *outputs, 0)
+    weights, state_0, state_n, tape = (
+        tuple(a[name] for name in names)
+        for names in (
+            ("W", "R", "b_ih", "b_hh"),
+            ("h_0", "c_0"),
+            ("h_n", "c_n"),
+            ("gates", "h", "c"),
+        )
+    )
+    return lambda: core.forward("lstm", a["x"], weights, state_0, a["y"], state_n, tape=tape)
 
 
 def measure(

@@ -5,11 +5,11 @@
 
 namespace rnncore {
 
-void bind_gemm(pybind11::module_& m);      // precision, the split into bfloat16
-void bind_sequence(pybind11::module_& m);  // cells, forward, backward
-void bind_output(pybind11::module_& m);    // output_forward, output_backward
-void bind_step(pybind11::module_& m);      // make_stepper
-void bind_nn(pybind11::module_& m);        // linear, embedding, losses
-void bind_optim(pybind11::module_& m);     // optimizer steps, gradient norm
+void bind_gemm(pybind11::module_& m);         // precision, the split into bfloat16
+void bind_layer(pybind11::module_& m);        // cells, forward, backward
+void bind_closed_loop(pybind11::module_& m);  // closed_loop_forward, closed_loop_backward
+void bind_stepper(pybind11::module_& m);      // make_stepper
+void bind_nn(pybind11::module_& m);           // linear, embedding, losses
+void bind_optim(pybind11::module_& m);        // optimizer steps, gradient norm
 
 }  // namespace rnncore

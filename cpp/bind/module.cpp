@@ -1,4 +1,5 @@
-// The module _core_<isa>: functions only, no classes, so that two variants load side by side.
+// The module _core_<isa> (see variant.cpp): functions only, no classes, so that two variants load
+// side by side.
 #include <string>
 
 #include "bind/bind.hpp"
@@ -15,14 +16,14 @@ static void set_num_threads(long long threads) {
   rnncore::set_num_threads(static_cast<int>(threads));
 }
 
-PYBIND11_MODULE(RNNCORE_MODULE, m) {
+PYBIND11_MODULE(_core, m) {
   m.doc() = "rnncore kernels for one instruction-set variant.";
   m.def("num_threads", &rnncore::num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("threads"));
   rnncore::bind_gemm(m);
-  rnncore::bind_sequence(m);
-  rnncore::bind_output(m);
-  rnncore::bind_step(m);
+  rnncore::bind_layer(m);
+  rnncore::bind_closed_loop(m);
+  rnncore::bind_stepper(m);
   rnncore::bind_nn(m);
   rnncore::bind_optim(m);
 }

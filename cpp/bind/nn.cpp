@@ -10,8 +10,8 @@ namespace {
 
 using Object = py::object;
 
-void bind_linear_forward(const Object& x, const Object& weight, const Object& bias,
-                         const Object& y) {
+void bind_linear_forward(const Object& x, const Object& weight, const Object& bias, const Object& y,
+                         bool batch_invariant) {
   by_dtype("x", x, [&]<class T>(T) {
     const Index N = dimension("x", x, 2, 0), I = dimension("x", x, 2, 1);
     const Index O = dimension("weight", weight, 2, 0);
@@ -19,7 +19,8 @@ void bind_linear_forward(const Object& x, const Object& weight, const Object& bi
     const LinearForwardArgs<T> args{.x = check.matrix<T>("x", x, {N, I}),
                                     .weight = check.matrix<T>("weight", weight, {O, I}),
                                     .bias = check.optional_contiguous<T>("bias", bias, {O}),
-                                    .y = check.out_matrix<T>("y", y, {N, O})};
+                                    .y = check.out_matrix<T>("y", y, {N, O}),
+                                    .batch_invariant = batch_invariant};
     check.no_overlap();
     const py::gil_scoped_release release;
     linear_forward(args);
@@ -147,7 +148,8 @@ double bind_softmax_cross_entropy(const Object& logits, const Object& labels, co
 
 void bind_nn(py::module_& m) {
   using py::arg;
-  m.def("linear_forward", &bind_linear_forward, arg("x"), arg("weight"), arg("bias"), arg("y"));
+  m.def("linear_forward", &bind_linear_forward, arg("x"), arg("weight"), arg("bias"), arg("y"),
+        arg("batch_invariant") = false);
   m.def("linear_backward", &bind_linear_backward, arg("x"), arg("weight"), arg("dy"), arg("dx"),
         arg("dweight"), arg("dbias"));
   m.def("embedding_forward", &bind_embedding_forward, arg("indices"), arg("weight"), arg("y"));

@@ -5,10 +5,9 @@
 
 #include <utility>
 
-#include "bind/arrays.hpp"
-#include "bind/cells.hpp"
+#include "bind/groups.hpp"
 #include "core/parallel.hpp"
-#include "sequence/step.hpp"
+#include "recurrence/layer/step.hpp"
 
 namespace rnncore {
 
@@ -30,11 +29,10 @@ template <class T>
 class Stepper final : public AnyStepper {
  public:
   Stepper(const CellInfo& cell, const py::list& layers, const py::object& state_type)
-      : kernel_(step_kernel<T>(cell.name)), state_type_(state_type), dtype_(py::dtype::of<T>()) {
-    const auto gates = static_cast<Index>(cell.gates.size());
-    for (const py::handle& item : layers) add(gates, py::cast<py::tuple>(item));
-    hidden_ = layers_.front().weight_hh.cols;
-    input_ = layers_.front().weight_ih.cols;
+      : state_type_(state_type), dtype_(py::dtype::of<T>()) {
+    for (const py::handle& item : layers) add(cell, py::cast<py::tuple>(item));
+    hidden_ = layers_.front().weights.weight_hh.cols;
+    input_ = layers_.front().weights.weight_ih.cols;
   }
 
   PyObject* operator()(PyObject* x_object, PyObject* state) override {
@@ -65,30 +63,25 @@ class Stepper final : public AnyStepper {
   }
 
  private:
-  void add(Index gates, const py::tuple& arrays) {
+  void add(const CellInfo& cell, const py::tuple& arrays) {
     ArrayCheck check;
     const Index H = dimension("weight_hh", arrays[1], 2, 1);
-    const Index I = dimension("weight_ih", arrays[0], 2, 1), rows = checked_mul(gates, H);
+    const Index I = dimension("weight_ih", arrays[0], 2, 1);
     if (H < 1 || I < 1) throw py::value_error("layers: expected at least one unit and feature");
     StepArgs<T> a;
-    a.weight_ih = check.matrix<T>("weight_ih", arrays[0], {rows, I});
-    a.weight_hh = check.matrix<T>("weight_hh", arrays[1], {rows, H});
-    a.bias_ih = check.optional_contiguous<T>("bias_ih", arrays[2], {rows});
-    a.bias_hh = check.optional_contiguous<T>("bias_hh", arrays[3], {rows});
-    if ((a.bias_ih == nullptr) != (a.bias_hh == nullptr)) {
-      throw py::value_error("bias_hh: expected both biases or neither");
-    }
-    if (!layers_.empty() && (I != H || H != layers_.front().weight_hh.cols)) {
+    a.cell = &cell;
+    a.weights = WeightGroup("layers", cell, arrays).read<T>(check, I, H);
+    if (!layers_.empty() && (I != H || H != layers_.front().weights.weight_hh.cols)) {
       throw py::value_error("layers: expected layers that fit on one another");
     }
     layers_.push_back(a);
     for (const py::handle& array : arrays) {
       if (!array.is_none()) {
         const auto kept = py::reinterpret_borrow<py::object>(array);
-        memory_.emplace_back(kept, data(kept));
+        arrays_.emplace_back(kept, data(kept));
       }
     }
-    bytes_ += rows * (I + H) * Index{sizeof(T)};
+    bytes_ += checked_mul(cell.gates, H) * (I + H) * Index{sizeof(T)};
   }
 
   // The array behind `object` if it is exactly an ndarray that can be read as it is, else null.
@@ -116,7 +109,7 @@ class Stepper final : public AnyStepper {
 
   // Whether an array of the weights has other memory now (ndarray.resize without its check).
   bool moved() const {
-    for (const auto& [array, at] : memory_) {
+    for (const auto& [array, at] : arrays_) {
       if (data(array) != at) return true;
     }
     return false;
@@ -151,13 +144,13 @@ class Stepper final : public AnyStepper {
         const Index at = static_cast<Index>(k) * batch * hidden_;
         StepArgs<T> a = layers_[k];
         a.x = input;
-        a.h_prev = {h_prev + at, batch, hidden_, hidden_};
-        a.h = {h + at, batch, hidden_, hidden_};
+        a.state_0[0] = {h_prev + at, batch, hidden_, hidden_};
+        a.state_n[0] = {h + at, batch, hidden_, hidden_};
         if (c != nullptr) {
-          a.c_prev = {c_prev + at, batch, hidden_, hidden_};
-          a.c = {c + at, batch, hidden_, hidden_};
+          a.state_0[1] = {c_prev + at, batch, hidden_, hidden_};
+          a.state_n[1] = {c + at, batch, hidden_, hidden_};
         }
-        kernel_(worker, a);
+        step(worker, a);
         worker.barrier();
         input = {h + at, batch, hidden_, hidden_};
       }
@@ -190,11 +183,10 @@ class Stepper final : public AnyStepper {
     return Py_NotImplemented;
   }
 
-  const StepKernel<T> kernel_;
   const py::object state_type_;
   const py::dtype dtype_;
   std::vector<StepArgs<T>> layers_;
-  std::vector<std::pair<py::object, const T*>> memory_;  // the weights' arrays, and where they lie
+  std::vector<std::pair<py::object, const T*>> arrays_;  // the weights', and where they lie
   Index hidden_ = 0, input_ = 0, bytes_ = 0;
 };
 

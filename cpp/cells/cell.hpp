@@ -1,59 +1,71 @@
-// What a cell is, and what follows from its wiring.
+// What a cell is: a struct of constants, and two pointwise functions on packets V = Simd<T>.
 //
-// A cell is a struct of constants and two pointwise functions on V = Simd<T>:
-//   name, gates   its name in the API; one letter per row block of W and R, in torch's order
-//   wiring        one letter per slot of the pre-activations: 'x' takes the x-part (W x + b_ih) of
-//                 the next gate, 'h' the recurrent part (R h + b_hh), 'b' the sum of both
-//   has_c         whether it carries a second state c
-//   forward(z, h_prev, c_prev, h, c)     z: pre-activations in, what backward needs out
-//   backward(z, h_prev, c_prev, c, dh, dc, dh_prev)
-//                                        z: what forward left in, dz out; dc: dc in, dc_prev out;
-//                                        dh_prev: the part of it that does not pass through R
+//   name        its name in the API
+//   gates       one letter per block of H rows in W and R, in torch's order
+//   wiring      one letter per slot of the pre-activations (see Wiring)
+//   states      one letter per state that it carries from step to step: "h", "hc", ...; R meets h
+//   unit_parameters   optional: arrays of its own with one number per unit and row
+//   forward(CellForward&), backward(CellBackward&)    one packet of units of one row at one step
+//
+// Options of a cell are its template parameters; each choice is a cell of its own in the table.
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <string_view>
 
+#include "cells/traits.hpp"
 #include "core/activations.hpp"
 
 namespace rnncore {
 
-// Consecutive slots that meet consecutive gates of W ('x') or R ('h').
-struct Run {
-  int slot = 0, gate = 0, count = 0;
+template <class C>
+constexpr auto unit_parameters() {
+  if constexpr (requires { C::unit_parameters; }) {
+    return C::unit_parameters;
+  } else {
+    return std::array<UnitParameter, 0>{};
+  }
+}
+
+// Rows of all unit parameters of a cell together.
+template <class C>
+constexpr std::size_t unit_rows() {
+  std::size_t rows = 0;
+  for (const UnitParameter& parameter : unit_parameters<C>()) rows += parameter.rows.size();
+  return rows;
+}
+
+// `count` packets; of none there is one that nobody reads.
+template <class V, std::size_t count>
+using Packets = V[count == 0 ? 1 : count];
+
+template <class C, class V>
+struct CellForward {
+  Packets<V, C::wiring.size()> z;       // the pre-activations; becomes what backward needs
+  Packets<V, C::states.size()> before;  // the states of the step before
+  Packets<V, C::states.size()> after;   // becomes the states of this step
+  Packets<V, unit_rows<C>()> unit;      // the rows of the unit parameters
 };
 
-template <class Cell>
-struct Wiring {
-  static constexpr int gates = static_cast<int>(Cell::gates.size());
-  static constexpr int slots = static_cast<int>(Cell::wiring.size());
-
-  static constexpr bool takes(int slot, char part) {
-    const char wire = Cell::wiring[static_cast<std::size_t>(slot)];
-    return wire == part || wire == 'b';
-  }
-
-  // The runs of slots that take `part`; unused entries have count 0.
-  static constexpr std::array<Run, 2> runs(char part) {
-    std::array<Run, 2> result{};
-    std::size_t used = 0;
-    int gate = 0;
-    for (int slot = 0; slot < slots; ++slot) {
-      if (!takes(slot, part)) continue;
-      const bool joins = slot > 0 && takes(slot - 1, part);
-      if (!joins) result[used++] = {slot, gate, 0};
-      ++result[used - 1].count;
-      ++gate;
-    }
-    return result;
-  }
-
-  // Gate whose `part` reaches `slot`, or -1.
-  static constexpr int gate_of(int slot, char part) {
-    int gate = -1;
-    for (int s = 0; s <= slot; ++s) gate += takes(s, part) ? 1 : 0;
-    return takes(slot, part) ? gate : -1;
-  }
+template <class C, class V>
+struct CellBackward {
+  Packets<V, C::wiring.size()> z;  // what forward left; becomes dz
+  Packets<V, C::states.size()> before, after;
+  // dL/d(after); becomes dL/d(before), but for what reaches h through R.
+  Packets<V, C::states.size()> d;
+  Packets<V, unit_rows<C>()> unit;
+  Packets<V, unit_rows<C>()> dunit;  // becomes what this step adds to dL/d(unit)
 };
+
+template <class C>
+concept Cell = requires(CellForward<C, Simd<float>>& forward, CellBackward<C, Simd<float>>& back) {
+  { C::name } -> std::convertible_to<std::string_view>;
+  { C::gates } -> std::convertible_to<std::string_view>;
+  { C::wiring } -> std::convertible_to<std::string_view>;
+  { C::states } -> std::convertible_to<std::string_view>;
+  C::forward(forward);
+  C::backward(back);
+} && C::wiring.size() <= Wiring::max_slots && C::states.front() == 'h';
 
 }  // namespace rnncore

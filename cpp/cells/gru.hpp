@@ -9,24 +9,25 @@
 namespace rnncore {
 
 struct Gru {
-  static constexpr std::string_view name = "gru", gates = "rzn", wiring = "bbxh";
-  static constexpr bool has_c = false;
+  static constexpr std::string_view name = "gru", gates = "rzn", wiring = "bbxh", states = "h";
 
   template <class V>
-  static void forward(V (&z)[4], V h_prev, V, V& h, V&) {
-    auto& [r, u, n, n_h] = z;
+  static void forward(CellForward<Gru, V>& at) {
+    auto& [r, u, n, n_h] = at.z;
+    const V h_prev = at.before[0];
     r = logistic(r);
     u = logistic(u);
     n = tanh(madd(r, n_h, n));
-    h = madd(u, h_prev - n, n);
+    at.after[0] = madd(u, h_prev - n, n);
   }
 
   template <class V>
-  static void backward(V (&z)[4], V h_prev, V, V, V dh, V&, V& dh_prev) {
-    auto& [r, u, n, n_h] = z;
+  static void backward(CellBackward<Gru, V>& at) {
+    auto& [r, u, n, n_h] = at.z;
+    const V h_prev = at.before[0], dh = at.d[0];
     const V dhn = dh - dh * u;         // dL/dn
     const V dn_x = dhn - dhn * n * n;  // dL/d(n_x + r n_h)
-    dh_prev = dh * u;
+    at.d[0] = dh * u;
     u = dh * (h_prev - n) * (u - u * u);
     n = dn_x;
     const V dr = dn_x * n_h;

@@ -7,12 +7,13 @@
 namespace rnncore {
 
 struct Lstm {
-  static constexpr std::string_view name = "lstm", gates = "ifgo", wiring = "bbbb";
-  static constexpr bool has_c = true;
+  static constexpr std::string_view name = "lstm", gates = "ifgo", wiring = "bbbb", states = "hc";
 
   template <class V>
-  static void forward(V (&z)[4], V, V c_prev, V& h, V& c) {
-    auto& [i, f, g, o] = z;
+  static void forward(CellForward<Lstm, V>& at) {
+    auto& [i, f, g, o] = at.z;
+    auto& [h, c] = at.after;
+    const V c_prev = at.before[1];
     i = logistic(i);
     f = logistic(f);
     g = tanh(g);
@@ -22,8 +23,10 @@ struct Lstm {
   }
 
   template <class V>
-  static void backward(V (&z)[4], V, V c_prev, V c, V dh, V& dc, V& dh_prev) {
-    auto& [i, f, g, o] = z;
+  static void backward(CellBackward<Lstm, V>& at) {
+    auto& [i, f, g, o] = at.z;
+    auto& [dh, dc] = at.d;
+    const V c_prev = at.before[1], c = at.after[1];
     const V tanh_c = tanh(c);
     const V dho = dh * o;
     dc = dc + (dho - dho * tanh_c * tanh_c);  // dL/dc
@@ -33,7 +36,7 @@ struct Lstm {
     f = df * (f - f * f);
     g = dg - dg * g * g;
     o = do_ * (o - o * o);
-    dh_prev = V::zero();
+    dh = V::zero();  // all of dL/dh_prev passes through R
   }
 };
 

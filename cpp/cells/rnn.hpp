@@ -6,36 +6,36 @@
 namespace rnncore {
 
 struct RnnTanh {
-  static constexpr std::string_view name = "rnn_tanh", gates = "h", wiring = "b";
-  static constexpr bool has_c = false;
+  static constexpr std::string_view name = "rnn_tanh", gates = "h", wiring = "b", states = "h";
 
   template <class V>
-  static void forward(V (&z)[1], V, V, V& h, V&) {
-    h = z[0] = tanh(z[0]);
+  static void forward(CellForward<RnnTanh, V>& at) {
+    at.after[0] = at.z[0] = tanh(at.z[0]);
   }
 
   // dz = dh (1 - h^2)
   template <class V>
-  static void backward(V (&z)[1], V, V, V, V dh, V&, V& dh_prev) {
-    z[0] = dh - dh * z[0] * z[0];
-    dh_prev = V::zero();
+  static void backward(CellBackward<RnnTanh, V>& at) {
+    V& h = at.z[0];
+    V& dh = at.d[0];
+    h = dh - dh * h * h;
+    dh = V::zero();
   }
 };
 
 struct RnnRelu {
-  static constexpr std::string_view name = "rnn_relu", gates = "h", wiring = "b";
-  static constexpr bool has_c = false;
+  static constexpr std::string_view name = "rnn_relu", gates = "h", wiring = "b", states = "h";
 
   template <class V>
-  static void forward(V (&z)[1], V, V, V& h, V&) {
-    h = z[0] = relu(z[0]);
+  static void forward(CellForward<RnnRelu, V>& at) {
+    at.after[0] = at.z[0] = relu(at.z[0]);
   }
 
   // dz = dh where h > 0
   template <class V>
-  static void backward(V (&z)[1], V, V, V, V dh, V&, V& dh_prev) {
-    z[0] = where_positive(z[0], dh);
-    dh_prev = V::zero();
+  static void backward(CellBackward<RnnRelu, V>& at) {
+    at.z[0] = where_positive(at.z[0], at.d[0]);
+    at.d[0] = V::zero();
   }
 };
 

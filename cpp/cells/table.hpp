@@ -1,29 +1,118 @@
-// The cell table: every cell that the library knows. A new cell is one file and one entry here.
+// The cell table as the engine sees it. The loops over time know no cell: a row of the table has
+// the kernels that apply a cell's pointwise functions to a whole register tile at once.
 #pragma once
 
+#include <array>
+#include <span>
 #include <string_view>
 
-#include "cells/gru.hpp"
-#include "cells/lstm.hpp"
-#include "cells/rnn.hpp"
+#include "cells/traits.hpp"
+#include "core/types.hpp"
 
 namespace rnncore {
 
-// Calls f(Cell{}) for every cell.
-template <class F>
-void for_each_cell(F&& f) {
-  f(RnnTanh{});
-  f(RnnRelu{});
-  f(Lstm{});
-  f(Gru{});
-}
+// The most of any cell in the table; the engine's loops run over those that a cell has.
+inline constexpr std::size_t max_states = 2, max_unit_parameters = 1;
 
-// Calls f(Cell{}) for the cell of that name.
-template <class F>
-void with_cell(std::string_view name, F&& f) {
-  for_each_cell([&](auto cell) {
-    if (name == cell.name) f(cell);
-  });
-}
+// One of each state that a cell carries: h first.
+template <class X>
+using States = std::array<X, max_states>;
+
+template <class X>
+using UnitParameters = std::array<X, max_unit_parameters>;
+
+// Rows of which each may lie anywhere: at data + offsets[r], or `stride` apart where there are no
+// offsets.
+template <class T>
+struct ScatteredRows {
+  T* data = nullptr;
+  const Index* offsets = nullptr;
+  Index stride = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+  T* row(Index r) const { return data + (offsets != nullptr ? offsets[r] : r * stride); }
+};
+
+// What a tile of products is handed to: the sums [row][panel][gate][lane] of some rows and panels.
+// `context` is what the kernel works on.
+template <class T>
+using TileFunction = void (*)(const void* context, Index row, Index rows, Index panel, int panels,
+                              const T* sums);
+
+// What all steps of a layer share.
+template <class T>
+struct StepLayout {
+  Index hidden = 0;        // H
+  States<Index> stride{};  // from row to row of each state
+  T* unit = nullptr;       // [panel][row][lane], of the unit parameters
+  T* bias = nullptr;       // [panel][slot][lane]; of forward
+  bool whole_z = false;    // z holds a part of every slot, not only of those with an x-part
+};
+
+// The arrays of a forward time step, from the first row of its product on: what
+// CellKernels::forward works on. z = bias + z + sums, then the cell.
+template <class T>
+struct ForwardArrays {
+  const StepLayout<T>* layout;
+  Index sums_step;  // from one panel's sums to the next; 0: all read the same zeros
+  bool keep_gates;  // write what backward needs into z
+  T* z;             // (rows, S*H)
+  States<const T*> before;
+  States<T*> after;
+  ScatteredRows<T> y;  // a copy of h, or empty
+};
+
+// The arrays of a backward time step likewise: dh = d[0] + dy + sums, then the cell.
+template <class T>
+struct BackwardArrays {
+  const StepLayout<T>* layout;
+  Index sums_step;
+  T* gates;  // (rows, S*H): becomes dz
+  T* dunit;  // (rows, P*H) =
+  States<const T*> before, after;
+  States<T*> d;               // (rows, H) each
+  ScatteredRows<const T> dy;  // or empty: zeros
+};
+
+// The arrays of one step of a few sequences, whose weights are read as they are stored.
+template <class T>
+struct StreamArrays {
+  Index hidden = 0, rows = 0;
+  const T* sums = nullptr;                         // [row][slot][lane] of one packet of units
+  const T *bias_ih = nullptr, *bias_hh = nullptr;  // (G*H,) or null
+  UnitParameters<Matrix<const T>> unit{};
+  States<Matrix<const T>> before{};
+  States<Matrix<T>> after{};
+};
+
+template <class T>
+struct CellKernels {
+  TileFunction<T> forward = nullptr, backward = nullptr;  // on ForwardArrays, BackwardArrays
+  void (*stream)(const StreamArrays<T>& step, Index unit) = nullptr;
+};
+
+// A row of the table; the letters are explained in cells/cell.hpp.
+struct CellInfo {
+  std::string_view name, gate_letters, slot_letters, states;
+  std::span<const UnitParameter> unit_parameters;
+  Wiring wiring;
+  Index gates, slots, unit_rows;  // how many
+  CellKernels<float> float32;
+  CellKernels<double> float64;
+
+  template <class T>
+  const CellKernels<T>& kernels() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return float32;
+    } else {
+      return float64;
+    }
+  }
+};
+
+std::span<const CellInfo> cell_table();
+
+// The row of that name, or null.
+const CellInfo* find_cell(std::string_view name);
 
 }  // namespace rnncore

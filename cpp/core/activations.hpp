@@ -28,18 +28,6 @@ Simd<T> polynomial_by_pairs(Simd<T> x, const T (&c)[N]) {
   return p;
 }
 
-// 2^n, where `shifted` = n + 1.5 * 2^m, m the bits of the significand: n stands in the low bits.
-template <class T>
-Simd<T> power_of_two(Simd<T> shifted) {
-  using namespace Eigen::internal;
-  using Packet = typename Simd<T>::Packet;
-  using Bits = typename Simd<T>::Traits::integer_packet;
-  constexpr int significand = sizeof(T) == sizeof(float) ? 23 : 52;
-  const Bits exponent = plogical_shift_left<significand>(preinterpret<Bits>(shifted.v));
-  const Bits one = preinterpret<Bits>(Simd<T>::broadcast(T(1)).v);
-  return {preinterpret<Packet>(padd(exponent, one))};
-}
-
 // e^y for float32 y in [-88, 88], to one unit in the last place; NaN gives NaN, e^-88 gives 0.
 inline Simd<float> exponential(Simd<float> y) {
   using V = Simd<float>;

@@ -1,54 +1,80 @@
-// One aligned block of scratch memory per call, sized before the kernel starts.
+// One aligned block of memory per call, laid out before the kernel starts.
 #pragma once
 
 #include <cstdlib>
-#include <utility>
+#include <vector>
 
 #include "core/types.hpp"
 
 namespace rnncore {
 
-// Use: describe every array with `reserve` (in order), `allocate` once, then `take` in the same
-// order.
-class Arena {
+// The arrays that a call needs. Each part of the call adds its own, in any number; an Arena then
+// gives all of them one block and sets their pointers, which must stay where they are till then.
+class ArenaPlan {
  public:
   static constexpr Index alignment = 64;
 
+  ArenaPlan() { arrays_.reserve(16); }
+
+  // `pointer` will hold `count` elements, aligned to a cache line.
+  template <class T>
+  void array(T*& pointer, Index count) {
+    const auto set = [](void* to, std::byte* at) {
+      *static_cast<T**>(to) = reinterpret_cast<T*>(at);
+    };
+    arrays_.push_back({&pointer, set, bytes_});
+    const Index size = checked_mul(count, static_cast<Index>(sizeof(T)));
+    bytes_ = checked_add(bytes_, checked_add(size, alignment - 1) / alignment * alignment);
+  }
+
+  // Of all arrays together.
+  Index bytes() const { return bytes_; }
+
+  // Points every array into a block of that size.
+  void place(std::byte* block) const {
+    for (const Array& array : arrays_) array.set(array.pointer, block + array.offset);
+  }
+
+ private:
+  struct Array {
+    void* pointer;
+    void (*set)(void* pointer, std::byte* at);
+    Index offset;
+  };
+
+  std::vector<Array> arrays_;
+  Index bytes_ = 0;
+};
+
+class Arena {
+ public:
   Arena() = default;
+  explicit Arena(const ArenaPlan& plan) { allocate(plan); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena() { std::free(block_); }
 
-  template <class T>
-  void reserve(Index count) {
-    size_ = checked_add(size_, bytes<T>(count));
-  }
-
-  void allocate() {
+  // Called once, unless the constructor did.
+  void allocate(const ArenaPlan& plan) {
     assert(block_ == nullptr);
-    if (size_ == 0) return;
-    block_ = static_cast<std::byte*>(
-        std::aligned_alloc(static_cast<std::size_t>(alignment), static_cast<std::size_t>(size_)));
-    if (block_ == nullptr) throw std::bad_alloc();
+    size_ = plan.bytes();
+    if (size_ > 0) {
+      block_ = static_cast<std::byte*>(std::aligned_alloc(
+          static_cast<std::size_t>(ArenaPlan::alignment), static_cast<std::size_t>(size_)));
+      if (block_ == nullptr) throw std::bad_alloc();
+    }
+    plan.place(block_);
   }
 
-  template <class T>
-  T* take(Index count) {
-    T* result = reinterpret_cast<T*>(block_ + used_);
-    used_ += bytes<T>(count);
-    assert(used_ <= size_);
-    return result;
+  // Points the arrays of an equal plan into what is already allocated.
+  void share(const ArenaPlan& plan) const {
+    assert(plan.bytes() == size_);
+    plan.place(block_);
   }
 
  private:
-  template <class T>
-  static Index bytes(Index count) {
-    const Index raw = checked_mul(count, static_cast<Index>(sizeof(T)));
-    return checked_add(raw, alignment - 1) / alignment * alignment;
-  }
-
   std::byte* block_ = nullptr;
-  Index size_ = 0, used_ = 0;
+  Index size_ = 0;
 };
 
 }  // namespace rnncore

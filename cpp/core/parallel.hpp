@@ -31,11 +31,6 @@ inline constexpr Index multiply_adds_per_unit = 16;
 // Remembers that a team ran: a child forked after that runs on one thread (its pool is gone).
 void note_team();
 
-struct Range {
-  Index begin = 0, end = 0;
-  Index size() const { return end - begin; }
-};
-
 // Part `part` of `parts` even parts of [0, count), cut at multiples of `grain`.
 constexpr Range even_part(Index count, Index part, Index parts, Index grain = 1) {
   const Index units = ceil_div(count, grain);

@@ -1,5 +1,5 @@
 // Simd<T>: the variant's widest packet of T with operators, on top of Eigen's packet math, so that
-// a cell reads like its formulas.
+// a cell reads like its formulas. The only file that knows Eigen's packets.
 #pragma once
 
 #include <Eigen/Core>
@@ -97,6 +97,44 @@ template <class T>
 Simd<T> where_positive(Simd<T> y, Simd<T> value) {
   return {Eigen::internal::pandnot(value.v, Eigen::internal::pcmp_le(y.v, Simd<T>::zero().v))};
 }
+
+// 2^n, where `shifted` = n + 1.5 * 2^m, m the bits of the significand: n stands in the low bits.
+template <class T>
+Simd<T> power_of_two(Simd<T> shifted) {
+  using namespace Eigen::internal;
+  using Bits = typename Simd<T>::Traits::integer_packet;
+  constexpr int significand = sizeof(T) == sizeof(float) ? 23 : 52;
+  const Bits exponent = plogical_shift_left<significand>(preinterpret<Bits>(shifted.v));
+  const Bits one = preinterpret<Bits>(Simd<T>::broadcast(T(1)).v);
+  return {preinterpret<typename Simd<T>::Packet>(padd(exponent, one))};
+}
+
+// As many rows as a packet has elements.
+template <class T>
+class SimdSquare {
+ public:
+  static constexpr int width = Simd<T>::width;
+
+  void set_row(int i, Simd<T> row) { rows_.packet[i] = row.v; }
+  Simd<T> row(int i) const { return {rows_.packet[i]}; }
+
+  // Rows become columns.
+  void transpose() { Eigen::internal::ptranspose(rows_); }
+
+  // One packet whose element i is the sum of row i's. The rows are used up.
+  Simd<T> row_sums() {
+    transpose();
+    for (int half = width / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) {
+        rows_.packet[i] = Eigen::internal::padd(rows_.packet[i], rows_.packet[i + half]);
+      }
+    }
+    return row(0);
+  }
+
+ private:
+  Eigen::internal::PacketBlock<typename Simd<T>::Packet, width> rows_;
+};
 
 // A whole packet, or the first `count` elements of the last one where a row is no multiple of it.
 template <class T>

@@ -10,6 +10,11 @@ namespace rnncore {
 
 using Index = std::int64_t;
 
+struct Range {
+  Index begin = 0, end = 0;
+  Index size() const { return end - begin; }
+};
+
 // rows x cols, unit stride along a row.
 template <class T>
 struct Matrix {

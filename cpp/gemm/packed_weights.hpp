@@ -1,129 +1,108 @@
 // The right operand of a time loop: weights packed once, multiplied by a few rows at every step.
 #pragma once
 
-#include <optional>
-#include <type_traits>
+#include <variant>
 
+#include "core/arena.hpp"
 #include "core/parallel.hpp"
-#include "gemm/dot.hpp"
+#include "gemm/bf16/split_weights.hpp"
+#include "gemm/choose.hpp"
+#include "gemm/microkernel.hpp"
 #include "gemm/pack.hpp"
-#include "gemm/split_weights.hpp"
-#include "gemm/tile.hpp"
+#include "gemm/precision.hpp"
+#include "gemm/weight_layout.hpp"
 
 namespace rnncore {
 
-inline constexpr Index max_in_place_rows = 4;
-
-// Forward (Gates = G): R (G*H, H) by its rows, h R^T, the gates of a block of units side by side.
-// Backward (Gates = 1): R by its columns, dz R. A panel is one packet's width of hidden units.
-// Float weights that meet enough rows go to the tile unit, where the variant has one.
-template <class T, int Gates, bool by_columns>
-class PackedWeights {
+// Weights in the microkernel's panels.
+template <class T>
+class PanelWeights {
  public:
-  // `columns`: those of the left operand that meet the weights; at most `rows` rows at once.
-  // `in_place`: at most 4 rows, for so few steps that the weights are read as they are.
-  PackedWeights(Matrix<const T> weights, const Columns& columns, Index rows, Precision precision,
-                bool in_place = false)
-      : weights_(weights),
-        columns_(columns),
-        rows_(rows),
-        in_place_(in_place),
-        panels_(panel_count<T>(by_columns ? weights.cols : weights.rows / Gates)),
-        panel_size_(checked_mul(columns.total(), Gates * Simd<T>::width)) {
-    if constexpr (may_split) {
-      const Index sums = checked_mul(panels_, Gates * Simd<T>::width);
-      if (tiles_pay(rows, sums, columns.total(), 12, 48)) {
-        split_.emplace(weights, columns, panels_, parts_of(precision));
-      }
-    }
-  }
+  explicit PanelWeights(const WeightLayout<T>& layout)
+      : layout_(layout), product_(panel_product<T>(layout.gates)) {}
 
-  // Both call array(pointer, elements) for each array that this needs: the panels, and what the
-  // workers need besides to multiply by them.
-  template <class F>
-  void plan_panels(F&& array) {
-    if constexpr (may_split) {
-      if (split_) return split_->plan_panels(array);
-    }
-    if (!in_place_) array(packed_, checked_mul(panels_, panel_size_));
-  }
-  template <class F>
-  void plan_scratch([[maybe_unused]] F&& array, [[maybe_unused]] int threads) {
-    if constexpr (may_split) {
-      if (split_) split_->plan_scratch(array, threads, rows_);
-    }
-  }
-
-  bool in_place() const { return in_place_; }
-  Index panels() const { return panels_; }
-
-  // Whether `multiply` uses the tile unit: a worker then opens a TileScope around its time loop.
-  bool on_tiles() const {
-    if constexpr (may_split) return split_.has_value();
-    return false;
-  }
-
-  void pack(Range panels) {
-    if constexpr (may_split) {
-      if (split_) return split_->pack(panels);
-    }
-    if (in_place_) return;
-    if constexpr (by_columns) {
-      pack_columns(weights_, panels.begin, panels.end, packed_, panel_size_);
-    } else {
-      for (Index b = panels.begin; b < panels.end; ++b) {
-        pack_gates<T, Gates>(weights_, b, packed_ + b * panel_size_);
-      }
-    }
-  }
-
-  // Calls f(first_row, rows, first_panel, panels, sums) for every tile of `rows` x `panels`; a
-  // row's elements start `stride` apart. `rank`: the worker's. Turn `backwards` from pass to pass:
-  // see for_tiles.
-  template <class F>
-  void multiply([[maybe_unused]] int rank, const T* a, Index stride, Index rows, Range panels,
-                bool backwards, F&& f) const {
-    if constexpr (may_split) {
-      if (split_) return split_->multiply(rank, a, stride, rows, panels, f);
-    }
-    if constexpr (!by_columns) {
-      if (in_place_) return multiply_in_place(a, stride, rows, panels, f);
-    }
-    for_tiles<T, Gates>(a, stride, columns_, packed_ + panels.begin * panel_size_, rows,
-                        panels.size(), backwards,
-                        [&](Index first, Index count, Index panel, int wide, const T* sums) {
-                          f(first, count, panels.begin + panel, wide, sums);
-                        });
+  void plan_panels(ArenaPlan& plan) { plan.array(packed_, checked_mul(layout_.panels(), size())); }
+  void plan_scratch(ArenaPlan&, int) {}
+  void pack(Range panels);
+  void multiply(int, const T* a, Index stride, Index rows, Range panels, bool backwards,
+                BlockSums<T> receive) const {
+    product_(a, stride, layout_.columns, packed_, rows, panels, backwards, receive);
   }
 
  private:
-  static constexpr bool may_split = tile_unit::present && std::is_same_v<T, float>;
-  using Split = std::conditional_t<may_split, SplitWeights<Gates, by_columns>, std::nullptr_t>;
+  Index size() const {  // of a panel
+    return checked_mul(layout_.columns.total(), layout_.gates * Simd<T>::width);
+  }
 
-  template <class F>
-  void multiply_in_place(const T* a, Index stride, Index rows, Range panels, F&& f) const {
-    constexpr int width = Simd<T>::width;
-    const Index units = weights_.rows / Gates;
-    alignas(64) T sums[max_in_place_rows * Gates * width];
-    for (Index panel = panels.begin; rows > 0 && panel < panels.end; ++panel) {
-      const Index first = panel * width;
-      for (int g = 0; g < Gates; ++g) {
-        const DotOperands<T> operands{a, stride, weights_.row(g * units + first), weights_.stride,
-                                      weights_.cols};
-        dot_rows(&operands, 1, rows, std::min<Index>(width, units - first), sums + g * width,
-                 Index{Gates * width});
-      }
-      f(Index{0}, rows, panel, 1, sums);
+  const WeightLayout<T> layout_;
+  const PanelProduct<T> product_;
+  T* packed_ = nullptr;
+};
+
+// Weights read where they lie, by rows; at most max_gemv_rows rows meet them.
+template <class T>
+class UnpackedWeights {
+ public:
+  explicit UnpackedWeights(const WeightLayout<T>& layout) : layout_(layout) {}
+
+  void plan_panels(ArenaPlan&) {}
+  void plan_scratch(ArenaPlan&, int) {}
+  void pack(Range) {}
+  void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
+                BlockSums<T> receive) const;
+
+ private:
+  const WeightLayout<T> layout_;
+};
+
+template <class T>
+class PackedWeights {
+ public:
+  PackedWeights(const WeightLayout<T>& layout, const LoopRows& rows, Precision precision);
+
+  // The panels, and what the workers need besides to multiply by them.
+  void plan_panels(ArenaPlan& plan);
+  void plan_scratch(ArenaPlan& plan, int threads);
+
+  Index panels() const { return panels_; }
+  // Whether the weights are read as they are, so that there are no panels that could be kept.
+  bool in_place() const { return kernel_ == Kernel::gemv; }
+  // Whether `multiply` uses the tile unit: a worker then opens a TileScope around its time loop.
+  bool on_tiles() const { return kernel_ == Kernel::tiles; }
+
+  void pack(Range panels);
+
+  // Passes the product of `rows` rows of a, `stride` elements apart, with some panels to
+  // `receive`, block by block. `rank`: the worker's. `backwards` should change from pass to pass:
+  // see PanelProduct.
+  void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
+                BlockSums<T> receive) const {
+    const auto* const packed = std::get_if<PanelWeights<T>>(&weights_);
+    if (packed != nullptr) {  // without a call between: a step may take 50 ns
+      packed->multiply(rank, a, stride, rows, panels, backwards, receive);
+    } else {
+      multiply_otherwise(rank, a, stride, rows, panels, backwards, receive);
     }
   }
 
-  const Matrix<const T> weights_;
-  const Columns columns_;
-  const Index rows_;
-  const bool in_place_;
-  const Index panels_, panel_size_;
-  T* packed_ = nullptr;
-  std::optional<Split> split_;
+ private:
+  void multiply_otherwise(int rank, const T* a, Index stride, Index rows, Range panels,
+                          bool backwards, BlockSums<T> receive) const;
+
+  using Weights =
+      std::conditional_t<may_use_tiles<T>,
+                         std::variant<PanelWeights<T>, UnpackedWeights<T>, SplitWeights>,
+                         std::variant<PanelWeights<T>, UnpackedWeights<T>>>;
+
+  static Weights make(Kernel kernel, const WeightLayout<T>& layout, const LoopRows& rows,
+                      Precision precision);
+
+  const Index panels_;
+  const Kernel kernel_;
+  Weights weights_;
 };
+
+extern template class PackedWeights<float>;
+extern template class PackedWeights<double>;
 
 }  // namespace rnncore

@@ -1,6 +1,7 @@
 // The merged products: C = op(A) op(B) or C += op(A) op(B), all row-major.
 #pragma once
 
+#include "core/arena.hpp"
 #include "core/parallel.hpp"
 #include "core/types.hpp"
 #include "gemm/precision.hpp"
@@ -13,29 +14,44 @@ enum class Into { assign, accumulate };
 // A sum over k is cut into blocks that are added up in their order.
 inline constexpr Index depth_block = 256;
 
-// Scratch memory of a team, `each` elements for every worker; and what the call that planned it
-// fixes for all of its products: the precision, and the rows of the problem that C's rows are a
-// chunk of (the kernel is chosen by the problem, so that the bits do not depend on the chunks).
+// What the products of one call have in common: what decides their kernel besides their own sizes,
+// and the memory in which each worker packs operands.
 template <class T>
-struct Scratch {
-  T* data = nullptr;
-  Index each = 0;
-  Precision precision = float32_matmul_precision();
-  Index problem_rows = 0;
-};
+class ProductPlan {
+ public:
+  ProductPlan() = default;
+  // `problem_rows`: those of the problem that C's rows are a chunk of; 0: C is all of it.
+  // `batch_invariant`: see ProductSize.
+  explicit ProductPlan(Precision precision, Index problem_rows = 0, bool batch_invariant = false)
+      : precision_(precision), problem_rows_(problem_rows), batch_invariant_(batch_invariant) {}
 
-// Elements that each worker needs for an M x N product of depth K.
-template <class T>
-Index product_scratch(Index m, Index n, Index k);
+  // Makes room for an M x N product of depth K, called for each before `plan`.
+  void fit(Index m, Index n, Index k);
+  void plan(ArenaPlan& plan, int threads) {
+    plan.array(memory_, checked_mul(threads, memory_each_));
+  }
+
+  Precision precision() const { return precision_; }
+  Index problem_rows() const { return problem_rows_; }
+  bool batch_invariant() const { return batch_invariant_; }
+  T* memory(const Worker& worker) const { return memory_ + worker.rank * memory_each_; }
+
+ private:
+  Precision precision_ = float32_matmul_precision();
+  Index problem_rows_ = 0;
+  bool batch_invariant_ = false;
+  Index memory_each_ = 0;  // elements of each worker
+  T* memory_ = nullptr;
+};
 
 // Called by every worker of a team; each computes its share of C, without a barrier. A sum runs
 // over blocks of k in their order, whatever the share: the bits do not depend on the number of
 // threads. Op::transpose of both operands is not offered.
 template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
-             Matrix<const T> b, Matrix<T> c, Scratch<T> scratch);
+             Matrix<const T> b, Matrix<T> c, const ProductPlan<T>& plan);
 
-// C = A B^T for few rows of A: B is read as it is, no scratch memory.
+// C = A B^T for few rows of A: B is read as it is, no memory is needed.
 template <class T>
 void product_in_place(const Worker& worker, Matrix<const T> a, Matrix<const T> b, Matrix<T> c);
 

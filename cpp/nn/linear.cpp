@@ -21,13 +21,6 @@ int product_threads(Index m, Index n, Index k) {
 }
 
 template <class T>
-Scratch<T> reserve(Arena& arena, int threads, Index each) {
-  arena.reserve<T>(threads * each);
-  arena.allocate();
-  return {arena.take<T>(threads * each), each};
-}
-
-template <class T>
 void fill_rows(const Worker& worker, const T* bias, Matrix<T> y) {
   const Range rows = worker.share(y.rows);
   for (Index r = rows.begin; r < rows.end; ++r) std::copy_n(bias, y.cols, y.row(r));
@@ -53,18 +46,22 @@ void add_column_sums(const Worker& worker, Matrix<const T> dy, T* dbias) {
 
 template <class T>
 void linear_forward(const LinearForwardArgs<T>& args) {
-  const auto& [x, weight, bias, y] = args;
+  const Matrix<const T>& x = args.x;
+  const Matrix<T>& y = args.y;
   if (y.rows == 0 || y.cols == 0) return;
   const int threads = product_threads(y.rows, y.cols, x.cols);
-  Arena arena;
-  const Scratch<T> scratch = reserve<T>(arena, threads, product_scratch<T>(y.rows, y.cols, x.cols));
+  ProductPlan<T> products(float32_matmul_precision(), y.rows, args.batch_invariant);
+  products.fit(y.rows, y.cols, x.cols);
+  ArenaPlan plan;
+  products.plan(plan, threads);
+  const Arena arena(plan);
   parallel(threads, [&](const Worker& worker) {
     if (args.bias != nullptr) {
       fill_rows(worker, args.bias, args.y);
       worker.barrier();  // a product's blocks are not the rows that this worker filled
     }
     const Into into = args.bias != nullptr ? Into::accumulate : Into::assign;
-    product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y, scratch);
+    product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y, products);
   });
 }
 
@@ -77,18 +74,19 @@ void linear_backward(const LinearBackwardArgs<T>& args) {
   const bool has_inputs = args.x.cols > 0, has_outputs = dy.cols > 0;
   if (!has_inputs && !has_outputs) return;
   const int threads = product_threads(dy.rows, dy.cols, args.x.cols);
-  Arena arena;
-  const Scratch<T> scratch =
-      reserve<T>(arena, threads,
-                 std::max(product_scratch<T>(dy.rows, args.x.cols, dy.cols),
-                          product_scratch<T>(dy.cols, args.x.cols, dy.rows)));
+  ProductPlan<T> products(float32_matmul_precision());
+  products.fit(dy.rows, args.x.cols, dy.cols);
+  products.fit(dy.cols, args.x.cols, dy.rows);
+  ArenaPlan plan;
+  products.plan(plan, threads);
+  const Arena arena(plan);
   parallel(threads, [&](const Worker& worker) {
     if (args.dx && has_inputs) {
-      product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx, scratch);
+      product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx, products);
     }
     if (has_inputs && has_outputs) {
       product<T>(worker, Into::accumulate, Op::transpose, dy, Op::none, args.x, args.dweight,
-                 scratch);
+                 products);
     }
     if (args.dbias != nullptr) add_column_sums(worker, dy, args.dbias);
   });

@@ -7,10 +7,11 @@ namespace rnncore {
 
 template <class T>
 struct LinearForwardArgs {
-  Matrix<const T> x;       // (N, I)
-  Matrix<const T> weight;  // (O, I)
-  const T* bias;           // (O,) or null
-  Matrix<T> y;             // (N, O), assigned
+  Matrix<const T> x;             // (N, I)
+  Matrix<const T> weight;        // (O, I)
+  const T* bias;                 // (O,) or null
+  Matrix<T> y;                   // (N, O), assigned
+  bool batch_invariant = false;  // whether a row's bits must not depend on the number of rows
 };
 
 template <class T>

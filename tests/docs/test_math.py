@@ -73,7 +73,7 @@ def feedback_problem(cell, activation, mode, T=6, **options):
 
 def feedback_forward(p, weights):
     """Run the page's forward on the problem; the targets and the mask with it."""
-    m = np.zeros(len(p.x), bool) if p.given is None else p.given[:, 0]
+    m = np.zeros(len(p.x), bool) if p.teacher_forcing is None else p.teacher_forcing[:, 0]
     d = np.zeros((len(p.x), 2)) if p.targets is None else p.targets[:, 0]
     c = None if p.c_0 is None else p.c_0[0, 0]
     call = functions(MATH / "feedback.md")["feedback"]

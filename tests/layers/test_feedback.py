@@ -524,7 +524,7 @@ def test_an_error_in_the_loop_leaves_the_tape_usable(monkeypatch: pytest.MonkeyP
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(rnncore._native.isa.core, "output_backward", failing)
+        patch.setattr(rnncore._native.isa.core, "closed_loop_backward", failing)
         with pytest.raises(MemoryError):
             layer.backward(tape, dy)
     assert not layer.flat_grads.any()

@@ -341,7 +341,7 @@ def test_an_error_leaves_the_generator_as_it_was(
     def failing(*arguments: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(core, "output_forward", failing)
+    monkeypatch.setattr(core, "closed_loop_forward", failing)
     with pytest.raises(MemoryError):
         layer.forward(BATCH, targets=zeros(4, 5, 2), teacher_forcing=0.5)
 

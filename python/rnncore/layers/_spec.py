@@ -26,12 +26,12 @@ class Readout:
     activation: str  # phi
     delays: tuple[int, ...]  # f_t = [y_{t-d} for every delay d]
 
-    @property
+    @cached_property
     def feeds_back(self) -> bool:
         """Whether there is U or Q."""
         return self.recurrence != ("hidden",)
 
-    @property
+    @cached_property
     def longest_delay(self) -> int:
         """M: so many outputs belong to a state."""
         return max(self.delays)

@@ -1,0 +1,47 @@
+// The cell table: every cell that the library knows. A new cell is one file and one entry here.
+#include "cells/table.hpp"
+
+#include "cells/gru.hpp"
+#include "cells/kernels.hpp"
+#include "cells/lstm.hpp"
+#include "cells/rnn.hpp"
+#include "gemm/microkernel.hpp"
+
+namespace rnncore {
+namespace {
+
+template <Cell C>
+constexpr auto unit_parameters_of = unit_parameters<C>();
+
+template <Cell C>
+constexpr CellInfo row() {
+  static_assert(has_microkernel(C::gates.size()), "list the number of gates in gemm/microkernel");
+  return {.name = C::name,
+          .gate_letters = C::gates,
+          .slot_letters = C::wiring,
+          .states = C::states,
+          .unit_parameters = unit_parameters_of<C>,
+          .wiring = Wiring(C::wiring),
+          .gates = C::gates.size(),
+          .slots = C::wiring.size(),
+          .unit_rows = unit_rows<C>(),
+          .float32 = Pointwise<C, float>::kernels(),
+          .float64 = Pointwise<C, double>::kernels()};
+}
+
+constexpr CellInfo table[] = {row<RnnTanh>(), row<RnnRelu>(), row<Lstm>(), row<Gru>()};
+
+}  // namespace
+
+std::span<const CellInfo> cell_table() {
+  return table;
+}
+
+const CellInfo* find_cell(std::string_view name) {
+  for (const CellInfo& cell : table) {
+    if (cell.name == name) return &cell;
+  }
+  return nullptr;
+}
+
+}  // namespace rnncore

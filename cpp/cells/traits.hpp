@@ -1,0 +1,61 @@
+// What the engine follows from a cell's letters: how the rows of W and R meet its slots, and what
+// parameters of its own it has.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+namespace rnncore {
+
+// A parameter (rows, H) that acts unit by unit, such as peepholes: one letter per row.
+struct UnitParameter {
+  std::string_view name, rows;
+};
+
+// Consecutive slots that meet consecutive gates of W ('x') or of R ('h').
+struct Run {
+  int slot = 0, gate = 0, count = 0;
+};
+
+// The slots of one cell. A slot is one number per unit and step: a pre-activation, then what
+// backward needs of it, then its gradient. Its letter says which parts it takes: 'x' the x-part
+// (W x + b_ih) of the next gate, 'h' the recurrent part (R h + b_hh), 'b' the sum of both.
+class Wiring {
+ public:
+  static constexpr std::size_t max_slots = 8;
+
+  constexpr explicit Wiring(std::string_view letters) : slots_(static_cast<int>(letters.size())) {
+    int x = 0, h = 0;
+    for (std::size_t slot = 0; slot < letters.size(); ++slot) {
+      x_gate_[slot] = letters[slot] == 'h' ? -1 : x++;
+      h_gate_[slot] = letters[slot] == 'x' ? -1 : h++;
+    }
+  }
+
+  constexpr int slots() const { return slots_; }
+
+  // Gate whose `part` reaches `slot`, or -1.
+  constexpr int gate_of(int slot, char part) const {
+    return (part == 'x' ? x_gate_ : h_gate_)[static_cast<std::size_t>(slot)];
+  }
+  constexpr bool takes(int slot, char part) const { return gate_of(slot, part) >= 0; }
+
+  // The runs of slots that take `part`; unused entries have count 0.
+  constexpr std::array<Run, 2> runs(char part) const {
+    std::array<Run, 2> result{};
+    std::size_t used = 0;
+    for (int slot = 0; slot < slots_; ++slot) {
+      if (!takes(slot, part)) continue;
+      const bool joins = slot > 0 && takes(slot - 1, part);
+      if (!joins) result[used++] = {slot, gate_of(slot, part), 0};
+      ++result[used - 1].count;
+    }
+    return result;
+  }
+
+ private:
+  int slots_;
+  std::array<int, max_slots> x_gate_{}, h_gate_{};
+};
+
+}  // namespace rnncore

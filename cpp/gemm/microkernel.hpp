@@ -1,0 +1,45 @@
+// The microkernel: a few rows times a few panels of packed weights, accumulated in registers.
+#pragma once
+
+#include "core/function_ref.hpp"
+#include "core/types.hpp"
+#include "gemm/columns.hpp"
+
+namespace rnncore {
+
+// Accumulators that leave registers for the operands: 24 of AVX-512's 32, 12 of 16 elsewhere.
+#if defined(__AVX512F__)
+inline constexpr int max_accumulators = 24;
+#else
+inline constexpr int max_accumulators = 12;
+#endif
+
+// Panels of several gates are what a cell's weights are; those of one are everything else.
+// microkernel.cpp lists the numbers of gates there are.
+constexpr bool has_microkernel(Index gates) {
+  return gates == 1 || gates == 3 || gates == 4;
+}
+inline constexpr int max_gates = 4;
+
+// The block of sums that keeps all accumulators busy, of panels of one gate.
+inline constexpr Index block_panels = 4, block_rows = max_accumulators / block_panels;
+
+// Receives the sums of a block of rows and panels, [row][panel][gate][lane].
+template <class T>
+using BlockSums =
+    FunctionRef<void(Index first_row, Index rows, Index first_panel, int panels, const T* sums)>;
+
+// Passes a times some of the packed panels to `receive`, block by block: a sum is
+// sum_k a[row * stride + k] * panel[k][gate][lane] in the order of k, so that the bits do not
+// depend on the block. Panels come outermost, so that one is read from beyond L1 once;
+// `backwards`: from the last. Every other pass over the same ones then starts with those that the
+// cache still holds.
+template <class T>
+using PanelProduct = void (*)(const T* a, Index stride, const Columns& columns, const T* packed,
+                              Index rows, Range panels, bool backwards, BlockSums<T> receive);
+
+// The one for panels of that many gates.
+template <class T>
+PanelProduct<T> panel_product(Index gates);
+
+}  // namespace rnncore

@@ -1,0 +1,154 @@
+// The steps of BackwardLoop.
+#include "recurrence/layer/backward_loop.hpp"
+
+#include "recurrence/layer/unit_parameters.hpp"
+
+namespace rnncore {
+namespace {
+
+template <class T>
+alignas(64) constexpr T no_sums[Simd<T>::width] = {};
+
+}  // namespace
+
+Columns recurrent_columns(const CellInfo& cell, Index hidden) {
+  Columns columns;
+  std::size_t i = 0;
+  for (const Run& run : cell.wiring.runs('h')) {
+    columns.begin[i] = run.slot * hidden;
+    columns.size[i++] = run.count * hidden;
+  }
+  return columns;
+}
+
+template <class T>
+BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& schedule, Index chunk)
+    : a_(args),
+      cell_(*args.cell),
+      pointwise_(cell_.kernels<T>().backward),
+      states_(cell_.states.size()),
+      H_(args.sizes.hidden),
+      chunk_(chunk),
+      panels_(panel_count<T>(H_)),
+      schedule_(schedule),
+      dy_(schedule, args.dy) {
+  layout_.hidden = H_;
+  for (std::size_t k = 0; k < states_; ++k) layout_.stride[k] = args.state_stride(k);
+  if (!args.weights.weight_hh) return;
+  weights_.emplace(
+      WeightLayout<T>::by_columns_of(args.weights.weight_hh, recurrent_columns(cell_, H_)),
+      LoopRows{.at_once = args.sizes.batch}, args.precision);
+}
+
+template <class T>
+void BackwardLoop<T>::plan(ArenaPlan& plan, int threads) {
+  if (weights_) {
+    weights_->plan_panels(plan);
+    weights_->plan_scratch(plan, threads);
+  }
+  for (std::size_t k = 0; k < states_; ++k) {
+    plan.array(d_[k], checked_mul(a_.sizes.batch, H_));
+  }
+  if (cell_.unit_rows == 0) return;
+  plan.array(layout_.unit, checked_mul(panels_, cell_.unit_rows * Simd<T>::width));
+  plan.array(dunit_, checked_mul(chunk_, cell_.unit_rows * H_));
+}
+
+template <class T>
+void BackwardLoop<T>::pack(const Worker& worker) {
+  const Range mine = worker.share(panels_);
+  if (weights_) weights_->pack(mine);
+  pack_unit_parameters(a_.weights.unit, mine, H_, cell_.unit_rows, layout_.unit);
+}
+
+template <class T>
+void BackwardLoop<T>::load_state(const Share& mine) const {
+  mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+    for (std::size_t k = 0; k < states_; ++k) {
+      T* const to = d_[k] + r * H_ + unit;
+      if (a_.dstate_n[k]) {
+        std::copy_n(a_.dstate_n[k].row(schedule_.sequence(r)) + unit, count, to);
+      } else {
+        std::fill_n(to, count, T(0));
+      }
+    }
+  });
+}
+
+template <class T>
+void BackwardLoop<T>::store_state(const Share& mine) const {
+  mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+    for (std::size_t k = 0; k < states_; ++k) {
+      std::copy_n(d_[k] + r * H_ + unit, count, a_.dstate_0[k].row(schedule_.sequence(r)) + unit);
+    }
+  });
+}
+
+template <class T>
+BackwardArrays<T> BackwardLoop<T>::arrays_at(Index first, Index step, Range chunk,
+                                             const BackwardTape<T>& tape, const T* dy) const {
+  BackwardArrays<T> at{.layout = &layout_,
+                       .sums_step = Simd<T>::width,
+                       .gates = tape.gates_at(schedule_, step) + first * tape.gates_per_row,
+                       .dunit = nullptr,
+                       .before = {},
+                       .after = {},
+                       .d = {},
+                       .dy = dy_.at(step, first)};
+  if (dy != nullptr) at.dy = {.data = dy + first * H_, .stride = H_};
+  if (dunit_ != nullptr) {
+    const Index row = schedule_.count({chunk.begin, step}) + first;
+    at.dunit = dunit_ + row * cell_.unit_rows * H_;
+  }
+  for (std::size_t k = 0; k < states_; ++k) {
+    at.before[k] = tape.before(k, step) + first * layout_.stride[k];
+    at.after[k] = tape.after(k, step) + first * layout_.stride[k];
+    at.d[k] = d_[k] + first * H_;
+  }
+  return at;
+}
+
+template <class T>
+void BackwardLoop<T>::recurrent_product(const Share& mine, Range rows, Index step,
+                                        const BackwardTape<T>& tape, BlockSums<T> f) const {
+  const Index stride = tape.gates_per_row;
+  weights_->multiply(mine.rank, tape.gates_at(schedule_, step) + rows.begin * stride, stride,
+                     rows.size(), mine.panels, step % 2 != 0, f);
+}
+
+template <class T>
+void BackwardLoop<T>::time_step(const Share& mine, Index step, Range chunk,
+                                const BackwardTape<T>& tape, const T* dy) const {
+  const auto [first, active] = schedule_.active(mine.rows, step);
+  BackwardArrays<T> at = arrays_at(first, step, chunk, tape, dy);
+  const Index later =
+      weights_ && step + 1 < chunk.end ? schedule_.active(mine.rows, step + 1).end : first;
+  if (later > first) {
+    recurrent_product(mine, {first, later}, step + 1, tape, {pointwise_, &at});
+  }
+  if (later == active) return;
+  at.sums_step = 0;  // nothing comes to the other rows through R
+  pointwise_(&at, later - first, active - later, mine.panels.begin,
+             static_cast<int>(mine.panels.size()), no_sums<T>);
+}
+
+template <class T>
+void BackwardLoop<T>::state_before(const Share& mine, Index step,
+                                   const BackwardTape<T>& tape) const {
+  if (!weights_) return;
+  constexpr Index width = Simd<T>::width;
+  const Range rows = schedule_.active(mine.rows, step);
+  recurrent_product(
+      mine, rows, step, tape, [&](Index row, Index count, Index panel, int panels, const T* sums) {
+        for (Index r = rows.begin + row; r < rows.begin + row + count; ++r) {
+          for (Index p = panel; p < panel + panels; ++p, sums += width) {
+            add_packet(Simd<T>::load(sums), d_[0] + r * H_ + p * width, H_ - p * width);
+          }
+        }
+      });
+}
+
+template class BackwardLoop<float>;
+template class BackwardLoop<double>;
+
+}  // namespace rnncore

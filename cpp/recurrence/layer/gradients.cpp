@@ -1,0 +1,163 @@
+// The merged products and sums of MergedGradients.
+#include "recurrence/layer/gradients.hpp"
+
+namespace rnncore {
+namespace {
+
+// Sums of a packet of columns: 16 rows at a time, these added with compensation (Kahan), since a
+// bias gradient is a plain sum of T*B terms.
+template <class T>
+Simd<T> column_sum(Partial<T> lanes, Matrix<const T> rows, Index column) {
+  using V = Simd<T>;
+  V total = V::zero(), lost = V::zero();
+  for (Index begin = 0; begin < rows.rows; begin += 16) {
+    V sum = V::zero();
+    for (Index r = begin; r < std::min(rows.rows, begin + 16); ++r) {
+      sum = sum + lanes.load(rows.row(r) + column);
+    }
+    sum = sum - lost;
+    const V next = total + sum;
+    lost = (next - total) - sum;
+    total = next;
+  }
+  return total;
+}
+
+}  // namespace
+
+template <class T>
+MergedGradients<T>::MergedGradients(const BackwardArgs<T>& args, const Schedule& schedule,
+                                    Index chunk, int threads)
+    : a_(args),
+      cell_(*args.cell),
+      schedule_(schedule),
+      H_(args.sizes.hidden),
+      h_stride_(args.h_stride()),
+      x_(schedule, args.x, chunk),
+      fed_(schedule, args.fed, chunk),
+      dx_(schedule, args.dx, chunk),
+      dfed_(schedule, args.dfed, chunk),
+      threads_(threads),
+      chunk_(chunk),
+      products_(args.precision) {
+  const Index I = a_.sizes.input, F = a_.sizes.fed, GH = cell_.gates * H_;
+  for (const Index columns : {I, H_, F}) products_.fit(GH, columns, chunk_);
+  for (const Index columns : {I, F}) products_.fit(chunk_, columns, GH);
+}
+
+template <class T>
+void MergedGradients<T>::plan(ArenaPlan& plan) {
+  products_.plan(plan, threads_);
+  x_.plan(plan);
+  fed_.plan(plan);
+  dx_.plan(plan);
+  dfed_.plan(plan);
+  if (schedule_.ragged()) plan.array(states_, checked_mul(chunk_, h_stride_));
+}
+
+template <class T>
+void MergedGradients<T>::run(const Worker& worker, Range steps, const BackwardTape<T>& tape,
+                             const T* dunit) {
+  const Matrix<const T> x = x_.at(worker, steps), states = states_of(worker, steps, tape);
+  const Matrix<const T> fed =
+      a_.fed ? fed_.at(worker, steps)
+             : Matrix<const T>{states.data + H_, states.rows, h_stride_ - H_, h_stride_};
+  if (x_.gathers() || fed_.gathers() || schedule_.ragged()) worker.barrier();
+  const LayerWeights<T>& to = a_.gradients;
+  const Index stride = tape.gates_per_row;
+  const Matrix<const T> dz{tape.gates_at(schedule_, steps.begin), schedule_.count(steps), stride,
+                           stride};
+  weight_gradient(worker, dz, 'x', x, to.weight_ih);
+  weight_gradient(worker, dz, 'h', {states.data, states.rows, H_, h_stride_}, to.weight_hh);
+  weight_gradient(worker, dz, 'h', fed, to.weight_oh);
+  bias_gradient(worker, dz, 'x', to.bias_ih);
+  bias_gradient(worker, dz, 'h', to.bias_hh);
+  unit_gradient(worker, dz.rows, dunit);
+  if (a_.dx) input_gradient(worker, steps, dz, 'x', a_.weights.weight_ih, dx_);
+  if (a_.dfed && steps.begin < a_.dfed.steps) {
+    const Range wanted{steps.begin, std::min(steps.end, a_.dfed.steps)};
+    input_gradient(worker, wanted, {dz.data, schedule_.count(wanted), stride, stride}, 'h',
+                   a_.weights.weight_oh, dfed_);
+  }
+}
+
+// h before each step of the chunk: the tape itself unless sequences drop out.
+template <class T>
+Matrix<const T> MergedGradients<T>::states_of(const Worker& worker, Range steps,
+                                              const BackwardTape<T>& tape) const {
+  const Index rows = schedule_.count(steps);
+  if (!schedule_.ragged()) return {tape.before(0, steps.begin), rows, h_stride_, h_stride_};
+  for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
+    std::copy_n(tape.before(0, step) + row * h_stride_, h_stride_, states_ + i * h_stride_);
+  });
+  return {states_, rows, h_stride_, h_stride_};
+}
+
+// dweights += dz^T operand, for the slots that take `part`.
+template <class T>
+void MergedGradients<T>::weight_gradient(const Worker& worker, Matrix<const T> dz, char part,
+                                         Matrix<const T> operand, Matrix<T> dweights) const {
+  if (!dweights) return;
+  for (const Run& run : cell_.wiring.runs(part)) {
+    product<T>(worker, Into::accumulate, Op::transpose, dz_of(dz, run), Op::none, operand,
+               gate_rows(dweights, run), products_);
+  }
+}
+
+// Adds the sums of dz over the rows of the chunk; workers split the units.
+template <class T>
+void MergedGradients<T>::bias_gradient(const Worker& worker, Matrix<const T> dz, char part,
+                                       T* dbias) const {
+  if (dbias == nullptr) return;
+  const Range panels = worker.share(panel_count<T>(H_));
+  for (const Run& run : cell_.wiring.runs(part)) {
+    for (int g = 0; g < run.count; ++g) {
+      add_column_sums(panels, dz_of(dz, {run.slot + g, 0, 1}), dbias + (run.gate + g) * H_);
+    }
+  }
+}
+
+// The same for the unit parameters, from what each row of the chunk adds.
+template <class T>
+void MergedGradients<T>::unit_gradient(const Worker& worker, Index rows, const T* dunit) const {
+  if (dunit == nullptr) return;
+  const Range panels = worker.share(panel_count<T>(H_));
+  for (const Matrix<T>& to : a_.gradients.unit) {
+    for (Index row = 0; row < to.rows; ++row, dunit += H_) {
+      add_column_sums(panels, {dunit, rows, H_, cell_.unit_rows * H_}, to.row(row));
+    }
+  }
+  worker.barrier();  // the next chunk's time loop writes over `dunit`
+}
+
+// to += the column sums of `rows`, in some panels of the columns.
+template <class T>
+void MergedGradients<T>::add_column_sums(Range panels, Matrix<const T> rows, T* to) const {
+  constexpr Index width = Simd<T>::width;
+  for (Index panel = panels.begin; panel < panels.end; ++panel) {
+    const Index unit = panel * width;
+    const Partial<T> lanes{std::min(width, H_ - unit)};
+    add_packet(column_sum(lanes, rows, unit), to + unit, H_ - unit);
+  }
+}
+
+// d = dz weights, of the slots that take `part`, straight to where it belongs if the layout allows
+// that.
+template <class T>
+void MergedGradients<T>::input_gradient(const Worker& worker, Range steps, Matrix<const T> dz,
+                                        char part, Matrix<const T> weights,
+                                        const OutputRows<T>& rows) const {
+  Into into = Into::assign;
+  for (const Run& run : cell_.wiring.runs(part)) {
+    if (run.count == 0) continue;
+    product<T>(worker, into, Op::none, dz_of(dz, run), Op::none, gate_rows(weights, run),
+               rows.at(steps), products_);
+    into = Into::accumulate;
+  }
+  rows.finish(worker, steps);
+}
+
+template class MergedGradients<float>;
+template class MergedGradients<double>;
+
+}  // namespace rnncore

@@ -1,0 +1,68 @@
+// What the backward pass merges over all rows once the time loop has left dz: dW, dR, dU, db, the
+// gradients of unit parameters, and dx.
+#pragma once
+
+#include "gemm/product.hpp"
+#include "recurrence/layer/backward_loop.hpp"
+
+namespace rnncore {
+
+// Rows that the merged gradients take at a time, by their working set: x, dx, dz and h.
+template <class T>
+Index gradient_chunk(const LayerArgs<T>& args, const Schedule& schedule) {
+  const Index slots_and_h = checked_mul(args.cell->slots + 1, args.sizes.hidden);
+  const Index row = checked_add(checked_mul(args.sizes.input, 2), slots_and_h);
+  return std::min(schedule.valid_steps(), std::max(chunk_rows<T>(row), args.sizes.batch));
+}
+
+template <class T>
+class MergedGradients {
+ public:
+  // `chunk`: rows at a time.
+  MergedGradients(const BackwardArgs<T>& args, const Schedule& schedule, Index chunk, int threads);
+
+  void plan(ArenaPlan& plan);
+
+  // The first step of the chunk that ends before step `end`.
+  Index chunk_begin(Index end) const { return schedule_.chunk_begin(end, chunk_); }
+
+  // Called by every worker of the team for a chunk of steps, after their time loop and a barrier.
+  // `dunit`: BackwardLoop::unit_gradients.
+  void run(const Worker& worker, Range steps, const BackwardTape<T>& tape, const T* dunit);
+
+ private:
+  // The columns of dz, of some rows, that meet a run of gates.
+  Matrix<const T> dz_of(Matrix<const T> dz, const Run& run) const {
+    return {dz.data + run.slot * H_, dz.rows, run.count * H_, dz.stride};
+  }
+
+  template <class U>
+  Matrix<U> gate_rows(Matrix<U> weights, const Run& run) const {
+    return {weights.row(run.gate * H_), run.count * H_, weights.cols, weights.stride};
+  }
+
+  Matrix<const T> states_of(const Worker& worker, Range steps, const BackwardTape<T>& tape) const;
+  void weight_gradient(const Worker& worker, Matrix<const T> dz, char part, Matrix<const T> operand,
+                       Matrix<T> dweights) const;
+  void bias_gradient(const Worker& worker, Matrix<const T> dz, char part, T* dbias) const;
+  void unit_gradient(const Worker& worker, Index rows, const T* dunit) const;
+  void add_column_sums(Range panels, Matrix<const T> rows, T* to) const;
+  void input_gradient(const Worker& worker, Range steps, Matrix<const T> dz, char part,
+                      Matrix<const T> weights, const OutputRows<T>& rows) const;
+
+  const BackwardArgs<T>& a_;
+  const CellInfo& cell_;
+  const Schedule& schedule_;
+  const Index H_, h_stride_;
+  InputRows<T> x_, fed_;
+  OutputRows<T> dx_, dfed_;
+  const int threads_;
+  const Index chunk_;
+  ProductPlan<T> products_;
+  T* states_ = nullptr;
+};
+
+extern template class MergedGradients<float>;
+extern template class MergedGradients<double>;
+
+}  // namespace rnncore

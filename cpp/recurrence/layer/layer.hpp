@@ -1,0 +1,93 @@
+// One layer in one direction: the arguments of its two passes, every array once, with its shape.
+#pragma once
+
+#include "cells/table.hpp"
+#include "core/types.hpp"
+#include "gemm/precision.hpp"
+#include "recurrence/plan/schedule.hpp"
+
+namespace rnncore {
+
+// Parameters of a layer, or their gradients; what is empty or null is not there.
+template <class T>
+struct LayerWeights {
+  Matrix<T> weight_ih;                       // W (G*H, I)
+  Matrix<T> weight_hh;                       // R (G*H, H)
+  Matrix<T> weight_oh;                       // U (G*H, F)
+  T *bias_ih = nullptr, *bias_hh = nullptr;  // (G*H,)
+  UnitParameters<Matrix<T>> unit{};          // (rows, H) each
+};
+
+// What both passes read.
+template <class T>
+struct LayerArgs {
+  const CellInfo* cell = nullptr;
+  Sizes sizes;
+  Sequence<const T> x;  // (T, B, I)
+  LayerWeights<const T> weights;
+  Sequence<const T> fed;           // (T, B, F): values that U meets, all known before; or empty
+  const Index* lengths = nullptr;  // (B,) or null: all T
+  bool reverse = false;            // each sequence from its own end
+  Precision precision = float32_matmul_precision();  // of the whole call
+  Index recompute = 0;  // 0: the tape holds every step; k: states k steps apart (Segments)
+  // A row's bits do not depend on the other rows, nor on how a sequence is cut into calls.
+  bool batch_invariant = false;
+
+  // Elements of a row of h, [h | f]: values fed back that are not given as `fed` lie behind h.
+  Index h_stride() const { return sizes.hidden + (fed ? 0 : sizes.fed); }
+  // Of a row of state k.
+  Index state_stride(std::size_t k) const { return k == 0 ? h_stride() : sizes.hidden; }
+  States<Index> state_sizes() const {
+    States<Index> sizes_of{};
+    for (std::size_t k = 0; k < cell->states.size(); ++k) {
+      sizes_of[k] = checked_mul(sizes.batch, state_stride(k));
+    }
+    return sizes_of;
+  }
+  Index gates_per_row() const { return cell->slots * sizes.hidden; }
+};
+
+// What backward needs of forward. N = the valid steps of all sequences, L = the longest length.
+// Rows are sorted by length, longest first.
+template <class T, class State = T>
+struct Tape {
+  T* gates = nullptr;  // (N, S*H): activated gates; null with `recompute`
+  // (L+1, B, state_stride(k)): slot 0 is the initial state; finished rows carry theirs. With
+  // `recompute` (segments, B, H): the states before each segment.
+  States<State*> states{};
+};
+
+class WeightCache;
+
+template <class T>
+struct ForwardArgs : LayerArgs<T> {
+  States<Matrix<const T>> state_0{};  // (B, H) each
+  Sequence<T> y;                      // (T, B, H), zero beyond a sequence's end
+  States<Matrix<T>> state_n{};        // (B, H)
+  Tape<T> tape;                       // all null for inference
+  WeightCache* cache = nullptr;       // of packed weights, or null; for inference
+};
+
+template <class T>
+struct BackwardArgs : LayerArgs<T> {
+  Tape<T, const T> tape;               // its gates are left as the gradients dz
+  Sequence<const T> dy;                // (T, B, H), or empty: zeros
+  States<Matrix<const T>> dstate_n{};  // (B, H), or empty: zeros
+  Sequence<T> dx;                      // (T, B, I) =, or empty: not wanted
+  Sequence<T> dfed;              // (first steps, B, F) =, or empty; all T of them with `reverse`
+  States<Matrix<T>> dstate_0{};  // (B, H) =
+  LayerWeights<T> gradients;     // +=, or empty as the weights
+};
+
+template <class T>
+void forward(const ForwardArgs<T>& args);
+
+// States that a tape with `recompute` keeps: one before each segment.
+template <class T>
+Index segments(const LayerArgs<T>& args);
+
+// Adds to the parameter gradients, assigns the others, and leaves dz in the tape's gates.
+template <class T>
+void backward(const BackwardArgs<T>& args);
+
+}  // namespace rnncore

@@ -1,0 +1,71 @@
+// What backward reads of forward where the tape keeps one state per segment: the segment's gates
+// and states, computed again.
+#pragma once
+
+#include <algorithm>
+
+#include "recurrence/layer/backward_loop.hpp"
+#include "recurrence/layer/forward_loop.hpp"
+#include "recurrence/plan/segments.hpp"
+
+namespace rnncore {
+
+template <class T>
+class Recomputation {
+ public:
+  Recomputation(const BackwardArgs<T>& args, const Schedule& schedule, const Segments& segments,
+                const Partition& partition)
+      : a_(args),
+        schedule_(schedule),
+        segments_(segments),
+        partition_(partition),
+        loop_(args, schedule),
+        tape_{.size = args.state_sizes(), .gates_per_row = args.gates_per_row()} {}
+
+  // The loop's, and room for the longest segment.
+  void plan(ArenaPlan& plan) {
+    Index rows = 0, steps = 0;
+    for (Index segment = 0; segment < segments_.count(); ++segment) {
+      const Range of = segments_.steps(segment);
+      rows = std::max(rows, schedule_.count(of));
+      steps = std::max(steps, of.size());
+    }
+    loop_.plan_panels(plan);
+    loop_.plan_scratch(plan, partition_.threads());
+    plan.array(tape_.gates, checked_mul(rows, tape_.gates_per_row));
+    for (std::size_t k = 0; k < a_.cell->states.size(); ++k) {
+      plan.array(tape_.states[k], checked_mul(steps + 1, tape_.size[k]));
+    }
+  }
+
+  // Called by every worker before the first `run`.
+  void pack(const Worker& worker) {
+    loop_.pack_panels(worker);
+    loop_.pack_units(worker);
+  }
+
+  // The forward steps of a segment, from the state that the tape keeps of it.
+  BackwardTape<T> run(const Worker& worker, const Share& mine, Index segment) const {
+    TapeView<T> tape = tape_;
+    tape.begin = segments_.steps(segment).begin;
+    worker.barrier();  // nobody reads the segment after this one any more
+    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+      for (std::size_t k = 0; k < a_.cell->states.size(); ++k) {
+        const Index at = r * a_.sizes.hidden + unit, kept = segment * tape.size[k] + at;
+        std::copy_n(a_.tape.states[k] + kept, count, tape.states[k] + at);
+      }
+    });
+    loop_.run(worker, mine, partition_.splits_units(), segments_.steps(segment), tape);
+    return tape;
+  }
+
+ private:
+  const BackwardArgs<T>& a_;
+  const Schedule& schedule_;
+  const Segments& segments_;
+  const Partition& partition_;
+  ForwardLoop<T> loop_;
+  TapeView<T> tape_;
+};
+
+}  // namespace rnncore

@@ -1,0 +1,55 @@
+// One time step: for each packet of units the products with W and R where they lie, then
+// the cell.
+#include "recurrence/layer/step.hpp"
+
+#include "gemm/gemv.hpp"
+
+namespace rnncore {
+namespace {
+
+// The sums of one slot, x-part and recurrent part in one, for the units from `unit` on.
+template <class T>
+void multiply_slot(const StepArgs<T>& a, int slot, Index unit, Index lanes, T* sums) {
+  const Wiring& wiring = a.cell->wiring;
+  const Index H = a.state_n[0].cols;
+  GemvOperands<T> operands[2];
+  int count = 0;
+  const auto add = [&](Matrix<const T> rows, Matrix<const T> weights, int gate) {
+    if (gate < 0) return;
+    operands[count++] = {rows.data, rows.stride, weights.row(gate * H + unit), weights.stride,
+                         weights.cols};
+  };
+  add(a.x, a.weights.weight_ih, wiring.gate_of(slot, 'x'));
+  add(a.state_0[0], a.weights.weight_hh, wiring.gate_of(slot, 'h'));
+  gemv(operands, count, a.x.rows, lanes, sums, a.cell->slots * Simd<T>::width);
+}
+
+}  // namespace
+
+template <class T>
+void step(const Worker& worker, const StepArgs<T>& a) {
+  constexpr Index width = Simd<T>::width;
+  alignas(64) T sums[max_step_rows * Wiring::max_slots * width];
+  const Index H = a.state_n[0].cols;
+  const StreamArrays<T> at{.hidden = H,
+                           .rows = a.x.rows,
+                           .sums = sums,
+                           .bias_ih = a.weights.bias_ih,
+                           .bias_hh = a.weights.bias_hh,
+                           .unit = a.weights.unit,
+                           .before = a.state_0,
+                           .after = a.state_n};
+  const auto pointwise = a.cell->template kernels<T>().stream;
+  const Range mine = worker.share(H, width);
+  for (Index unit = mine.begin; unit < mine.end; unit += width) {
+    for (int slot = 0; slot < a.cell->wiring.slots(); ++slot) {
+      multiply_slot(a, slot, unit, std::min(width, H - unit), sums + slot * width);
+    }
+    pointwise(at, unit);
+  }
+}
+
+template void step(const Worker&, const StepArgs<float>&);
+template void step(const Worker&, const StepArgs<double>&);
+
+}  // namespace rnncore

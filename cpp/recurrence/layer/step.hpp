@@ -1,0 +1,26 @@
+// One time step of one layer for a few sequences, without scratch memory or packing.
+#pragma once
+
+#include "cells/table.hpp"
+#include "core/parallel.hpp"
+#include "recurrence/layer/layer.hpp"
+
+namespace rnncore {
+
+template <class T>
+struct StepArgs {
+  const CellInfo* cell = nullptr;
+  Matrix<const T> x;                  // (B, I)
+  States<Matrix<const T>> state_0{};  // (B, H) each
+  LayerWeights<const T> weights;      // no U
+  States<Matrix<T>> state_n{};        // (B, H)
+};
+
+// Sequences that one step takes.
+inline constexpr Index max_step_rows = 4;
+
+// Called by every worker of a team; each computes its share of the units.
+template <class T>
+void step(const Worker& worker, const StepArgs<T>& args);
+
+}  // namespace rnncore

@@ -1,0 +1,95 @@
+// The cost rule: which partition a pass runs on.
+#include "recurrence/plan/partition.hpp"
+
+#include <atomic>
+
+#include "core/simd.hpp"
+
+#if defined(__unix__)
+#include <unistd.h>
+#endif
+
+namespace rnncore {
+namespace {
+
+// Cycles, measured on a Zen 4 and rounded; a rule needs no more. Where every thread has a core, a
+// team costs a fifth of `wake` and a barrier 700; where the system has put two threads on one core,
+// which lasts for many calls, a barrier costs 20,000 to 40,000, and a fine split is ten times as
+// slow as none. The rule is on the safe side.
+constexpr double wake = 100'000;             // to start a team and to gather it
+constexpr double meet = 80'000;              // a barrier
+constexpr double pointwise = 60;             // the cell, per row and packet of units
+constexpr double l1_bytes = 16 * 1024;       // of weights that stay in the first-level cache
+constexpr double l1 = 64, l2 = 27, l3 = 10;  // bytes a cycle from each level of cache
+constexpr double worth_it = 0.9;             // more threads must save at least a tenth
+
+// No lock, which a fork could leave taken: whoever comes first asks, and all get the same answer.
+double l2_bytes() {
+  static std::atomic<long> known{0};
+  long bytes = known.load(std::memory_order_relaxed);
+  if (bytes == 0) {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    if (bytes <= 0) bytes = 1 << 20;
+    known.store(bytes, std::memory_order_relaxed);
+  }
+  return 0.75 * static_cast<double>(bytes);  // the rest holds states and gates
+}
+
+// One time step of a worker: its weights pass once, each packet meets all of its rows.
+double step_cycles(const PassWork& work, Index rows, Index panels) {
+  const double packets = static_cast<double>(panels * work.depth);
+  const double bytes = packets * static_cast<double>(work.packet_bytes);
+  const double rate = bytes <= l1_bytes ? l1 : bytes <= l2_bytes() ? l2 : l3;
+  const double load = static_cast<double>(work.packet_bytes) / rate;
+  return packets * std::max(static_cast<double>(rows), load) +
+         static_cast<double>(rows * panels) * pointwise;
+}
+
+double pass_cycles(const PassWork& work, int row_parts, int unit_parts) {
+  const int threads = row_parts * unit_parts;
+  const double step =
+      step_cycles(work, ceil_div(work.batch, row_parts), ceil_div(work.panels, unit_parts));
+  return work.merged / threads + (threads > 1 ? wake : 0) +
+         static_cast<double>(work.steps) * (step + (unit_parts > 1 ? meet : 0));
+}
+
+}  // namespace
+
+template <class T>
+PassWork pass_work(const Schedule& schedule, Index panels, Index depth, Index merged) {
+  const Index steps = schedule.steps(), rows = schedule.valid_steps();
+  return {.steps = steps,
+          .batch = ceil_div(rows, std::max<Index>(1, steps)),
+          .panels = panels,
+          .depth = depth,
+          .packet_bytes = Simd<T>::width * Index{sizeof(T)},
+          .merged = static_cast<double>(rows) * static_cast<double>(panels) *
+                    static_cast<double>(merged)};
+}
+
+template PassWork pass_work<float>(const Schedule&, Index, Index, Index);
+template PassWork pass_work<double>(const Schedule&, Index, Index, Index);
+
+Partition::Partition(const PassWork& work, bool by_rows) {
+  const int most = team_limit();
+  const Index unit_parts = by_rows ? 1 : work.panels;
+  if (most == 1) return;
+  double best = pass_cycles(work, 1, 1);
+  for (int threads = std::min(2, most);; threads = std::min(2 * threads, most)) {
+    for (int units = 1; units <= std::min<Index>(threads, unit_parts); ++units) {
+      if (threads % units != 0) continue;
+      const double cycles = pass_cycles(work, threads / units, units);
+      const bool same_team = threads == this->threads();
+      if (cycles < best * (same_team ? 1 : worth_it)) {
+        best = cycles;
+        row_parts_ = threads / units;
+        unit_parts_ = units;
+      }
+    }
+    if (threads == most) return;
+  }
+}
+
+}  // namespace rnncore
