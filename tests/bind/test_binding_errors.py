@@ -403,7 +403,11 @@ def test_groups_of_another_length_or_kind(function):
     for name in module.GROUPS[function]:
         value = arguments[name]
         for wrong, kind, text in (
-            (value[:-1], ValueError, f"{name}: expected {len(value)} entries, got {len(value) - 1}"),
+            (
+                value[:-1],
+                ValueError,
+                f"{name}: expected {len(value)} entries, got {len(value) - 1}",
+            ),
             ((*value, None), ValueError, f"{name}: expected {len(value)} entries"),
             (list(value), TypeError, f"{name}: expected a tuple of {len(value)}"),
             (value[0], TypeError, f"{name}: expected a tuple of {len(value)}"),
