@@ -1,4 +1,4 @@
-// Bindings of one layer in one direction: cells, forward, backward, segments, the weight cache.
+// Bindings of one layer in one direction: forward, backward, segments, the weight cache.
 #include <algorithm>
 #include <string>
 
@@ -6,34 +6,11 @@
 #include "bind/problem.hpp"
 #include "bind/variant.hpp"
 #include "recurrence/layer/weight_cache.hpp"
-#include "recurrence/plan/partition.hpp"
 
 namespace rnncore {
 namespace {
 
 constexpr Index most_steps = (Index{1} << 31) - 1;
-
-py::str text(std::string_view view) {
-  return py::str(view.data(), view.size());
-}
-
-py::tuple cells() {
-  py::list table;
-  for (const CellInfo& cell : cell_table()) {
-    py::dict unit_parameters;
-    for (const UnitParameter& own : cell.unit_parameters) {
-      unit_parameters[text(own.name)] = text(own.rows);
-    }
-    py::dict row;
-    row["name"] = text(cell.name);
-    row["gates"] = text(cell.gate_letters);
-    row["wiring"] = text(cell.slot_letters);
-    row["states"] = text(cell.states);
-    row["unit_parameters"] = unit_parameters;
-    table.append(row);
-  }
-  return py::tuple(table);
-}
 
 // A place that keeps packed weights from one inference call of `forward` to the next. Panels of one
 // variant are not those of another.
@@ -55,18 +32,6 @@ WeightCache* cache_of(const py::object& cache) {
 // How often the panels in it served; for tests.
 Index weight_cache_hits(const py::object& cache) {
   return cache_of(cache)->hits();
-}
-
-// The cost rule's answer, (parts of the rows, parts of the units); for tests.
-py::tuple bind_partition(Index steps, Index batch, Index panels, Index depth, Index packet_bytes,
-                         double merged) {
-  const Partition chosen({.steps = steps,
-                          .batch = batch,
-                          .panels = panels,
-                          .depth = depth,
-                          .packet_bytes = packet_bytes,
-                          .merged = merged});
-  return py::make_tuple(chosen.row_parts(), chosen.unit_parts());
 }
 
 // What both passes and `segments` follow from.
@@ -235,7 +200,6 @@ Index bind_segments(const std::string& cell, const py::object& x, const py::obje
 void bind_layer(py::module_& m) {
   using py::arg;
   const auto none = py::none();
-  m.def("cells", &cells);
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("weights"), arg("state_0"), arg("y"),
         arg("state_n"), arg("lengths") = none, arg("reverse") = false, arg("tape") = none,
         arg("recompute") = Index{0}, arg("feedback") = none, arg("cache") = none,
@@ -248,8 +212,6 @@ void bind_layer(py::module_& m) {
         arg("recompute"));
   m.def("weight_cache", &weight_cache);
   m.def("weight_cache_hits", &weight_cache_hits, arg("cache"));
-  m.def("partition", &bind_partition, arg("steps"), arg("batch"), arg("panels"), arg("depth"),
-        arg("packet_bytes"), arg("merged"));
 }
 
 }  // namespace rnncore

@@ -21,6 +21,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("num_threads", &rnncore::num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("threads"));
   rnncore::bind_gemm(m);
+  rnncore::bind_cells(m);
   rnncore::bind_layer(m);
   rnncore::bind_closed_loop(m);
   rnncore::bind_stepper(m);

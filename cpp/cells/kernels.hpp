@@ -50,8 +50,8 @@ class Pointwise {
 
   // Inlined: what does not change from row to row is then read once.
   template <class Lanes>
-  [[gnu::always_inline]] static void forward_packet(Lanes lanes, const ForwardArrays<T>& at, Index r, Index panel,
-                             const T* sums, T* y) {
+  [[gnu::always_inline]] static void forward_packet(Lanes lanes, const ForwardArrays<T>& at,
+                                                    Index r, Index panel, const T* sums, T* y) {
     const StepLayout<T>& layout = *at.layout;
     const Index unit = panel * width;
     T* const row = at.z + r * slots * layout.hidden + unit;
@@ -92,8 +92,8 @@ class Pointwise {
   }
 
   template <class Lanes>
-  [[gnu::always_inline]] static void backward_packet(Lanes lanes, const BackwardArrays<T>& at, Index r, Index unit, V dh,
-                              const T* dy) {
+  [[gnu::always_inline]] static void backward_packet(Lanes lanes, const BackwardArrays<T>& at,
+                                                     Index r, Index unit, V dh, const T* dy) {
     const StepLayout<T>& layout = *at.layout;
     T* const row = at.gates + r * slots * layout.hidden + unit;
     const Index d = r * layout.hidden + unit;
