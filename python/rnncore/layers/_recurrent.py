@@ -104,7 +104,7 @@ class Recurrent(Stack, Generic[State]):
             Whether each sequence must get the same bits whatever sequences are beside it, and
             however its steps are cut into calls. Few rows then take longer. Without it the bits of
             a few rows (batch times steps up to 8, on AMX a batch below 48) may differ in the last
-            places from those of many. Not with proj_size or output_size.
+            places from those of many.
         """
         call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
         if targets is not None or teacher_forcing is not None:
