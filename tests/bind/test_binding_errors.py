@@ -53,7 +53,9 @@ OPTIONAL = {
     "forward": ("lengths", "weight_hh"),
     "backward": ("lengths", "dy", "dh_n", "dc_n", "dx", "dfed"),
     "closed_loop_forward": ("lengths", "weight_hh", "weight_oh", "weight_oo", "bias_o"),
-    "closed_loop_backward": ("lengths", "teacher_forcing", "dh_n", "dc_n", "dy_n", "dx", "dbias_o"),
+    "closed_loop_backward": (
+        *("lengths", "teacher_forcing", "bias_o", "dh_n", "dc_n", "dy_n", "dx", "dbias_o"),
+    ),
 }
 base = output_raw.base
 
