@@ -66,7 +66,7 @@ void bind_loop_forward(const std::string& cell, const py::object& x, const py::o
                        const py::object& delays, const py::object& state_0, const py::object& y,
                        const py::object& state_n, const py::object& targets,
                        const py::object& teacher_forcing, const py::object& lengths, bool reverse,
-                       const py::object& tape) {
+                       const py::object& tape, bool batch_invariant) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const py::tuple first = group("state_0", state_0, loop_states);
@@ -77,6 +77,7 @@ void bind_loop_forward(const std::string& cell, const py::object& x, const py::o
     call.read_targets(targets, teacher_forcing);
     ClosedLoopForwardArgs<T> a;
     call.read_layers(a.layers);
+    for (ForwardArgs<T>& layer : a.layers) layer.batch_invariant = batch_invariant;
     read_states(call, a, first, last);
     a.y = check.template out_sequence<T>("y", y, call.outputs());
     if (!tape.is_none()) {
@@ -194,7 +195,7 @@ void bind_closed_loop(py::module_& m) {
   m.def("closed_loop_forward", &bind_loop_forward, arg("cell"), arg("x"), arg("layers"),
         arg("readout"), arg("activation"), arg("delays"), arg("state_0"), arg("y"), arg("state_n"),
         arg("targets") = none, arg("teacher_forcing") = none, arg("lengths") = none,
-        arg("reverse") = false, arg("tape") = none);
+        arg("reverse") = false, arg("tape") = none, arg("batch_invariant") = false);
   m.def("closed_loop_backward", &bind_loop_backward, arg("cell"), arg("x"), arg("layers"),
         arg("readout"), arg("activation"), arg("delays"), arg("tape"), arg("dy"), arg("dstate_n"),
         arg("dx"), arg("dstate_0"), arg("dlayers"), arg("dreadout"), arg("teacher_forcing") = none,

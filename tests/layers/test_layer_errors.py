@@ -236,11 +236,11 @@ def test_an_error_in_a_kernel_undoes_what_other_kernels_did(
     layer.flat_grads[...] = 1
     real, calls = _kernels.backward, []
 
-    def failing(*arguments: Any) -> None:
+    def failing(*arguments: Any, **options: Any) -> None:
         calls.append(1)
         if len(calls) == 2:
             raise MemoryError
-        real(*arguments)
+        real(*arguments, **options)
 
     monkeypatch.setattr(_kernels, "backward", failing)
     with pytest.raises(MemoryError):
@@ -253,7 +253,7 @@ def test_an_error_in_a_kernel_undoes_what_other_kernels_did(
     drawn = layer.rng.bit_generator.state
     monkeypatch.setattr(_kernels, "forward", failing)
     calls.clear()
-    real = lambda *arguments: _kernels.infer(*arguments[:10])  # noqa: E731  # without recompute
+    real = lambda *arguments, **options: _kernels.infer(*arguments[:10])  # noqa: E731  # no tape
     with pytest.raises(MemoryError):
         layer.forward(normal(3, 6, 5))
     assert layer.rng.bit_generator.state == drawn

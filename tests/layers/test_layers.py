@@ -413,7 +413,9 @@ def test_inputs_are_not_modified_and_outputs_fully_written(
 
     for module in (_layout, _layer_by_layer):
         monkeypatch.setattr(module, "empty", nan)
-    monkeypatch.setattr(_kernels, "aligned_empty", nan)
+    monkeypatch.setattr(
+        _kernels, "aligned_empty", lambda *shapes, dtype: [nan(shape, dtype) for shape in shapes]
+    )
     layer = make(cell, num_layers=2, bidirectional=True, dropout=0.5)
     parameters = layer.flat_parameters.copy()
     x, dy, lengths = normal(4, 6, 5), normal(4, 6, 34), np.array([2, 6, 0, 5])

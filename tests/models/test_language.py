@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rnncore
 from arrays import random_state
 from problems import central_differences
 from rnncore import GRU, LSTM, RNN, LSTMState, decoding, losses
@@ -94,25 +93,21 @@ def test_loss_and_gradients_are_those_of_torch(torch: Any, torch_layer: Any, tie
         np.testing.assert_allclose(model.core.grads[name], parameter.grad.numpy(), atol=1e-12)
 
 
-def chunk_sizes(dtype: str, batch: int) -> list[int]:
-    sizes = [1, 2, 3, 7, 13, 30, 59]
-    if rnncore.isa().startswith("amx") and dtype == "float32":  # as `forward` says
-        return [k for k in sizes if min(k, 60 % k or k) * batch >= 48]
-    return sizes
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CORES)
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [("rnn", {}), ("lstm", {}), ("gru", {}), ("lstm", {"proj_size": 5})],
+)
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_chunks_with_carried_state_give_the_bits_of_the_whole(
-    dtype: str, cell: str, batch: int
+    dtype: str, cell: str, options: Any, batch: int
 ) -> None:
-    core = CORES[cell](24, 64, 2, dtype=dtype, rng=1)
+    core = CORES[cell](24, 64, 2, dtype=dtype, rng=1, **options)
     model = LanguageModel(core, 31, rng=2)
     x = np.random.default_rng(0).integers(0, 31, (batch, 60))
     whole, end = model(x)
     np.testing.assert_array_equal(model.forward(x)[0], whole)
-    for k in chunk_sizes(dtype, batch):
+    for k in (1, 2, 3, 7, 13, 30, 59):
         for run in (model, lambda *a: model.forward(*a)[:2]):
             state, pieces = None, []
             for start in range(0, 60, k):

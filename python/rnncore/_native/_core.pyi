@@ -102,6 +102,7 @@ def closed_loop_forward(
     tape: tuple[Sequence[_Tape], _Array, _Array] | None = None,  # out: of each layer gates,
     # h (L+1, B, H + F) of the first and (L+1, B, H) of the others, c (L+1, B, H);
     # y (L, B, O); the values fed back (M+L, B, O)
+    batch_invariant: bool = False,  # a row's bits depend neither on other rows nor on T
 ) -> None: ...
 def closed_loop_backward(
     cell: str,

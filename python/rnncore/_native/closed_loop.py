@@ -70,8 +70,13 @@ def forward(
     last: StackState,
     *,
     training: bool,
+    batch_invariant: bool = False,
 ) -> LoopTape | None:
-    """Run the loop into y (T, B, O) and `last`; return the tape when training."""
+    """Run the loop into y (T, B, O) and `last`; return the tape when training.
+
+    With `batch_invariant` a sequence's bits do not depend on the others beside it, nor on how it is
+    cut into calls.
+    """
     T, B, _ = x.shape
     D, O = state.y.shape[0], state.y.shape[2]  # noqa: E741
     H, dtype = state.h.shape[2], x.dtype
@@ -91,7 +96,7 @@ def forward(
     core.closed_loop_forward(
         loop.cell.name, x, loop.layers, loop.output, loop.activation, loop.delays, state, y, last,
         targets, from_targets, lengths, loop.reverse,
-        None if tape is None else (tape.layers, tape.y, tape.fed),
+        None if tape is None else (tape.layers, tape.y, tape.fed), batch_invariant,
     )  # fmt: skip
     return tape
 

@@ -79,8 +79,10 @@ def forward(
     c_n: Array | None,
     recompute: int = 0,
     feedback: Feedback | None = None,
+    *,
+    batch_invariant: bool = False,
 ) -> Tape:
-    """Run the kernel into y, h_n and c_n, and return its tape."""
+    """Run the kernel into y, h_n and c_n, and return its tape; `batch_invariant` as for `infer`."""
     T, B, _ = x.shape
     H = h_0.shape[1]
     precision = core.float32_matmul_precision()
@@ -98,7 +100,7 @@ def forward(
     h, c = arrays[0], arrays[1] if cell.has_c else None
     core.forward(
         cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, (gates, h, c),
-        recompute, feedback,
+        recompute, feedback, None, batch_invariant,
     )  # fmt: skip
     return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, feedback)
 

@@ -9,10 +9,20 @@ from rnncore._native.isa import core
 from rnncore._types import Array
 
 
-def linear_forward(x: Array, weight: Array, bias: Array | None, into: Array | None = None) -> Array:
-    """Return y (N, O), or `into`, of x (N, I) and weight (O, I), both C-contiguous."""
+def linear_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    into: Array | None = None,
+    *,
+    batch_invariant: bool = False,
+) -> Array:
+    """Return y (N, O), or `into`, of x (N, I) and weight (O, I), both C-contiguous.
+
+    With `batch_invariant` a row's bits do not depend on N.
+    """
     y = empty((len(x), len(weight)), x.dtype) if into is None else into
-    core.linear_forward(x, weight, bias, y)
+    core.linear_forward(x, weight, bias, y, batch_invariant)
     return y
 
 

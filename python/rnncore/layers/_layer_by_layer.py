@@ -176,9 +176,10 @@ class Plain(LayerByLayer):
             self._spec.cell, x, h_0, c_0, self._parameters.layers[k], call.lengths,
             self._reverse(k), y, h_n, c_n,
         )  # fmt: skip
+        invariant = call.batch_invariant
         if training:
-            return kernels.forward(*arguments, call.recompute, feedback)
-        kernels.infer(*arguments, self._caches[k], feedback, batch_invariant=call.batch_invariant)
+            return kernels.forward(*arguments, call.recompute, feedback, batch_invariant=invariant)
+        kernels.infer(*arguments, self._caches[k], feedback, batch_invariant=invariant)
         return None
 
     def _backward_one(
@@ -225,6 +226,7 @@ class Projected(LayerByLayer):
         return closed_loop.forward(
             loop, x, _looped(h, c_0, h_0), call.lengths, None, None, y,
             _looped(np.empty_like(h), c_n, h_n), training=training,
+            batch_invariant=call.batch_invariant,
         )  # fmt: skip
 
     def _backward_one(

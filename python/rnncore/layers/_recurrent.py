@@ -104,7 +104,7 @@ class Recurrent(Stack, Generic[State]):
             Whether each sequence must get the same bits whatever sequences are beside it, and
             however its steps are cut into calls. Few rows then take longer. Without it the bits of
             a few rows (batch times steps up to 8, on AMX a batch below 48) may differ in the last
-            places from those of many. Not with proj_size or output_size.
+            places from those of many.
         """
         call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
         if targets is not None or teacher_forcing is not None:
@@ -182,16 +182,7 @@ class Recurrent(Stack, Generic[State]):
         call = read_call(spec, self.batch_first, x, state, lengths, y0)
         if recompute is not None:
             call = call._replace(recompute=positive_int("recompute", recompute))
-        draws = self._drops or (spec.feeds_back and teacher_forcing is not None)
-        drawn = self.rng.bit_generator.state if draws else None
-        try:
-            if targets is not None or teacher_forcing is not None:
-                call = read_targets(spec, call, targets, teacher_forcing, self.rng)
-            y, last, tape = self.run_training(call)
-        except BaseException:  # the generator is as it was
-            if drawn is not None:
-                self.rng.bit_generator.state = drawn
-            raise
+        y, last, tape = self.run_training(call, targets, teacher_forcing)
         return *self._to_user(call, y, last), tape
 
     def backward(

@@ -175,22 +175,35 @@ class Stack(Module):
         call = Call(Layout.BATCH_FIRST, x.transpose(1, 0, 2), lengths, first)
         if batch_invariant:
             call = call._replace(batch_invariant=True)
-        if targets is not None or teacher_forcing is not None:
-            rng = self.rng if training else None
-            call = read_targets(self.spec, call, targets, teacher_forcing, rng)
         tape = None
         if training:
-            y, last, tape = self.run_training(call)
+            y, last, tape = self.run_training(call, targets, teacher_forcing)
         else:
+            if targets is not None or teacher_forcing is not None:
+                call = read_targets(self.spec, call, targets, teacher_forcing, rng=None)
             y, last = self.engine_for(call).infer(call)
         return y.transpose(1, 0, 2), user_state(self.spec, last, False), tape
 
-    def run_training(self, call: Call) -> tuple[Array, StackState, LayerTape]:
-        """Draw the masks of dropout, run the engine, and wrap its tape."""
-        if self._drops:
-            call = call._replace(masks=self._dropout_masks(*call.x.shape[:2]))
-        engine = self.engine_for(call)
-        y, last, kernels = engine.forward(call)
+    def run_training(
+        self, call: Call, targets: Any = None, teacher_forcing: Any = None
+    ) -> tuple[Array, StackState, LayerTape]:
+        """Draw what is random, run the engine, and wrap its tape.
+
+        An error leaves the generator as it was.
+        """
+        given = targets is not None or teacher_forcing is not None
+        drawn = self.rng.bit_generator.state if self._drops or given else None
+        try:
+            if given:
+                call = read_targets(self.spec, call, targets, teacher_forcing, self.rng)
+            if self._drops:
+                call = call._replace(masks=self._dropout_masks(*call.x.shape[:2]))
+            engine = self.engine_for(call)
+            y, last, kernels = engine.forward(call)
+        except BaseException:
+            if drawn is not None:
+                self.rng.bit_generator.state = drawn
+            raise
         return y, last, LayerTape(self, engine, call, kernels)
 
     def run_backward(

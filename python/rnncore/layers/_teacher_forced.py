@@ -79,9 +79,10 @@ class TeacherForced(Engine):
         inner = call._replace(layout=Layout.TIME_FIRST)
         stack = StackTape(inner, []) if training else None
         h, last = self._stack.run(inner, stack, feedback)
-        a = _linear(h, weights.weight_ho, weights.bias_o)
+        invariant = call.batch_invariant
+        a = _linear(h, weights.weight_ho, weights.bias_o, batch_invariant=invariant)
         if fed is not None and weights.weight_oo is not None:
-            a += _linear(fed, weights.weight_oo, None)
+            a += _linear(fed, weights.weight_oo, None, batch_invariant=invariant)
         activate(self._readout.activation, a)
         outputs = a.reshape(T, B, self._readout.size)
         if call.lengths is not None:
@@ -164,9 +165,10 @@ def _padding(lengths: Lengths, T: int) -> Array:
     return padded
 
 
-def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
+def _linear(x: Array, weight: Array, bias: Array | None, *, batch_invariant: bool = False) -> Array:
     """Return x W^T + b as rows (T*B, O)."""
-    return linear_forward(rows(np.ascontiguousarray(x)), weight, bias)
+    flat = rows(np.ascontiguousarray(x))
+    return linear_forward(flat, weight, bias, batch_invariant=batch_invariant)
 
 
 def _linear_backward(

@@ -25,9 +25,12 @@ class LinearTape:
     x: Array  # (..., I)
 
 
-def linear(x: Array, weight: Array, bias: Array | None) -> Array:
-    """Return y = x W^T + b, (..., O), of checked arrays: x C-contiguous (..., I), weight (O, I)."""
-    y = linear_forward(rows(x), weight, bias)
+def linear(x: Array, weight: Array, bias: Array | None, *, batch_invariant: bool = False) -> Array:
+    """Return y = x W^T + b, (..., O), of checked arrays: x C-contiguous (..., I), weight (O, I).
+
+    With `batch_invariant` a row's bits do not depend on how many there are.
+    """
+    y = linear_forward(rows(x), weight, bias, batch_invariant=batch_invariant)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(weight))
 
 

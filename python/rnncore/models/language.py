@@ -22,8 +22,6 @@ from rnncore.models.components import check_recurrent
 from rnncore.models.inputs import checked_tokens, clear_padding
 from rnncore.models.samples import streams
 from rnncore.models.samples.sequences import SequenceSamples
-from rnncore.models.states import map_state
-from rnncore.models.zero_rows import first_sequences, with_zero_rows, with_zeros
 from rnncore.module import check_tape, constructor_text
 from rnncore.training import History, evaluate, fit_samples
 
@@ -35,8 +33,7 @@ class LanguageTape:
     owner: LanguageModel
     tokens: Array  # what the embedding read
     layers: Any  # the recurrent layers' tape
-    h: Array  # (B or more, T, F)
-    B: int
+    h: Array  # (B, T, F)
     valid: Array | None = None
     used: bool = False
 
@@ -117,8 +114,7 @@ class LanguageModel(Model, loadable=True):
         """Run one batch in training mode (dropout is active) and keep the tape.
 
         A sequence run in chunks, each from the state that the one before returned, gives the same
-        bits as the whole run at once. (One exception: float32 on the variant amx multiplies less
-        than 48 rows B*T in another way, so chunks should be longer than that or the whole short.)
+        bits as the whole run at once.
 
         Parameters
         ----------
@@ -173,9 +169,9 @@ class LanguageModel(Model, loadable=True):
         """
         check_tape(tape, LanguageTape, self)
         dlogits = as_array("dlogits", dlogits, self.dtype, contiguous=True)
-        shape = (tape.B, tape.h.shape[1], self.vocabulary_size)
+        shape = (*tape.h.shape[:2], self.vocabulary_size)
         check_shape("dlogits", dlogits, "(B, T, V)", shape)
-        dstate = None if dstate is None else self.core.read_state("dstate", dstate, tape.B)
+        dstate = None if dstate is None else self.core.read_state("dstate", dstate, len(tape.h))
         with self.unchanged_on_error():
             dstate = self._backward(tape, clear_padding(dlogits, tape.valid), dstate)
         tape.used = True
@@ -188,25 +184,23 @@ class LanguageModel(Model, loadable=True):
 
         The tape serves `_backward` only with `training`.
         """
-        B = len(tokens)
-        tokens, lengths, state = with_zero_rows(np.ascontiguousarray(tokens), lengths, state)
+        tokens = np.ascontiguousarray(tokens)
         x = self.embedding.run(tokens)
-        h, state, layers = self.core.run(x, state, lengths=lengths, training=training)
-        tape = LanguageTape(self, tokens, layers, h, B)
-        return self._logits(h)[:B], first_sequences(state, B), tape
+        h, state, layers = self.core.run(
+            x, state, lengths=lengths, training=training, batch_invariant=True
+        )
+        tape = LanguageTape(self, tokens, layers, h)
+        return self._logits(h, batch_invariant=True), state, tape
 
     def _backward(self, tape: LanguageTape, dlogits: Array, dstate: Any) -> Any:
         """As `backward`, of checked dlogits that are zero behind each end; unguarded."""
-        total = len(tape.h)
-        if dstate is not None:
-            dstate = map_state(lambda s: with_zeros(s, total, axis=1), dstate)
         dweight, dbias = self._head(self.grads), self.grads["head.bias"]
         weight = self._head(self.parameters)
-        dh = linear_gradients(tape.h, weight, with_zeros(dlogits, total), dweight, dbias)
+        dh = linear_gradients(tape.h, weight, dlogits, dweight, dbias)
         dx, dstate = self.core.run_backward(tape.layers, dh, dstate)
         assert dx is not None
         self.embedding.run_backward(tape.tokens, dx)
-        return first_sequences(dstate, tape.B)
+        return dstate
 
     def fit(  # type: ignore[override]  # a stream has no targets but its own tokens
         self,
@@ -389,8 +383,9 @@ class LanguageModel(Model, loadable=True):
             result[:, t] = sample(self._logits(h), temperature, top_k, rng)
         return result if prompt.ndim == 2 else result[0]
 
-    def _logits(self, h: Array) -> Array:
-        return linear(h, self._head(self.parameters), self.parameters["head.bias"])
+    def _logits(self, h: Array, *, batch_invariant: bool = False) -> Array:
+        weight, bias = self._head(self.parameters), self.parameters["head.bias"]
+        return linear(h, weight, bias, batch_invariant=batch_invariant)
 
     def _head(self, arrays: Mapping[str, Array]) -> Array:
         """Return the head's weight, or its gradient, (V, F)."""
