@@ -1,11 +1,12 @@
 // Weights split into bfloat16 strips, and the rows that meet them.
-#include "gemm/bf16/split_weights.hpp"
+#include "gemm/bf16/tile_unit.hpp"
+
+#if defined(RNNCORE_TILE_UNIT)
 
 #include <algorithm>
 
 #include "gemm/bf16/microkernel.hpp"
-
-#if defined(RNNCORE_TILE_UNIT)
+#include "gemm/bf16/split_weights.hpp"
 
 namespace rnncore {
 namespace {
