@@ -96,7 +96,7 @@ struct Shapes {
 
 template <class T, int Gates>
 void multiply(const T* a, Index stride, const Columns& columns, const T* packed, Index rows,
-              Range panels, bool backwards, BlockSums<T> receive) {
+              Range panels, bool backwards, const BlockSums<T>& receive) {
   static_assert(has_microkernel(Gates));
   using Shape = Shapes<T, Gates>;
   if (rows <= 0) return;
@@ -124,15 +124,12 @@ void multiply(const T* a, Index stride, const Columns& columns, const T* packed,
 }  // namespace
 
 template <class T>
-void multiply_panels(Index gates, const T* a, Index stride, const Columns& columns, const T* packed,
-                     Index rows, Range panels, bool backwards, BlockSums<T> receive) {
-  const auto run = gates == 1 ? &multiply<T, 1> : gates == 3 ? &multiply<T, 3> : &multiply<T, 4>;
-  run(a, stride, columns, packed, rows, panels, backwards, receive);
+PanelProduct<T> panel_product(Index gates) {
+  assert(has_microkernel(gates));
+  return gates == 1 ? &multiply<T, 1> : gates == 3 ? &multiply<T, 3> : &multiply<T, 4>;
 }
 
-template void multiply_panels(Index, const float*, Index, const Columns&, const float*, Index,
-                              Range, bool, BlockSums<float>);
-template void multiply_panels(Index, const double*, Index, const Columns&, const double*, Index,
-                              Range, bool, BlockSums<double>);
+template PanelProduct<float> panel_product(Index);
+template PanelProduct<double> panel_product(Index);
 
 }  // namespace rnncore

@@ -35,7 +35,12 @@ using BlockSums =
 // `backwards`: from the last. Every other pass over the same ones then starts with those that the
 // cache still holds.
 template <class T>
-void multiply_panels(Index gates, const T* a, Index stride, const Columns& columns, const T* packed,
-                     Index rows, Range panels, bool backwards, BlockSums<T> receive);
+using PanelProduct = void (*)(const T* a, Index stride, const Columns& columns, const T* packed,
+                              Index rows, Range panels, bool backwards,
+                              const BlockSums<T>& receive);
+
+// That of panels of so many gates.
+template <class T>
+PanelProduct<T> panel_product(Index gates);
 
 }  // namespace rnncore

@@ -18,20 +18,25 @@ namespace rnncore {
 template <class T>
 class PanelWeights {
  public:
-  explicit PanelWeights(const WeightLayout<T>& layout) : layout_(layout) {}
+  explicit PanelWeights(const WeightLayout<T>& layout)
+      : layout_(layout),
+        panel_size_(checked_mul(layout.columns.total(), layout.gates * Simd<T>::width)),
+        product_(panel_product<T>(layout.gates)) {}
 
-  void plan_panels(ArenaPlan& plan) { plan.array(packed_, checked_mul(layout_.panels(), size())); }
+  void plan_panels(ArenaPlan& plan) {
+    plan.array(packed_, checked_mul(layout_.panels(), panel_size_));
+  }
   void plan_scratch(ArenaPlan&, int) {}
   void pack(Range panels);
-  void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
-                BlockSums<T> receive) const;
-
- private:
-  Index size() const {  // of a panel
-    return checked_mul(layout_.columns.total(), layout_.gates * Simd<T>::width);
+  void multiply(int, const T* a, Index stride, Index rows, Range panels, bool backwards,
+                const BlockSums<T>& receive) const {
+    product_(a, stride, layout_.columns, packed_, rows, panels, backwards, receive);
   }
 
+ private:
   const WeightLayout<T> layout_;
+  const Index panel_size_;
+  const PanelProduct<T> product_;
   T* packed_ = nullptr;
 };
 
@@ -45,7 +50,7 @@ class UnpackedWeights {
   void plan_scratch(ArenaPlan&, int) {}
   void pack(Range) {}
   void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
-                BlockSums<T> receive) const;
+                const BlockSums<T>& receive) const;
 
  private:
   const WeightLayout<T> layout_;
@@ -70,9 +75,15 @@ class PackedWeights {
 
   // Passes the product of `rows` rows of a, `stride` elements apart, with some panels to
   // `receive`, block by block. `rank`: the worker's. `backwards` should change from pass to pass:
-  // see multiply_panels.
+  // see PanelProduct.
   void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
-                BlockSums<T> receive) const;
+                const BlockSums<T>& receive) const {
+    std::visit(
+        [&](const auto& weights) {
+          weights.multiply(rank, a, stride, rows, panels, backwards, receive);
+        },
+        weights_);
+  }
 
  private:
   using Weights =
@@ -88,6 +99,10 @@ class PackedWeights {
   Weights weights_;
 };
 
+extern template class PanelWeights<float>;
+extern template class PanelWeights<double>;
+extern template class UnpackedWeights<float>;
+extern template class UnpackedWeights<double>;
 extern template class PackedWeights<float>;
 extern template class PackedWeights<double>;
 

@@ -69,8 +69,8 @@ class PanelKernel {
 
   template <class F>
   void multiply(F&& write) const {
-    multiply_panels<T>(
-        1, left_, left_stride_, depth_, packed_right_, rows_, {0, panel_count<T>(columns_)}, false,
+    panel_product<T>(1)(
+        left_, left_stride_, depth_, packed_right_, rows_, {0, panel_count<T>(columns_)}, false,
         [&](Index row, Index rows, Index panel, int panels, const T* sums) {
           const Index column = panel * width, wide = panels * width;
           write(Block{{row, row + rows}, {column, std::min(columns_, column + wide)}}, sums, wide);
