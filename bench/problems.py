@@ -224,6 +224,9 @@ SCALING = {
 MEMORY_SIZES = (256, 64, 150)
 """H, B, T of bench/memory.py."""
 
+FIT_SIZES, FIT_STEPS = (16, 16, 20), 100
+"""H, B, T of a training step of `ManyToOne.fit`, and how many of them bench/builds.py times."""
+
 
 def select(
     blocks: Iterable[str] = BLOCKS,

@@ -21,12 +21,12 @@ ONNX Runtime's spin longer than 5 ms: rnncore ran at half its speed behind them.
 """
 
 
-def sample(run: Run, calls: int) -> float:
+def sample(run: Run, calls: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds per call over `calls` calls in a row."""
-    start = time.perf_counter()
+    start = clock()
     for _ in range(calls):
         run()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
 def calls_for(run: Run, seconds: float) -> int:

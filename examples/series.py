@@ -7,7 +7,7 @@ One GRU, five recurrences: h alone (hidden), the output before into the gates (o
 Jordan network), into the output (output to output), and two mixtures. All are taught with the true
 values fed back (teacher forcing), one also with ever more of its own outputs in their place
 (scheduled sampling), and asked twice: open loop, where the truth of the step before feeds back (one
-step ahead), and closed loop, where from the forecast's begin on only outputs do.
+step ahead), and closed loop, where only outputs feed back once the forecast has begun.
 
 Temperatures (San Francisco 2010, hourly): the network says how each of the next 24 hours differs
 from the same hour of the day before; it sees the hour and the last known such differences. Naive:

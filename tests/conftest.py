@@ -22,6 +22,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
+# What the reason of a skip names, and how to have it.
+WANTED = {
+    "torch": "pip install torch==2.13.0",
+    "onnx": "pip install onnx onnxruntime",
+    "matplotlib": "pip install matplotlib",
+    "pandas": "pip install pandas",
+    "data set": "make data && export RNNCORE_DATA=build/data",
+    "slow": "--slow",
+    "tiles": "a machine with AMX, or make test VARIANTS=amx_emulated PYTEST_ARGS='-m amx'",
+}
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End with a line that says what was skipped and how to have it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):
+        return
+    skipped: dict[str, int] = {}
+    for report in reporter.stats.get("skipped", []):
+        reason = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else "")
+        for name in WANTED:
+            if name in reason:
+                skipped[name] = skipped.get(name, 0) + 1
+                break
+    if skipped:
+        counts = (f"{count} x {name} ({WANTED[name]})" for name, count in skipped.items())
+        reporter.write_line(f"skipped: {'; '.join(counts)}")
+
+
 @pytest.fixture
 def threads() -> Iterator[Callable[[Any, int], None]]:
     """Set the thread count of a core for one test."""

@@ -40,12 +40,12 @@ MUTANTS = {
         "cpp/cells/lstm.hpp",
         (
             (
-                "    auto& [i, f, g, o] = z;\n    i = logistic(i);",
-                "    auto& [f, i, g, o] = z;\n    i = logistic(i);",
+                "    auto& [i, f, g, o] = at.z;\n    auto& [h, c] = at.after;",
+                "    auto& [f, i, g, o] = at.z;\n    auto& [h, c] = at.after;",
             ),
             (
-                "    auto& [i, f, g, o] = z;\n    const V tanh_c",
-                "    auto& [f, i, g, o] = z;\n    const V tanh_c",
+                "    auto& [i, f, g, o] = at.z;\n    auto& [dh, dc] = at.d;",
+                "    auto& [f, i, g, o] = at.z;\n    auto& [dh, dc] = at.d;",
             ),
         ),
         REFERENCE,
@@ -68,84 +68,86 @@ MUTANTS = {
         "full",
     ),
     "recurrent-gradient-dropped": Mutant(
-        "cpp/sequence/backward_loop.hpp",
+        "cpp/cells/kernels.hpp",
         (
             (
-                "pointwise_panel(row_at(r, step, kept, dy), panel, V::load(sums));",
-                "pointwise_panel(row_at(r, step, kept, dy), panel, "
-                "sums ? V::zero() : V::load(sums));",
+                "backward_packet(lanes, at, r, p * width, V::load(sums), dy);",
+                "backward_packet(lanes, at, r, p * width, sums ? V::zero() : V::load(sums), dy);",
             ),
         ),
         REFERENCE,
         "full",
     ),
     "direct-state-gradient-dropped": Mutant(
-        "cpp/sequence/backward_loop.hpp",
-        (("    dh = dh + lanes.load(row.dh + unit);\n", ""),),
+        "cpp/cells/kernels.hpp",
+        (("    dh = dh + lanes.load(at.d[0] + d);\n", ""),),
         REFERENCE,
         "full",
     ),
     "last-step-skipped": Mutant(
-        "cpp/sequence/forward_loop.hpp",
+        "cpp/recurrence/layer/forward_loop.hpp",
         (
             (
-                "for (Index step = begin; step < end; ++step) {",
-                "for (Index step = begin; step + 1 < end; ++step) {",
+                "for (Index step = begin; step < chunk.end; ++step) {",
+                "for (Index step = begin; step + 1 < chunk.end; ++step) {",
             ),
         ),
         REFERENCE,
         "full",
     ),
     "segment-from-the-initial-state": Mutant(
-        "cpp/sequence/recompute.hpp",
-        (("kept = segment * BH_ + at;", "kept = segment * 0 + at;"),),
+        "cpp/recurrence/layer/recompute.hpp",
+        (("kept = segment * tape.size[k] + at;", "kept = segment * 0 + at;"),),
         SAME_BITS,
         "full",
     ),
     "reverse-starts-at-the-longest-end": Mutant(
-        "cpp/sequence/schedule.hpp",
+        "cpp/recurrence/plan/schedule.hpp",
         (("reverse_ ? length(row) - 1 - step", "reverse_ ? steps_ - 1 - step"),),
         REFERENCE,
         "ragged-reverse",
     ),
     "bias-gradient-assigned": Mutant(
-        "cpp/sequence/gradients.hpp",
+        "cpp/recurrence/layer/gradients.cpp",
         (
             (
-                "add_packet(column_sum(rows, unit), "
-                "dbias + (run.gate + g) * H_ + unit, H_ - unit);",
-                "Partial<T>{std::min<Index>(width, H_ - unit)}.store("
-                "column_sum(rows, unit), dbias + (run.gate + g) * H_ + unit);",
+                "add_packet(column_sum(lanes, rows, unit), to + unit, H_ - unit);",
+                "lanes.store(column_sum(lanes, rows, unit), to + unit);",
             ),
         ),
         ADDS,
         "",
     ),
     "feedback-a-step-too-late": Mutant(
-        "cpp/sequence/output_forward.cpp",
+        "cpp/recurrence/feedback/forward.cpp",
         (
             (
-                "fed(o_.memory + step - delay, r)",
-                "fed(std::max<Index>(0, o_.memory + step - delay - 1), r)",
+                "fed(f_.longest_delay + step - delay, r)",
+                "fed(std::max<Index>(0, f_.longest_delay + step - delay - 1), r)",
             ),
         ),
         LOOP,
         "lstm and float64",
     ),
-    "gradient-through-given-targets": Mutant(
-        "cpp/sequence/output_backward.cpp",
-        (("!given && i < O_; ++i)", "(given || i < O_) && i < O_; ++i)"),),
+    "gradient-through-targets": Mutant(
+        "cpp/recurrence/feedback/backward.cpp",
+        (("!target && i < O_; ++i)", "(target || i < O_) && i < O_; ++i)"),),
         LOOP,
         "lstm and float64 and mixed",
     ),
     "gradient-of-q-dropped": Mutant(
-        "cpp/sequence/readout_gradients.hpp",
-        (("if (a_.dweight_oo) {\n", "if (a_.dweight_oo && count < 0) {\n"),),
+        "cpp/recurrence/feedback/readout_gradients.hpp",
+        (
+            (
+                "if (a_.gradients.weight_oo) add_product(",
+                "if (a_.gradients.weight_oo && da == nullptr) add_product(",
+            ),
+        ),
         LOOP,
         "lstm and float64",
     ),
     "fed-gradient-through-u-dropped": Mutant(
-        "cpp/sequence/fed_gradient.hpp",
+        "cpp/recurrence/feedback/feedback_gradient.hpp",
         (
             (
                 "lanes.store(u_ ? lanes.load(to) + sums : sums, to);",
@@ -156,23 +158,23 @@ MUTANTS = {
         "lstm and float64",
     ),
     "upper-layer-reads-the-state-before": Mutant(
-        "cpp/sequence/output_backward.cpp",
-        (("layers_[l].x = {layers_[l - 1].h + B_ * K,", "layers_[l].x = {layers_[l - 1].h,"),),
+        "cpp/recurrence/feedback/backward.cpp",
+        (("layers_[l - 1].tape.states[0] + size, schedule_", "layers_[l - 1].tape.states[0], schedule_"),),
         LOOP,
         "lstm and float64",
     ),
     "softmax-gradient-without-mean": Mutant(
-        "cpp/sequence/readout.hpp",
+        "cpp/recurrence/feedback/readout.cpp",
         (("dy[i] = y[i] * (dy[i] - mean);", "dy[i] = y[i] * (dy[i] - 0 * mean);"),),
         LOOP,
         "lstm and float64 and softmax",
     ),
-    "given-gradient-past-the-reset-gate": Mutant(
-        "cpp/sequence/gradients.hpp",
+    "fed-gradient-past-the-reset-gate": Mutant(
+        "cpp/recurrence/layer/gradients.cpp",
         (
             (
-                "{wanted, done.dz, nullptr}, 'h', a_.weight_oh,",
-                "{wanted, done.dz, nullptr}, 'x', a_.weight_oh,",
+                "{dz.data, schedule_.count(wanted), stride, stride}, 'h',",
+                "{dz.data, schedule_.count(wanted), stride, stride}, 'x',",
             ),
         ),
         GIVEN,
@@ -201,7 +203,7 @@ def build(tree: Path) -> None:
         )
     run(["cmake", "--build", folder], tree)
     for library in folder.glob("*.so"):
-        shutil.copy(library, tree / "python" / "rnncore")
+        shutil.copy(library, tree / "python" / "rnncore" / "_native")
 
 
 def run(command: list[object], tree: Path) -> None:

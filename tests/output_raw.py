@@ -15,21 +15,39 @@ from raw import batch_major, nan_like
 NESTED = {
     "layers": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     "tapes": ("gates", "h", "c"),
-    "grads": ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
+    "dlayers": ("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
 }
 ARGUMENTS = {
-    "output_forward": (
+    "closed_loop_forward": (
         *("cell", "x", "layers", "weight_oh", "weight_ho", "weight_oo", "bias_o", "activation"),
-        *("delays", "targets", "given", "h_0", "c_0", "y_0", "lengths", "reverse"),
+        *("delays", "targets", "teacher_forcing", "h_0", "c_0", "y_0", "lengths", "reverse"),
         *("y", "h_n", "c_n", "y_n", "tapes", "tape_y", "tape_fed"),
     ),
-    "output_backward": (
-        *("cell", "x", "layers", "weight_oh", "weight_ho", "weight_oo", "activation", "delays"),
-        *("given", "lengths", "reverse", "tapes", "tape_y", "tape_fed"),
+    "closed_loop_backward": (
+        *("cell", "x", "layers", "weight_oh", "weight_ho", "weight_oo", "bias_o", "activation"),
+        *("delays", "teacher_forcing", "lengths", "reverse", "tapes", "tape_y", "tape_fed"),
         *("dy", "dh_n", "dc_n", "dy_n", "dx", "dh_0", "dc_0", "dy_0"),
-        *("grads", "dweight_oh", "dweight_ho", "dweight_oo", "dbias_o"),
+        *("dlayers", "dweight_oh", "dweight_ho", "dweight_oo", "dbias_o"),
     ),
 }
+READOUT = ("weight_oh", "weight_ho", "weight_oo", "bias_o")
+TAPE = ("tapes", "tape_y", "tape_fed")
+GROUPS = {
+    "closed_loop_forward": {
+        "readout": READOUT,
+        "state_0": ("h_0", "c_0", "y_0"),
+        "state_n": ("h_n", "c_n", "y_n"),
+        "tape": TAPE,
+    },
+    "closed_loop_backward": {
+        "readout": READOUT,
+        "tape": TAPE,
+        "dstate_n": ("dh_n", "dc_n", "dy_n"),
+        "dstate_0": ("dh_0", "dc_0", "dy_0"),
+        "dreadout": tuple(f"d{name}" for name in READOUT),
+    },
+}
+"""The arrays that travel together, by function and by the group's name."""
 LAST = ("y", "h_n", "c_n", "y_n")
 
 
@@ -49,24 +67,36 @@ def base(name: str) -> str:
     return name.split(" of ")[0]
 
 
-def nested(function: str, arguments: dict[str, Any]) -> list[Any]:
-    """The arguments as the binding takes them; a list none of whose entries is there is None."""
+def nested(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with their lists; a list none of whose entries is there is None."""
     K = sum(base(name) == "weight_ih" for name in arguments)
-    values = []
+    values = {}
     for name in ARGUMENTS[function]:
         if name not in NESTED:
-            values.append(arguments[name])
+            values[name] = arguments[name]
         elif f"{NESTED[name][0]} of layer 0" in arguments:
-            values.append(
-                [tuple(arguments[f"{own} of layer {k}"] for own in NESTED[name]) for k in range(K)]
-            )
+            values[name] = [
+                tuple(arguments[f"{own} of layer {k}"] for own in NESTED[name]) for k in range(K)
+            ]
         else:
-            values.append(None)
+            values[name] = None
     return values
 
 
+def grouped(function: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The result of `nested` as the binding takes it; of forward a tape without arrays is None."""
+    groups = GROUPS[function]
+    together = {name for names in groups.values() for name in names}
+    result = {name: value for name, value in values.items() if name not in together}
+    for group, names in groups.items():
+        result[group] = tuple(values[name] for name in names)
+    if function == "closed_loop_forward" and all(value is None for value in result["tape"]):
+        result["tape"] = None
+    return result
+
+
 def call(core: Any, function: str, arguments: dict[str, Any]) -> None:
-    getattr(core, function)(*nested(function, arguments))
+    getattr(core, function)(**grouped(function, nested(function, arguments)))
 
 
 def lay_out(p: Problem) -> Problem:
@@ -106,26 +136,26 @@ def _tape(core: Any, p: Problem) -> dict[str, Any]:
 
 
 def forward_arguments(core: Any, p: Problem, training: bool = True) -> dict[str, Any]:
-    """Arguments of core.output_forward by name; without training no tape."""
+    """Arguments of core.closed_loop_forward by name; without training no tape."""
     found = {name: value for name, value in p._asdict().items() if name != "layers"}
     found["delays"] = list(p.delays)
     found["lengths"] = None if p.lengths is None else p.lengths.astype(np.int64)
     found |= _of_layers("layers", p.layers)
     found |= dict(zip(LAST, map(nan_like, (p.dy, p.h_0, p.c_0, p.y_0)), strict=True))
     found |= _tape(core, p) if training else {"tape_y": None, "tape_fed": None}
-    names = flat_names("output_forward", len(p.layers))
+    names = flat_names("closed_loop_forward", len(p.layers))
     return {name: found[name] for name in names if name in found}
 
 
 def backward_arguments(p: Problem, forward: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of core.output_backward by name, with the tape of a forward call."""
+    """Arguments of core.closed_loop_backward by name, with the tape of a forward call."""
     found = p._asdict() | forward
     found |= {f"d{name}": nan_like(found[name]) for name in ("x", "h_0", "c_0", "y_0")}
     zeros = [Layer(*map(_zeros, layer)) for layer in p.layers]
-    found |= _of_layers("grads", zeros)
+    found |= _of_layers("dlayers", zeros)
     for name in ("weight_oh", "weight_ho", "weight_oo", "bias_o"):
         found["d" + name] = _zeros(found[name])
-    return {name: found[name] for name in flat_names("output_backward", len(p.layers))}
+    return {name: found[name] for name in flat_names("closed_loop_backward", len(p.layers))}
 
 
 def _zeros(array: Array | None) -> Array | None:
@@ -135,16 +165,16 @@ def _zeros(array: Array | None) -> Array | None:
 def infer(core: Any, p: Problem) -> tuple[Any, ...]:
     """y, h_n, c_n, y_n without a tape."""
     arguments = forward_arguments(core, p, training=False)
-    call(core, "output_forward", arguments)
+    call(core, "closed_loop_forward", arguments)
     return tuple(arguments[name] for name in LAST)
 
 
 def solve(core: Any, p: Problem) -> Result:
     """Forward with a tape, then backward."""
     forward = forward_arguments(core, p)
-    call(core, "output_forward", forward)
+    call(core, "closed_loop_forward", forward)
     backward = backward_arguments(p, forward)
-    call(core, "output_backward", backward)
+    call(core, "closed_loop_backward", backward)
     return result(forward | backward, len(p.layers))
 
 
@@ -152,7 +182,7 @@ def result(arguments: dict[str, Any], layers: int) -> Result:
     """What calls with these arguments have written."""
     found = {name: arguments[name] for name in Result._fields if name != "dlayers"}
     dlayers = tuple(
-        Layer(*(arguments[f"{name} of layer {k}"] for name in NESTED["grads"]))
+        Layer(*(arguments[f"{name} of layer {k}"] for name in NESTED["dlayers"]))
         for k in range(layers)
     )
     return Result(**found, dlayers=dlayers)

@@ -2,7 +2,7 @@
 
     z_t = W x_t + R h_{t-1} + U f_t + b      U enters where R does
     y_t = phi(P h_t + Q f_t + b_o)           h of the top layer
-    f_t = [v_{t-d} for every delay d]        v = y, or the target where `given` says so
+    f_t = [v_{t-d} for every delay d]        v = y, or the target where `teacher_forcing` says so
 
 Each sequence runs alone, one step at a time; the first of a stack's layers gets the feedback.
 """
@@ -41,7 +41,7 @@ class Problem(NamedTuple):
     activation: str
     delays: tuple[int, ...]
     targets: Array | None  # (T, B, O)
-    given: Array | None  # bool (T, B)
+    teacher_forcing: Array | None  # bool (T, B)
     h_0: Array  # (K, B, H)
     c_0: Array | None
     y_0: Array  # (D, B, O), oldest first
@@ -136,9 +136,9 @@ def solve(p: Problem) -> Result:
             y[t, b] = phi(
                 p.activation, p.weight_ho @ h[-1] + _times(p.weight_oo, f) + _bias(p.bias_o)
             )
-            is_given = p.given is not None and p.given[t, b]
-            v.append(p.targets[t, b] if is_given else y[t, b])
-            saved.append((f, h[-1], own, is_given))
+            from_target = p.teacher_forcing is not None and p.teacher_forcing[t, b]
+            v.append(p.targets[t, b] if from_target else y[t, b])
+            saved.append((f, h[-1], own, from_target))
         for k in range(K):
             h_n[k, b] = h[k]
             if c_n is not None:
@@ -152,8 +152,8 @@ def solve(p: Problem) -> Result:
         dc = [None if p.dc_n is None else p.dc_n[k, b].copy() for k in range(K)]
         for step in reversed(range(length)):
             t = times[step]
-            f, top, own, is_given = saved[step]
-            wanted = p.dy[t, b] + (0 if is_given else dv[D + step])
+            f, top, own, from_target = saved[step]
+            wanted = p.dy[t, b] + (0 if from_target else dv[D + step])
             da = phi_backward(p.activation, y[t, b], wanted)
             dP += np.outer(da, top)
             if db is not None:
@@ -234,11 +234,11 @@ def make(
         lengths = rng.integers(0, T + 1, B)
         if B > 2:
             lengths[[0, 1, 2]] = max(T - 1, 0), 0, T
-    given = None
+    teacher_forcing = None
     if mode == "forced":
-        given = np.ones((T, B), bool)
+        teacher_forcing = np.ones((T, B), bool)
     elif mode == "mixed":
-        given = rng.random((T, B)) < 0.5
+        teacher_forcing = rng.random((T, B)) < 0.5
     wanted = "output_to_hidden" in recurrence, "output_to_output" in recurrence
     return Problem(
         cell=cell,
@@ -250,8 +250,8 @@ def make(
         bias_o=normal(O, scale=0.3) if bias else None,
         activation=activation,
         delays=delays,
-        targets=None if given is None else normal(T, B, O),
-        given=given,
+        targets=None if teacher_forcing is None else normal(T, B, O),
+        teacher_forcing=teacher_forcing,
         h_0=normal(layers, B, H, scale=0.5),
         c_0=normal(layers, B, H) if has_c else None,
         y_0=normal(D, B, O),

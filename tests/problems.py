@@ -140,20 +140,12 @@ def central_differences(loss: Any, array: Array, eps: float = 1e-5) -> Array:
     return gradient
 
 
-def parameter_differences(model: Any, loss: Any, step: float = 1e-5) -> Any:
-    """The gradient of loss() with respect to every parameter, element by element."""
+def parameter_differences(model: Any, loss: Any) -> Array:
+    """Gradient of loss() with respect to the model's flat buffer of parameters."""
     result = np.zeros_like(model.flat_parameters)
     for array in model.parameters.values():
-        flat, at = array.reshape(-1), (array.ctypes.data - model.flat_parameters.ctypes.data) // 8
-        assert np.shares_memory(flat, array)
-        for i in range(flat.size):
-            kept = flat[i]
-            flat[i] = kept + step
-            above = loss()
-            flat[i] = kept - step
-            below = loss()
-            flat[i] = kept
-            result[at + i] = (above - below) / (2 * step)
+        at = (array.ctypes.data - model.flat_parameters.ctypes.data) // array.itemsize
+        result[at : at + array.size] = central_differences(loss, array).reshape(-1)
     return result
 
 

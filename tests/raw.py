@@ -1,4 +1,4 @@
-"""Calls of the raw binding: every output passed in, prefilled with NaN."""
+"""Calls of the raw binding: flat arguments by name, every output prefilled with NaN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from problems import Array, Problem, Result
 FORWARD_ARGUMENTS = (
     *("cell", "x", "h_0", "c_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c", "recompute", "cache"),
-    *("fed", "weight_oh"),
+    *("fed", "weight_oh", "batch_invariant"),
 )
 BACKWARD_ARGUMENTS = (
     *("cell", "x", "weight_ih", "weight_hh", "lengths", "reverse", "gates", "h", "c"),
@@ -18,6 +18,43 @@ BACKWARD_ARGUMENTS = (
     *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
     *("bias_ih", "bias_hh", "recompute", "fed", "weight_oh", "dfed", "dweight_oh"),
 )
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+GROUPS = {
+    "forward": {
+        "weights": WEIGHTS,
+        "state_0": ("h_0", "c_0"),
+        "state_n": ("h_n", "c_n"),
+        "feedback": ("fed", "weight_oh"),
+        "tape": ("gates", "h", "c"),
+    },
+    "backward": {
+        "weights": WEIGHTS,
+        "tape": ("gates", "h", "c"),
+        "dstate_n": ("dh_n", "dc_n"),
+        "dstate_0": ("dh_0", "dc_0"),
+        "gradients": tuple(f"d{name}" for name in WEIGHTS),
+        "feedback": ("fed", "weight_oh"),
+        "dfeedback": ("dfed", "dweight_oh"),
+    },
+}
+"""The arrays that travel together, by function and by the group's name."""
+
+
+def grouped(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments as the binding takes them; of forward a tape without arrays is None."""
+    groups = GROUPS[function]
+    together = {name for names in groups.values() for name in names}
+    result = {name: value for name, value in arguments.items() if name not in together}
+    for group, names in groups.items():
+        result[group] = tuple(arguments[name] for name in names)
+    if function == "forward" and all(value is None for value in result["tape"]):
+        result["tape"] = None
+    return result
+
+
+def call(core: Any, function: str, arguments: dict[str, Any]) -> None:
+    """Call core.forward or core.backward with flat arguments by name."""
+    getattr(core, function)(**grouped(function, arguments))
 
 
 def nan_like(array: Array | None) -> Array | None:
@@ -65,7 +102,7 @@ def int64_lengths(problem: Problem) -> Array | None:
 def forward_arguments(
     core: Any, problem: Problem, training: bool = True, recompute: int = 0
 ) -> dict[str, Any]:
-    """Arguments of core.forward by name, in its order."""
+    """Arguments of core.forward by name."""
     arguments = problem._asdict()
     arguments.update(
         lengths=int64_lengths(problem),
@@ -73,6 +110,7 @@ def forward_arguments(
         cache=None,
         fed=None,
         weight_oh=None,
+        batch_invariant=False,
         y=nan_like(problem.dy),
         h_n=nan_like(problem.h_0),
         c_n=nan_like(problem.c_0),
@@ -82,7 +120,7 @@ def forward_arguments(
 
 
 def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of core.backward by name, in its order, with the tape of a forward call."""
+    """Arguments of core.backward by name, with the tape of a forward call."""
     shared = {
         k: forward[k] for k in ("lengths", "gates", "h", "c", "recompute", "fed", "weight_oh")
     }
@@ -98,16 +136,16 @@ def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, A
 def infer(core: Any, problem: Problem) -> tuple[Array, Array, Array | None]:
     """y, h_n, c_n without a tape."""
     arguments = forward_arguments(core, problem, training=False)
-    core.forward(*arguments.values())
+    call(core, "forward", arguments)
     return arguments["y"], arguments["h_n"], arguments["c_n"]
 
 
 def solve(core: Any, problem: Problem, recompute: int = 0) -> Result:
     """Forward with a tape, then backward."""
     forward = forward_arguments(core, problem, recompute=recompute)
-    core.forward(*forward.values())
+    call(core, "forward", forward)
     backward = backward_arguments(problem, forward)
-    core.backward(*backward.values())
+    call(core, "backward", backward)
     both = {**forward, **backward}
     return Result(**{name: both[name] for name in Result._fields})
 

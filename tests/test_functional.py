@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
+from arrays import normal
 from rnncore import functional as F  # noqa: N812
 
 pytestmark = pytest.mark.per_variant
 
 KINDS = {"rnn_tanh": rnncore.RNN, "lstm": rnncore.LSTM, "gru": rnncore.GRU}
 CELLS = tuple(KINDS)
-
-
-def normal(*shape: int, seed: int = 1) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def problem(cell: str, bias: bool = True) -> tuple[Any, F.Weights, Any, Any]:

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from bad_arrays import read_only
 from rnncore._native.isa import core
 from rnncore.layers.linear import Linear
 from rnncore.module import Module
@@ -46,13 +47,6 @@ class Parts(Module):
 def set_gradients(module, rng):
     for grad in module.grads.values():
         grad[...] = rng.normal(size=grad.shape)
-
-
-@pytest.fixture
-def threads():
-    before = core.num_threads()
-    yield core.set_num_threads
-    core.set_num_threads(before)
 
 
 def textbook_step(kind, options, p, g, state, t):
@@ -141,7 +135,7 @@ def test_same_bits_at_any_number_of_threads(dtype, threads):
     size = 1_000_003
     results = []
     for count in (1, 2, 3, 5):
-        threads(count)
+        threads(core, count)
         params, grads, m, v = flat(size, dtype, 4)
         core.adam_step(params, grads, m, v, 3, 1e-2, 0.9, 0.99, 1e-8, 1e-2, True)
         core.sgd_step(params, grads, m, 1e-2, 0.9, True, 1e-3)
@@ -335,11 +329,6 @@ ARGUMENTS = [(function, name) for function, (names, _) in CALLS.items() for name
 def raw_call(function):
     names, options = CALLS[function]
     return dict(zip(names, flat(9, np.float64, len(names)), strict=True)) | options
-
-
-def read_only(array):
-    array.setflags(write=False)
-    return array
 
 
 CHANGES = {

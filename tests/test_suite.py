@@ -1,8 +1,9 @@
-"""The rules of this suite: each file says how often it runs."""
+"""The rules of this suite: each file says how often it runs, and a helper is written once."""
 
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,14 @@ def marks(text: str) -> set[str]:
 )
 def test_a_file_runs_once_or_once_per_variant(path: Path) -> None:
     assert len(marks(path.read_text()) & {"once", "per_variant"}) == 1
+
+
+def test_no_helper_is_written_twice() -> None:
+    """Functions of one name with the same body have one home that both files import."""
+    places = defaultdict(list)
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("test_"):
+                node.returns = None
+                places[node.name, ast.dump(node)].append(str(path.relative_to(FOLDER)))
+    assert {name: found for (name, _), found in places.items() if len(found) > 1} == {}

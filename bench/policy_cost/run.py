@@ -144,9 +144,11 @@ def product_only(library: ctypes.CDLL, a: dict[str, Array]) -> Callable[[], Any]
 
 def library_forward(core: Any, a: dict[str, Array]) -> Callable[[], Any]:
     """Return the library's forward pass with tape on these arrays, at its raw binding."""
-    inputs = [a[name] for name in ("x", "h_0", "c_0", "W", "R", "b_ih", "b_hh")]
-    outputs = [a[name] for name in ("y", "h_n", "c_n", "gates", "h", "c")]
-    return lambda: core.forward("lstm", *inputs, None, False, *outputs, 0)
+    weights, state_0, state_n, tape = (
+        tuple(a[name] for name in names)
+        for names in (("W", "R", "b_ih", "b_hh"), ("h_0", "c_0"), ("h_n", "c_n"), ("gates", "h", "c"))
+    )
+    return lambda: core.forward("lstm", a["x"], weights, state_0, a["y"], state_n, tape=tape)
 
 
 def measure(

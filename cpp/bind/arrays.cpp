@@ -7,70 +7,84 @@
 namespace rnncore {
 namespace {
 
-[[noreturn]] void type_error(const std::string& name, const std::string& text) {
-  throw py::type_error(name + ": " + text);
+[[noreturn]] void type_error(const ArrayName& name, const std::string& text) {
+  throw py::type_error(name.text() + ": " + text);
 }
 
-[[noreturn]] void value_error(const std::string& name, const std::string& text) {
-  throw py::value_error(name + ": " + text);
+[[noreturn]] void value_error(const ArrayName& name, const std::string& text) {
+  throw py::value_error(name.text() + ": " + text);
 }
 
 std::string type_name(const py::object& object) {
   return py::str(py::type::of(object).attr("__name__"));
 }
 
-py::array as_array(const std::string& name, const py::object& object) {
+py::array as_array(const ArrayName& name, const py::object& object) {
   if (!py::isinstance<py::array>(object)) {
     type_error(name, "expected a numpy array, got " + type_name(object));
   }
   return py::reinterpret_borrow<py::array>(object);
 }
 
-Shape shape_of(const py::array& array) {
-  return Shape(array.shape(), array.shape() + array.ndim());
+// "(3, 4)"; any_size reads "any".
+template <class Sizes>
+std::string shape_text(const Sizes& sizes, std::size_t rank) {
+  std::string text = "(";
+  for (std::size_t d = 0; d < rank; ++d) {
+    if (d > 0) text += ", ";
+    text += sizes[d] == any_size ? "any" : std::to_string(sizes[d]);
+  }
+  return text + (rank == 1 ? ",)" : ")");
 }
 
-bool matches(const Shape& expected, const Shape& got) {
-  return expected.size() == got.size() &&
-         std::equal(expected.begin(), expected.end(), got.begin(),
-                    [](Index e, Index g) { return e == any_size || e == g; });
+Shape shape_of(const ArrayName& name, const py::array& array, const Shape& expected) {
+  const auto rank = static_cast<std::size_t>(array.ndim());
+  Shape shape = Shape::of_rank(expected.rank());
+  bool matches = rank == expected.rank();
+  for (std::size_t d = 0; matches && d < rank; ++d) {
+    shape[d] = array.shape(static_cast<py::ssize_t>(d));
+    matches = expected[d] == any_size || expected[d] == shape[d];
+  }
+  if (matches) return shape;
+  value_error(name, "expected shape " + shape_text(expected, expected.rank()) + ", got " +
+                        shape_text(array.shape(), rank));
 }
 
 // True when no two elements share an address: the outer dimensions, by growing stride, each step
 // over everything inside them.
 bool self_disjoint(const Shape& shape, const Shape& stride) {
-  std::vector<std::pair<Index, Index>> dims;  // (stride, size)
-  for (std::size_t d = 0; d < shape.size(); ++d) {
-    if (shape[d] > 1) dims.emplace_back(std::abs(stride[d]), shape[d]);
+  std::array<std::pair<Index, Index>, 3> dims;  // (stride, size)
+  std::size_t count = 0;
+  for (std::size_t d = 0; d < shape.rank(); ++d) {
+    if (shape[d] > 1) dims[count++] = {std::abs(stride[d]), shape[d]};
   }
-  std::sort(dims.begin(), dims.end());
+  for (std::size_t i = 1; i < count; ++i) {
+    for (std::size_t j = i; j > 0 && dims[j] < dims[j - 1]; --j) std::swap(dims[j], dims[j - 1]);
+  }
   Index extent = 1;
-  for (const auto& [step, size] : dims) {
-    if (step < extent) return false;
-    extent += step * (size - 1);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (dims[i].first < extent) return false;
+    extent += dims[i].first * (dims[i].second - 1);
   }
   return true;
 }
 
 }  // namespace
 
-std::string shape_text(const Shape& shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += shape[i] == any_size ? "any" : std::to_string(shape[i]);
-  }
-  return text + (shape.size() == 1 ? ",)" : ")");
+std::string ArrayName::text() const {
+  std::string result(prefix);
+  result.append(name).append(suffix);
+  return layer < 0 ? result : result + " of layer " + std::to_string(layer);
 }
 
-bool is_float64(const std::string& name, const py::object& object) {
+bool is_float64(const ArrayName& name, const py::object& object) {
   const py::dtype dtype = as_array(name, object).dtype();
   if (dtype.equal(py::dtype::of<double>())) return true;
   if (dtype.equal(py::dtype::of<float>())) return false;
   type_error(name, "expected dtype float32 or float64, got " + std::string(py::str(dtype)));
 }
 
-Index dimension(const std::string& name, const py::object& object, int rank, int axis) {
+Index dimension(const ArrayName& name, const py::object& object, int rank, int axis) {
   const py::array array = as_array(name, object);
   if (array.ndim() != rank) {
     value_error(name, "expected " + std::to_string(rank) + " dimensions, got " +
@@ -79,18 +93,15 @@ Index dimension(const std::string& name, const py::object& object, int rank, int
   return array.shape(axis);
 }
 
-ArrayCheck::Checked ArrayCheck::check(const std::string& name, const py::object& object,
+ArrayCheck::Checked ArrayCheck::check(const ArrayName& name, const py::object& object,
                                       const Shape& expected, const py::dtype& dtype, bool output) {
   py::array array = as_array(name, object);
-  if (!array.dtype().equal(dtype)) {
+  const bool same = py::detail::array_proxy(array.ptr())->descr == dtype.ptr();
+  if (!same && !array.dtype().equal(dtype)) {
     type_error(name, "expected dtype " + std::string(py::str(dtype)) + ", got " +
                          std::string(py::str(array.dtype())));
   }
-  Checked result{nullptr, shape_of(array), {}};
-  if (!matches(expected, result.shape)) {
-    value_error(name,
-                "expected shape " + shape_text(expected) + ", got " + shape_text(result.shape));
-  }
+  Checked result{nullptr, shape_of(name, array, expected), Shape::of_rank(expected.rank())};
   const Index item = array.itemsize();
   const std::byte* data = static_cast<const std::byte*>(array.data());
   if (reinterpret_cast<std::uintptr_t>(data) % static_cast<std::uintptr_t>(item) != 0) {
@@ -99,8 +110,7 @@ ArrayCheck::Checked ArrayCheck::check(const std::string& name, const py::object&
   if (output && !array.writeable())
     value_error(name, "expected a writable array, got a read-only one");
 
-  const auto rank = result.shape.size();
-  result.stride.resize(rank);
+  const auto rank = result.shape.rank();
   Index natural = 1, low = 0, high = item;
   for (std::size_t d = rank; d-- > 0;) {
     const Index size = result.shape[d], bytes = array.strides(static_cast<py::ssize_t>(d));
@@ -113,7 +123,8 @@ ArrayCheck::Checked ArrayCheck::check(const std::string& name, const py::object&
     if (strided) (bytes < 0 ? low : high) += checked_mul(bytes, size - 1);
   }
   if (rank > 0 && result.stride[rank - 1] != 1) {
-    value_error(name, "the last dimension must be contiguous; pass numpy.ascontiguousarray(" + name + ")");
+    value_error(name, "the last dimension must be contiguous; pass numpy.ascontiguousarray(" +
+                          name.text() + ")");
   }
   // A matrix is read in blocks of rows: its rows must not overlap or run backwards.
   if (rank == 2 && result.shape[0] > 1 && result.stride[0] < result.shape[1]) {
@@ -127,9 +138,9 @@ ArrayCheck::Checked ArrayCheck::check(const std::string& name, const py::object&
   return result;
 }
 
-void* ArrayCheck::contiguous_of(const std::string& name, const Checked& array) {
+void* ArrayCheck::contiguous_of(const ArrayName& name, const Checked& array) {
   Index natural = 1;
-  for (std::size_t d = array.shape.size(); d-- > 0;) {
+  for (std::size_t d = array.shape.rank(); d-- > 0;) {
     if (array.stride[d] != natural) value_error(name, "expected a C-contiguous array; pass a copy");
     natural *= std::max<Index>(array.shape[d], 1);
   }
@@ -141,7 +152,7 @@ void ArrayCheck::no_overlap() const {
     if (!out.output) continue;
     for (const Span& other : spans_) {
       if (&other != &out && out.begin < other.end && other.begin < out.end) {
-        value_error(out.name, "this output shares memory with " + other.name);
+        value_error(out.name, "this output shares memory with " + other.name.text());
       }
     }
   }

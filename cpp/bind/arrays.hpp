@@ -5,7 +5,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/types.hpp"
@@ -13,20 +16,52 @@
 namespace rnncore {
 
 namespace py = pybind11;
-using Shape = std::vector<Index>;
 
 // An expected size that matches any.
 inline constexpr Index any_size = -1;
 
-// "(3, 4)"; any_size reads "any".
-std::string shape_text(const Shape& shape);
+// What an error calls an array, put together only there: "dweight_ih of layer 1".
+struct ArrayName {
+  std::string_view name, prefix = {}, suffix = {};
+  int layer = -1;  // or not of a layer
+
+  constexpr ArrayName(const char* text) : name(text) {}  // most names are literals
+  constexpr ArrayName(std::string_view of, std::string_view before, std::string_view behind,
+                      int of_layer)
+      : name(of), prefix(before), suffix(behind), layer(of_layer) {}
+
+  std::string text() const;
+};
+
+// The sizes of up to three dimensions.
+class Shape {
+ public:
+  Shape() = default;
+  Shape(std::initializer_list<Index> sizes) : rank_(sizes.size()) {
+    assert(rank_ <= sizes_.size());
+    std::copy(sizes.begin(), sizes.end(), sizes_.begin());
+  }
+  static Shape of_rank(std::size_t rank) {
+    Shape shape;
+    shape.rank_ = rank;
+    return shape;
+  }
+
+  std::size_t rank() const { return rank_; }
+  Index operator[](std::size_t d) const { return sizes_[d]; }
+  Index& operator[](std::size_t d) { return sizes_[d]; }
+
+ private:
+  std::array<Index, 3> sizes_{};
+  std::size_t rank_ = 0;
+};
 
 // True for float64, false for float32; TypeError that names the argument for anything else.
-bool is_float64(const std::string& name, const py::object& object);
+bool is_float64(const ArrayName& name, const py::object& object);
 
 // Calls f with a float or a double by the dtype of `object`.
 template <class F>
-auto by_dtype(const std::string& name, const py::object& object, F&& f) {
+auto by_dtype(const ArrayName& name, const py::object& object, F&& f) {
   return is_float64(name, object) ? f(double{}) : f(float{});
 }
 
@@ -35,59 +70,64 @@ auto by_dtype(const std::string& name, const py::object& object, F&& f) {
 // `optional` is in the name. Outputs must not share memory with any other array: `no_overlap`.
 class ArrayCheck {
  public:
+  ArrayCheck() { spans_.reserve(32); }
+
   template <class T>
-  Matrix<const T> matrix(const std::string& name, const py::object& object, const Shape& shape) {
+  Matrix<const T> matrix(const ArrayName& name, const py::object& object, const Shape& shape) {
     return matrix_of<const T>(check(name, object, shape, py::dtype::of<T>(), false));
   }
   template <class T>
-  Matrix<T> out_matrix(const std::string& name, const py::object& object, const Shape& shape) {
+  Matrix<T> out_matrix(const ArrayName& name, const py::object& object, const Shape& shape) {
     return matrix_of<T>(check(name, object, shape, py::dtype::of<T>(), true));
   }
   template <class T>
-  Matrix<const T> optional_matrix(const std::string& name, const py::object& object, const Shape& shape) {
+  Matrix<const T> optional_matrix(const ArrayName& name, const py::object& object,
+                                  const Shape& shape) {
     return object.is_none() ? Matrix<const T>{} : matrix<T>(name, object, shape);
   }
   template <class T>
-  Matrix<T> optional_out_matrix(const std::string& name, const py::object& object, const Shape& shape) {
+  Matrix<T> optional_out_matrix(const ArrayName& name, const py::object& object,
+                                const Shape& shape) {
     return object.is_none() ? Matrix<T>{} : out_matrix<T>(name, object, shape);
   }
 
   template <class T>
-  Sequence<const T> sequence(const std::string& name, const py::object& object, const Shape& shape) {
+  Sequence<const T> sequence(const ArrayName& name, const py::object& object, const Shape& shape) {
     return sequence_of<const T>(check(name, object, shape, py::dtype::of<T>(), false));
   }
   template <class T>
-  Sequence<T> out_sequence(const std::string& name, const py::object& object, const Shape& shape) {
+  Sequence<T> out_sequence(const ArrayName& name, const py::object& object, const Shape& shape) {
     return sequence_of<T>(check(name, object, shape, py::dtype::of<T>(), true));
   }
   template <class T>
-  Sequence<const T> optional_sequence(const std::string& name, const py::object& object,
+  Sequence<const T> optional_sequence(const ArrayName& name, const py::object& object,
                                       const Shape& shape) {
     return object.is_none() ? Sequence<const T>{} : sequence<T>(name, object, shape);
   }
   template <class T>
-  Sequence<T> optional_out_sequence(const std::string& name, const py::object& object,
+  Sequence<T> optional_out_sequence(const ArrayName& name, const py::object& object,
                                     const Shape& shape) {
     return object.is_none() ? Sequence<T>{} : out_sequence<T>(name, object, shape);
   }
 
   // Contiguous arrays of any rank, as a pointer to their elements.
   template <class T>
-  const T* contiguous(const std::string& name, const py::object& object, const Shape& shape) {
+  const T* contiguous(const ArrayName& name, const py::object& object, const Shape& shape) {
     return static_cast<const T*>(
         contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), false)));
   }
   template <class T>
-  T* out_contiguous(const std::string& name, const py::object& object, const Shape& shape) {
+  T* out_contiguous(const ArrayName& name, const py::object& object, const Shape& shape) {
     return static_cast<T*>(
         contiguous_of(name, check(name, object, shape, py::dtype::of<T>(), true)));
   }
   template <class T>
-  const T* optional_contiguous(const std::string& name, const py::object& object, const Shape& shape) {
+  const T* optional_contiguous(const ArrayName& name, const py::object& object,
+                               const Shape& shape) {
     return object.is_none() ? nullptr : contiguous<T>(name, object, shape);
   }
   template <class T>
-  T* optional_out_contiguous(const std::string& name, const py::object& object, const Shape& shape) {
+  T* optional_out_contiguous(const ArrayName& name, const py::object& object, const Shape& shape) {
     return object.is_none() ? nullptr : out_contiguous<T>(name, object, shape);
   }
 
@@ -101,14 +141,14 @@ class ArrayCheck {
     Shape stride;  // in elements; natural where a dimension has fewer than two entries
   };
   struct Span {
-    std::string name;
+    ArrayName name;
     const std::byte *begin, *end;
     bool output;
   };
 
-  Checked check(const std::string& name, const py::object& object, const Shape& shape,
+  Checked check(const ArrayName& name, const py::object& object, const Shape& shape,
                 const py::dtype& dtype, bool output);
-  static void* contiguous_of(const std::string& name, const Checked& array);
+  static void* contiguous_of(const ArrayName& name, const Checked& array);
 
   template <class T>
   static Matrix<T> matrix_of(const Checked& a) {
@@ -123,6 +163,6 @@ class ArrayCheck {
 };
 
 // Size of dimension `axis`; TypeError or ValueError when `object` is no array of that rank.
-Index dimension(const std::string& name, const py::object& object, int rank, int axis);
+Index dimension(const ArrayName& name, const py::object& object, int rank, int axis);
 
 }  // namespace rnncore

@@ -43,15 +43,15 @@ void read_states(ClosedLoopCall<T>& call, ClosedLoopForwardArgs<T>& a, const py:
   ArrayCheck& check = call.check;
   const CellInfo& cell = *call.problem().cell;
   const Shape states = call.states_of(a.layers.size());
-  for_states(cell, first, {"", "_0"}, false,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(cell, first, 0, {"", "_0"}, false,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const auto all = check.template sequence<T>(name, array, states);
                for (std::size_t l = 0; l < a.layers.size(); ++l) {
                  a.layers[l].state_0[k] = call.layer_of(all, l);
                }
              });
-  for_states(cell, last, {"", "_n"}, false,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(cell, last, 0, {"", "_n"}, false,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const auto all = check.template out_sequence<T>(name, array, states);
                for (std::size_t l = 0; l < a.layers.size(); ++l) {
                  a.layers[l].state_n[k] = call.layer_of(all, l);
@@ -62,10 +62,11 @@ void read_states(ClosedLoopCall<T>& call, ClosedLoopForwardArgs<T>& a, const py:
 }
 
 void bind_loop_forward(const std::string& cell, const py::object& x, const py::object& layers,
-                  const py::object& readout, const std::string& activation,
-                  const py::object& delays, const py::object& state_0, const py::object& y,
-                  const py::object& state_n, const py::object& teacher_forcing,
-                  const py::object& lengths, bool reverse, const py::object& tape) {
+                       const py::object& readout, const std::string& activation,
+                       const py::object& delays, const py::object& state_0, const py::object& y,
+                       const py::object& state_n, const py::object& targets,
+                       const py::object& teacher_forcing, const py::object& lengths, bool reverse,
+                       const py::object& tape) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const py::tuple first = group("state_0", state_0, loop_states);
@@ -73,7 +74,7 @@ void bind_loop_forward(const std::string& cell, const py::object& x, const py::o
     const ClosedLoopOptions options{cell, activation, x, layers, readout, delays, lengths, reverse};
     ClosedLoopCall<T> call(options);
     ArrayCheck& check = call.check;
-    call.read_teacher_forcing(teacher_forcing);
+    call.read_targets(targets, teacher_forcing);
     ClosedLoopForwardArgs<T> a;
     call.read_layers(a.layers);
     read_states(call, a, first, last);
@@ -97,15 +98,15 @@ void read_state_gradients(ClosedLoopCall<T>& call, ClosedLoopBackwardArgs<T>& a,
   ArrayCheck& check = call.check;
   const CellInfo& cell = *call.problem().cell;
   const Shape states = call.states_of(a.layers.size());
-  for_states(cell, last, {"d", "_n"}, true,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(cell, last, 0, {"d", "_n"}, true,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const auto all = check.template optional_sequence<T>(name, array, states);
                for (std::size_t l = 0; l < a.layers.size(); ++l) {
                  a.layers[l].dstate_n[k] = call.layer_of(all, l);
                }
              });
-  for_states(cell, first, {"d", "_0"}, false,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(cell, first, 0, {"d", "_0"}, false,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const auto all = check.template out_sequence<T>(name, array, states);
                for (std::size_t l = 0; l < a.layers.size(); ++l) {
                  a.layers[l].dstate_0[k] = call.layer_of(all, l);
@@ -116,11 +117,12 @@ void read_state_gradients(ClosedLoopCall<T>& call, ClosedLoopBackwardArgs<T>& a,
 }
 
 void bind_loop_backward(const std::string& cell, const py::object& x, const py::object& layers,
-                   const py::object& readout, const std::string& activation,
-                   const py::object& delays, const py::object& tape, const py::object& dy,
-                   const py::object& dstate_n, const py::object& dx, const py::object& dstate_0,
-                   const py::object& dlayers, const py::object& dreadout,
-                   const py::object& teacher_forced, const py::object& lengths, bool reverse) {
+                        const py::object& readout, const std::string& activation,
+                        const py::object& delays, const py::object& tape, const py::object& dy,
+                        const py::object& dstate_n, const py::object& dx,
+                        const py::object& dstate_0, const py::object& dlayers,
+                        const py::object& dreadout, const py::object& teacher_forcing,
+                        const py::object& lengths, bool reverse) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const py::tuple first = group("dstate_0", dstate_0, loop_states);
@@ -130,7 +132,7 @@ void bind_loop_backward(const std::string& cell, const py::object& x, const py::
     ClosedLoopCall<T> call(options);
     ArrayCheck& check = call.check;
     const Problem& p = call.problem();
-    call.read_mask(teacher_forced);
+    call.read_mask(teacher_forcing);
     ClosedLoopBackwardArgs<T> a;
     call.read_layers(a.layers);
     call.read_tapes(a.layers, kept[0]);
@@ -189,14 +191,14 @@ void bind_activate_backward(const std::string& activation, const py::object& y,
 void bind_closed_loop(py::module_& m) {
   using py::arg;
   const auto none = py::none();
-  m.def("closed_loop_forward", &bind_loop_forward, arg("cell"), arg("x"), arg("layers"), arg("readout"),
-        arg("activation"), arg("delays"), arg("state_0"), arg("y"), arg("state_n"), py::kw_only(),
-        arg("teacher_forcing") = none, arg("lengths") = none, arg("reverse") = false,
-        arg("tape") = none);
+  m.def("closed_loop_forward", &bind_loop_forward, arg("cell"), arg("x"), arg("layers"),
+        arg("readout"), arg("activation"), arg("delays"), arg("state_0"), arg("y"), arg("state_n"),
+        arg("targets") = none, arg("teacher_forcing") = none, arg("lengths") = none,
+        arg("reverse") = false, arg("tape") = none);
   m.def("closed_loop_backward", &bind_loop_backward, arg("cell"), arg("x"), arg("layers"),
         arg("readout"), arg("activation"), arg("delays"), arg("tape"), arg("dy"), arg("dstate_n"),
-        arg("dx"), arg("dstate_0"), arg("dlayers"), arg("dreadout"), py::kw_only(),
-        arg("teacher_forced") = none, arg("lengths") = none, arg("reverse") = false);
+        arg("dx"), arg("dstate_0"), arg("dlayers"), arg("dreadout"), arg("teacher_forcing") = none,
+        arg("lengths") = none, arg("reverse") = false);
   m.def("activate", &bind_activate, arg("activation"), arg("y"));
   m.def("activate_backward", &bind_activate_backward, arg("activation"), arg("y"), arg("dy"));
 }

@@ -48,20 +48,18 @@ class ClosedLoopCall {
     f_.weights.bias = check.optional_contiguous<T>("bias_o", readout_[3], {O});
   }
 
-  // (targets, mask): the targets that feed back where the mask says so; or None.
-  void read_teacher_forcing(const py::object& object) {
-    if (object.is_none()) return;
-    const py::tuple forced = group("teacher_forcing", object, 2);
-    expect_both("teacher_forced", forced[0], forced[1],
-                "expected both targets and teacher_forced or neither");
-    f_.targets = check.optional_sequence<T>("targets", forced[0], outputs());
-    read_mask(forced[1]);
+  // The targets that feed back where the mask says so.
+  void read_targets(const py::object& targets, const py::object& mask) {
+    expect_both("teacher_forcing", targets, mask,
+                "expected both targets and teacher_forcing or neither");
+    f_.targets = check.optional_sequence<T>("targets", targets, outputs());
+    read_mask(mask);
   }
 
   // The mask alone, which is all that backward needs.
   void read_mask(const py::object& mask) {
-    f_.teacher_forced = reinterpret_cast<const std::uint8_t*>(check.optional_contiguous<bool>(
-        "teacher_forced", mask, {p_.sizes.steps, p_.sizes.batch}));
+    f_.teacher_forcing = reinterpret_cast<const std::uint8_t*>(
+        check.optional_contiguous<bool>("teacher_forcing", mask, {p_.sizes.steps, p_.sizes.batch}));
   }
 
   // What both passes share of every layer.
@@ -80,7 +78,8 @@ class ClosedLoopCall {
       a.sizes.input = l == 0 ? p_.sizes.input : p_.sizes.hidden;
       a.lengths = p_.lengths_or_null();
       a.reverse = o_.reverse;
-      groups_.emplace_back(item("layers", l), *p_.cell, all[l], Naming{"", of_layer(l)});
+      groups_.emplace_back(item("layers", l), *p_.cell, all[l],
+                           Naming{"", "", static_cast<int>(l)});
       a.weights = groups_.back().template read<T>(check, a.sizes.input, p_.sizes.hidden);
     }
     const auto [steps, batch, input, hidden, none] = p_.sizes;
@@ -99,22 +98,22 @@ class ClosedLoopCall {
     }
     for (std::size_t l = 0; l < layers.size(); ++l) {
       kept_.push_back(group(item("tapes", l), tapes[l], 1 + max_states));
-      read_tape(layers[l].tape, check, p_, layers[l], kept_.back(), {"", of_layer(l)});
+      read_tape(layers[l].tape, check, p_, layers[l], kept_.back(), {"", "", static_cast<int>(l)});
     }
   }
 
   // The gradients of the layers' weights and of the readout's, U's among them.
   void read_gradients(ClosedLoopBackwardArgs<T>& a, const py::object& dlayers,
                       const py::object& dreadout) {
-    const py::sequence all = list_of("gradients", dlayers);
+    const py::sequence all = list_of("dlayers", dlayers);
     if (all.size() != a.layers.size()) {
-      throw py::value_error("gradients: expected one for each layer, got " +
+      throw py::value_error("dlayers: expected one for each layer, got " +
                             std::to_string(all.size()));
     }
     const Index H = p_.sizes.hidden, O = f_.outputs;
     for (std::size_t l = 0; l < a.layers.size(); ++l) {
-      const WeightGroup& to = groups_.emplace_back(item("gradients", l), *p_.cell, all[l],
-                                                   Naming{"d", of_layer(l)});
+      const WeightGroup& to = groups_.emplace_back(item("dlayers", l), *p_.cell, all[l],
+                                                   Naming{"d", "", static_cast<int>(l)});
       a.layers[l].gradients =
           to.template write<T>(check, a.layers[l].sizes.input, H, groups_[l].weight_hh());
     }
@@ -156,7 +155,6 @@ class ClosedLoopCall {
   static std::string item(const char* list, std::size_t l) {
     return std::string(list) + "[" + std::to_string(l) + "]";
   }
-  static std::string of_layer(std::size_t l) { return " of layer " + std::to_string(l); }
 
   const ClosedLoopOptions& o_;
   const py::tuple readout_;  // (weight_oh, weight_ho, weight_oo, bias_o)

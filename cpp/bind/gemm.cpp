@@ -6,7 +6,7 @@
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 #include "core/parallel.hpp"
-#include "gemm/bf16/split.hpp"
+#include "gemm/bf16/split_numbers.hpp"
 #include "gemm/precision.hpp"
 
 namespace rnncore {
@@ -31,24 +31,6 @@ std::string bind_precision() {
   return {};
 }
 
-// As the kernels do it: packets where the variant splits by packets, the rest one by one.
-template <int Parts>
-void split_all(const float* x, Index count, Matrix<float> parts) {
-  Index i = 0;
-#if defined(__AVX512F__)
-  for (; i + 16 <= count; i += 16) {
-    __m512i bits[Parts];
-    split(_mm512_loadu_ps(x + i), bits);
-    for (int p = 0; p < Parts; ++p) _mm512_storeu_si512(parts.row(p) + i, bits[p]);
-  }
-#endif
-  for (; i < count; ++i) {
-    PartBits bits[Parts];
-    split(x[i], bits);
-    for (int p = 0; p < Parts; ++p) parts.row(p)[i] = std::bit_cast<float>(bits[p]);
-  }
-}
-
 void bind_split_bfloat16(const py::object& x, const py::object& parts) {
   const Index count = dimension("x", x, 1, 0), rows = dimension("parts", parts, 2, 0);
   if (rows < 1 || rows > 3) {
@@ -59,13 +41,7 @@ void bind_split_bfloat16(const py::object& x, const py::object& parts) {
   const Matrix<float> to = check.out_matrix<float>("parts", parts, {rows, count});
   check.no_overlap();
   const FlushDenormals flush;
-  if (rows == 3) {
-    split_all<3>(from, count, to);
-  } else if (rows == 2) {
-    split_all<2>(from, count, to);
-  } else {
-    split_all<1>(from, count, to);
-  }
+  split_numbers(from, count, to);
 }
 
 }  // namespace

@@ -32,35 +32,23 @@ py::sequence list_of(const std::string& name, const py::object& object) {
   return py::reinterpret_borrow<py::sequence>(object);
 }
 
-void expect_state(const CellInfo& cell, std::size_t k, const std::string& name,
+void expect_state(const CellInfo& cell, std::size_t k, const ArrayName& name,
                   const py::object& object) {
   const bool carried = k < cell.states.size();
   if (carried == !object.is_none() || k == 0) return;  // every cell carries h
-  throw py::value_error(name +
+  throw py::value_error(name.text() +
                         (carried ? ": expected an array, got None, for cell '"
                                  : ": expected None, got an array, for cell '") +
                         std::string(cell.name) + "'");
 }
 
-void expect_both_biases(const std::string& second, const py::object& ih, const py::object& hh) {
-  expect_both(second, ih, hh, "expected both biases or neither");
-}
-
-void expect_both(const std::string& name, const py::object& first, const py::object& second,
+void expect_both(const ArrayName& name, const py::object& first, const py::object& second,
                  const char* text) {
-  if (first.is_none() != second.is_none()) throw py::value_error(name + ": " + text);
-}
-
-std::string state_name(std::size_t k) {
-  static constexpr std::string_view letters = "hc";
-  static_assert(letters.size() == max_states);
-  return std::string(1, letters[k]);
+  if (first.is_none() != second.is_none()) throw py::value_error(name.text() + ": " + text);
 }
 
 WeightGroup::WeightGroup(const std::string& name, const CellInfo& cell, const py::object& object,
-                         Naming naming)
-    : cell_(cell),
-      naming_(std::move(naming)),
-      arrays_(group(name, object, 4 + cell.unit_parameters.size())) {}
+                         const Naming& naming)
+    : cell_(cell), naming_(naming), arrays_(group(name, object, 4 + cell.unit_parameters.size())) {}
 
 }  // namespace rnncore

@@ -21,32 +21,33 @@ py::tuple group(const std::string& name, const py::object& object, std::size_t c
 py::sequence list_of(const std::string& name, const py::object& object);
 
 // A state's array must be there exactly where the cell carries that state.
-void expect_state(const CellInfo& cell, std::size_t k, const std::string& name,
+void expect_state(const CellInfo& cell, std::size_t k, const ArrayName& name,
                   const py::object& object);
 
-void expect_both_biases(const std::string& second, const py::object& ih, const py::object& hh);
-
 // ValueError unless both are None or neither.
-void expect_both(const std::string& name, const py::object& first, const py::object& second,
+void expect_both(const ArrayName& name, const py::object& first, const py::object& second,
                  const char* text);
 
-// "h", "c": of a group of states, which has one entry for each state of any cell.
-std::string state_name(std::size_t k);
-
-// How the arrays of a group are named: prefix + name + suffix, as in "dweight_ih of layer 1".
+// How the arrays of a group are named: prefix + name + suffix.
 struct Naming {
-  std::string prefix, suffix;
-  std::string operator()(std::string_view name) const {
-    return prefix + std::string(name) + suffix;
-  }
+  std::string_view prefix = {}, suffix = {};
+  int layer = -1;
+  ArrayName operator()(std::string_view name) const { return {name, prefix, suffix, layer}; }
 };
+
+// "h" or "c".
+inline std::string_view state_name(std::size_t k) {
+  static constexpr std::string_view letters = "hc";
+  static_assert(letters.size() == max_states);
+  return letters.substr(k, 1);
+}
 
 // (weight_ih, weight_hh, bias_ih, bias_hh, unit parameters ...) of one layer.
 class WeightGroup {
  public:
   // `name`: the group's.
   WeightGroup(const std::string& name, const CellInfo& cell, const py::object& object,
-              Naming naming = {});
+              const Naming& naming = {});
 
   py::object weight_ih() const { return arrays_[0]; }
   py::object weight_hh() const { return arrays_[1]; }
@@ -58,7 +59,7 @@ class WeightGroup {
     LayerWeights<const T> to;
     to.weight_ih = check.matrix<T>(naming_("weight_ih"), arrays_[0], {rows, input});
     to.weight_hh = check.optional_matrix<T>(naming_("weight_hh"), arrays_[1], {rows, hidden});
-    expect_both_biases(naming_("bias_hh"), arrays_[2], arrays_[3]);
+    expect_both(naming_("bias_hh"), arrays_[2], arrays_[3], "expected both biases or neither");
     to.bias_ih = check.optional_contiguous<T>(naming_("bias_ih"), arrays_[2], {rows});
     to.bias_hh = check.optional_contiguous<T>(naming_("bias_hh"), arrays_[3], {rows});
     for (std::size_t p = 0; p < cell_.unit_parameters.size(); ++p) {
@@ -78,7 +79,7 @@ class WeightGroup {
     expect_both(naming_("weight_hh"), weight_hh, arrays_[1],
                 "expected both weight_hh and dweight_hh or neither");
     to.weight_hh = check.optional_out_matrix<T>(naming_("weight_hh"), arrays_[1], {rows, hidden});
-    expect_both_biases(naming_("bias_hh"), arrays_[2], arrays_[3]);
+    expect_both(naming_("bias_hh"), arrays_[2], arrays_[3], "expected both biases or neither");
     to.bias_ih = check.optional_out_contiguous<T>(naming_("bias_ih"), arrays_[2], {rows});
     to.bias_hh = check.optional_out_contiguous<T>(naming_("bias_hh"), arrays_[3], {rows});
     for (std::size_t p = 0; p < cell_.unit_parameters.size(); ++p) {
@@ -98,15 +99,16 @@ class WeightGroup {
   const py::tuple arrays_;
 };
 
-// The first entries of `states` are (h, c): calls f(k, name, array) for each state of the cell. Of
-// an `optional` group f may get None.
+// Some entries of `group` from `first` on are (h, c): calls f(k, name, array) for each state of the
+// cell. Of an `optional` group f may get None.
 template <class F>
-void for_states(const CellInfo& cell, const py::tuple& states, const Naming& naming, bool optional,
-                F&& f) {
+void for_states(const CellInfo& cell, const py::tuple& group, std::size_t first,
+                const Naming& naming, bool optional, F&& f) {
   for (std::size_t k = 0; k < max_states; ++k) {
-    const py::object array = states[k];
-    if (!optional || !array.is_none()) expect_state(cell, k, naming(state_name(k)), array);
-    if (k < cell.states.size()) f(k, naming(state_name(k)), array);
+    const py::object array = group[first + k];
+    const ArrayName name = naming(state_name(k));
+    if (!optional || !array.is_none()) expect_state(cell, k, name, array);
+    if (k < cell.states.size()) f(k, name, array);
   }
 }
 

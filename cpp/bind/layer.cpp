@@ -113,7 +113,7 @@ struct LayerOptions {
 // What both passes read; `h`, of the name `state`, says H where there is no R.
 template <class T>
 Problem read_layer(LayerArgs<T>& a, ArrayCheck& check, const std::string& cell, const py::object& x,
-                   const WeightGroup& weights, const std::string& state, const py::object& h,
+                   const WeightGroup& weights, const ArrayName& state, const py::object& h,
                    const LayerOptions& options) {
   const py::object weight_hh = weights.weight_hh();
   Problem p = weight_hh.is_none()
@@ -128,9 +128,8 @@ Problem read_layer(LayerArgs<T>& a, ArrayCheck& check, const std::string& cell, 
 
 void bind_forward(const std::string& cell, const py::object& x, const py::object& weights,
                   const py::object& state_0, const py::object& y, const py::object& state_n,
-                  const py::object& lengths, bool reverse, const py::object& feedback,
-                  const py::object& tape, Index recompute, const py::object& cache,
-                  bool batch_invariant) {
+                  const py::object& lengths, bool reverse, const py::object& tape, Index recompute,
+                  const py::object& feedback, const py::object& cache, bool batch_invariant) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
@@ -141,13 +140,13 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
     const Problem p = read_layer(a, check, cell, x, own, "h_0", first[0],
                                  {lengths, feedback, reverse, recompute});
     a.batch_invariant = batch_invariant;
-    for_states(*p.cell, first, {"", "_0"}, false,
-               [&](std::size_t k, const std::string& name, const py::object& array) {
+    for_states(*p.cell, first, 0, {"", "_0"}, false,
+               [&](std::size_t k, const ArrayName& name, const py::object& array) {
                  a.state_0[k] = check.matrix<T>(name, array, p.states());
                });
     a.y = check.out_sequence<T>("y", y, p.outputs());
-    for_states(*p.cell, last, {"", "_n"}, false,
-               [&](std::size_t k, const std::string& name, const py::object& array) {
+    for_states(*p.cell, last, 0, {"", "_n"}, false,
+               [&](std::size_t k, const ArrayName& name, const py::object& array) {
                  a.state_n[k] = check.out_matrix<T>(name, array, p.states());
                });
     if (recompute > 0 || !tape.is_none()) {
@@ -187,8 +186,8 @@ void read_feedback_gradient(BackwardArgs<T>& a, ArrayCheck& check, const py::obj
 void bind_backward(const std::string& cell, const py::object& x, const py::object& weights,
                    const py::object& tape, const py::object& dy, const py::object& dstate_n,
                    const py::object& dx, const py::object& dstate_0, const py::object& gradients,
-                   const py::object& lengths, bool reverse, const py::object& feedback,
-                   const py::object& dfeedback, Index recompute) {
+                   const py::object& lengths, bool reverse, Index recompute,
+                   const py::object& feedback, const py::object& dfeedback) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
@@ -202,14 +201,13 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
     a.gradients = to.write<T>(check, p.sizes.input, p.sizes.hidden, own.weight_hh());
     read_tape(a.tape, check, p, a, group("tape", tape, 1 + max_states));
     a.dy = check.optional_sequence<T>("dy", dy, p.outputs());
-    for_states(*p.cell, last, {"d", "_n"}, true,
-               [&](std::size_t k, const std::string& name, const py::object& array) {
+    for_states(*p.cell, last, 0, {"d", "_n"}, true,
+               [&](std::size_t k, const ArrayName& name, const py::object& array) {
                  a.dstate_n[k] = check.optional_matrix<T>(name, array, p.states());
                });
-    a.dx = check.optional_out_sequence<T>("dx", dx,
-                                          {p.sizes.steps, p.sizes.batch, p.sizes.input});
-    for_states(*p.cell, first, {"d", "_0"}, false,
-               [&](std::size_t k, const std::string& name, const py::object& array) {
+    a.dx = check.optional_out_sequence<T>("dx", dx, {p.sizes.steps, p.sizes.batch, p.sizes.input});
+    for_states(*p.cell, first, 0, {"d", "_0"}, false,
+               [&](std::size_t k, const ArrayName& name, const py::object& array) {
                  a.dstate_0[k] = check.out_matrix<T>(name, array, p.states());
                });
     read_feedback_gradient(a, check, dfeedback);
@@ -239,13 +237,13 @@ void bind_layer(py::module_& m) {
   const auto none = py::none();
   m.def("cells", &cells);
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("weights"), arg("state_0"), arg("y"),
-        arg("state_n"), py::kw_only(), arg("lengths") = none, arg("reverse") = false,
-        arg("feedback") = none, arg("tape") = none, arg("recompute") = Index{0},
-        arg("cache") = none, arg("batch_invariant") = false);
+        arg("state_n"), arg("lengths") = none, arg("reverse") = false, arg("tape") = none,
+        arg("recompute") = Index{0}, arg("feedback") = none, arg("cache") = none,
+        arg("batch_invariant") = false);
   m.def("backward", &bind_backward, arg("cell"), arg("x"), arg("weights"), arg("tape"), arg("dy"),
-        arg("dstate_n"), arg("dx"), arg("dstate_0"), arg("gradients"), py::kw_only(),
-        arg("lengths") = none, arg("reverse") = false, arg("feedback") = none,
-        arg("dfeedback") = none, arg("recompute") = Index{0});
+        arg("dstate_n"), arg("dx"), arg("dstate_0"), arg("gradients"), arg("lengths") = none,
+        arg("reverse") = false, arg("recompute") = Index{0}, arg("feedback") = none,
+        arg("dfeedback") = none);
   m.def("segments", &bind_segments, arg("cell"), arg("x"), arg("weight_hh"), arg("lengths"),
         arg("recompute"));
   m.def("weight_cache", &weight_cache);

@@ -1,4 +1,5 @@
-// The module _core_<isa> (see variant.cpp): functions only, no classes, so that two variants load side by side.
+// The module _core_<isa> (see variant.cpp): functions only, no classes, so that two variants load
+// side by side.
 #include <string>
 
 #include "bind/bind.hpp"

@@ -29,7 +29,7 @@ void read_lengths(Problem& p, ArrayCheck& check, const py::object& object) {
 }  // namespace
 
 Problem make_problem(const std::string& cell, ArrayCheck& check, const py::object& x,
-                     const std::string& name, const py::object& units, const py::object& lengths) {
+                     const ArrayName& name, const py::object& units, const py::object& lengths) {
   Problem p;
   p.cell = &cell_named(cell);
   p.sizes = {.steps = dimension("x", x, 3, 0),
@@ -38,7 +38,7 @@ Problem make_problem(const std::string& cell, ArrayCheck& check, const py::objec
              .hidden = dimension(name, units, 2, 1)};
   if (p.sizes.input < 1) throw py::value_error("x: expected at least 1 feature, got 0");
   if (p.sizes.hidden < 1) {
-    throw py::value_error(name + ": expected at least 1 column, got 0");
+    throw py::value_error(name.text() + ": expected at least 1 column, got 0");
   }
   p.gates = checked_mul(p.cell->gates, p.sizes.hidden);
   p.slots = checked_mul(p.cell->slots, p.sizes.hidden);

@@ -12,9 +12,9 @@ namespace rnncore {
 struct Problem {
   const CellInfo* cell = nullptr;
   Sizes sizes;
-  Index gates = 0, slots = 0;      // times H
-  Index rows = 0, longest = 0;     // N and L
-  std::vector<Index> lengths;      // a copy: another thread may write to the array
+  Index gates = 0, slots = 0;   // times H
+  Index rows = 0, longest = 0;  // N and L
+  std::vector<Index> lengths;   // a copy: another thread may write to the array
   bool ragged = false;
 
   const Index* lengths_or_null() const { return ragged ? lengths.data() : nullptr; }
@@ -24,7 +24,7 @@ struct Problem {
 
 // `units`: the array named `name` whose columns are the hidden units.
 Problem make_problem(const std::string& cell, ArrayCheck& check, const py::object& x,
-                     const std::string& name, const py::object& units, const py::object& lengths);
+                     const ArrayName& name, const py::object& units, const py::object& lengths);
 
 // The arrays (gates, h, c) of a layer's tape: h and c of every step, or with recompute one before
 // each segment and no gates.
@@ -32,10 +32,9 @@ template <class T, class State>
 void read_tape(Tape<T, State>& tape, ArrayCheck& check, const Problem& p, const LayerArgs<T>& a,
                const py::tuple& arrays, const Naming& naming = {}) {
   const py::object gates = arrays[0];
-  const py::tuple states = arrays[py::slice(1, 1 + max_states, 1)];
   const Index count = a.recompute > 0 ? segments(a) : p.longest + 1;
-  for_states(*p.cell, states, naming, false,
-             [&](std::size_t k, const std::string& name, const py::object& array) {
+  for_states(*p.cell, arrays, 1, naming, false,
+             [&](std::size_t k, const ArrayName& name, const py::object& array) {
                const Shape shape{count, p.sizes.batch, a.state_stride(k)};
                if constexpr (std::is_const_v<State>) {
                  tape.states[k] = check.contiguous<T>(name, array, shape);

@@ -38,9 +38,10 @@ class Pointwise {
   static void forward(const void* context, Index first, Index rows, Index panel, int panels,
                       const T* sums) {
     const auto& at = *static_cast<const ForwardArrays<T>*>(context);
+    const StepLayout<T>& layout = *at.layout;
     for (Index r = first; r < first + rows; ++r) {
       T* const y = at.y ? at.y.row(r) : nullptr;
-      for_panels(at.hidden, panel, panels, [&](auto lanes, Index p) {
+      for_panels(layout.hidden, panel, panels, [&](auto lanes, Index p) {
         forward_packet(lanes, at, r, p, sums, y);
         sums += at.sums_step;
       });
@@ -50,27 +51,28 @@ class Pointwise {
   template <class Lanes>
   static void forward_packet(Lanes lanes, const ForwardArrays<T>& at, Index r, Index panel,
                              const T* sums, T* y) {
+    const StepLayout<T>& layout = *at.layout;
     const Index unit = panel * width;
-    T* const row = at.z + r * slots * at.hidden + unit;
+    T* const row = at.z + r * slots * layout.hidden + unit;
     CellForward<C, V> cell;
     for (int s = 0; s < slots; ++s) {
-      V z = V::load(at.bias + (panel * slots + s) * width);
-      if (wiring.takes(s, 'x') || at.whole_z) z = z + lanes.load(row + s * at.hidden);
+      V z = V::load(layout.bias + (panel * slots + s) * width);
+      if (wiring.takes(s, 'x') || layout.whole_z) z = z + lanes.load(row + s * layout.hidden);
       if (wiring.takes(s, 'h')) z = z + V::load(sums + wiring.gate_of(s, 'h') * width);
       cell.z[s] = z;
     }
     for (Index k = 0; k < states; ++k) {
-      cell.before[k] = lanes.load(at.before[k] + r * at.stride[k] + unit);
+      cell.before[k] = lanes.load(at.before[k] + r * layout.stride[k] + unit);
     }
     for (Index k = 0; k < units; ++k) {
-      cell.unit[k] = V::load(at.unit + (panel * units + k) * width);
+      cell.unit[k] = V::load(layout.unit + (panel * units + k) * width);
     }
     C::forward(cell);
     if (at.keep_gates) {
-      for (int s = 0; s < slots; ++s) lanes.store(cell.z[s], row + s * at.hidden);
+      for (int s = 0; s < slots; ++s) lanes.store(cell.z[s], row + s * layout.hidden);
     }
     for (Index k = 0; k < states; ++k) {
-      lanes.store(cell.after[k], at.after[k] + r * at.stride[k] + unit);
+      lanes.store(cell.after[k], at.after[k] + r * layout.stride[k] + unit);
     }
     if (y != nullptr) lanes.store(cell.after[0], y + unit);
   }
@@ -78,9 +80,10 @@ class Pointwise {
   static void backward(const void* context, Index first, Index rows, Index panel, int panels,
                        const T* sums) {
     const auto& at = *static_cast<const BackwardArrays<T>*>(context);
+    const StepLayout<T>& layout = *at.layout;
     for (Index r = first; r < first + rows; ++r) {
       const T* const dy = at.dy ? at.dy.row(r) : nullptr;
-      for_panels(at.hidden, panel, panels, [&](auto lanes, Index p) {
+      for_panels(layout.hidden, panel, panels, [&](auto lanes, Index p) {
         backward_packet(lanes, at, r, p * width, V::load(sums), dy);
         sums += at.sums_step;
       });
@@ -90,26 +93,27 @@ class Pointwise {
   template <class Lanes>
   static void backward_packet(Lanes lanes, const BackwardArrays<T>& at, Index r, Index unit, V dh,
                               const T* dy) {
-    T* const row = at.gates + r * slots * at.hidden + unit;
-    const Index d = r * at.hidden + unit;
+    const StepLayout<T>& layout = *at.layout;
+    T* const row = at.gates + r * slots * layout.hidden + unit;
+    const Index d = r * layout.hidden + unit;
     CellBackward<C, V> cell;
-    for (int s = 0; s < slots; ++s) cell.z[s] = lanes.load(row + s * at.hidden);
+    for (int s = 0; s < slots; ++s) cell.z[s] = lanes.load(row + s * layout.hidden);
     dh = dh + lanes.load(at.d[0] + d);
     if (dy != nullptr) dh = dh + lanes.load(dy + unit);
     cell.d[0] = dh;
     for (Index k = 1; k < states; ++k) cell.d[k] = lanes.load(at.d[k] + d);
     for (Index k = 0; k < states; ++k) {
-      cell.before[k] = lanes.load(at.before[k] + r * at.stride[k] + unit);
-      cell.after[k] = lanes.load(at.after[k] + r * at.stride[k] + unit);
+      cell.before[k] = lanes.load(at.before[k] + r * layout.stride[k] + unit);
+      cell.after[k] = lanes.load(at.after[k] + r * layout.stride[k] + unit);
     }
     for (Index k = 0; k < units; ++k) {
-      cell.unit[k] = V::load(at.unit + (unit * units + k * width));
+      cell.unit[k] = V::load(layout.unit + (unit * units + k * width));
     }
     C::backward(cell);
-    for (int s = 0; s < slots; ++s) lanes.store(cell.z[s], row + s * at.hidden);
+    for (int s = 0; s < slots; ++s) lanes.store(cell.z[s], row + s * layout.hidden);
     for (Index k = 0; k < states; ++k) lanes.store(cell.d[k], at.d[k] + d);
     for (Index k = 0; k < units; ++k) {
-      lanes.store(cell.dunit[k], at.dunit + (r * units + k) * at.hidden + unit);
+      lanes.store(cell.dunit[k], at.dunit + (r * units + k) * layout.hidden + unit);
     }
   }
 
@@ -132,8 +136,7 @@ class Pointwise {
     }
   }
 
-  static void load_unit_parameters(Partial<T> lanes, const StreamArrays<T>& at, Index unit,
-                                   V* to) {
+  static void load_unit_parameters(Partial<T> lanes, const StreamArrays<T>& at, Index unit, V* to) {
     for (std::size_t p = 0; p < unit_parameters<C>().size(); ++p) {
       for (Index row = 0; row < at.unit[p].rows; ++row) {
         *to++ = lanes.load(at.unit[p].row(row) + unit);

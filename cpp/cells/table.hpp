@@ -1,5 +1,5 @@
-// The cell table as the engine sees it. The loops over time know no cell: a row of the table has the
-// kernels that apply a cell's pointwise functions to a whole register tile at once.
+// The cell table as the engine sees it. The loops over time know no cell: a row of the table has
+// the kernels that apply a cell's pointwise functions to a whole register tile at once.
 #pragma once
 
 #include <array>
@@ -39,34 +39,38 @@ template <class T>
 using TileFunction = void (*)(const void* context, Index row, Index rows, Index panel, int panels,
                               const T* sums);
 
-// The arrays of a forward time step, from the first row of its product on: what CellKernels::forward
-// works on. z = bias + z + sums, then the cell.
+// What all steps of a layer share.
+template <class T>
+struct StepLayout {
+  Index hidden = 0;        // H
+  States<Index> stride{};  // from row to row of each state
+  T* unit = nullptr;       // [panel][row][lane], of the unit parameters
+  T* bias = nullptr;       // [panel][slot][lane]; of forward
+  bool whole_z = false;    // z holds a part of every slot, not only of those with an x-part
+};
+
+// The arrays of a forward time step, from the first row of its product on: what
+// CellKernels::forward works on. z = bias + z + sums, then the cell.
 template <class T>
 struct ForwardArrays {
-  Index hidden = 0;        // H
-  Index sums_step = 0;     // from one panel's sums to the next; 0: all read the same zeros
-  const T* bias = nullptr;  // [panel][slot][lane]
-  const T* unit = nullptr;  // [panel][row][lane], of the unit parameters
-  T* z = nullptr;           // (rows, S*H)
-  bool whole_z = false;     // z holds a part of every slot, not only of those with an x-part
-  bool keep_gates = false;  // write what backward needs into z
-  States<Index> stride{};   // from row to row of each state
-  States<const T*> before{};
-  States<T*> after{};
+  const StepLayout<T>* layout;
+  Index sums_step;  // from one panel's sums to the next; 0: all read the same zeros
+  bool keep_gates;  // write what backward needs into z
+  T* z;             // (rows, S*H)
+  States<const T*> before;
+  States<T*> after;
   ScatteredRows<T> y;  // a copy of h, or empty
 };
 
 // The arrays of a backward time step likewise: dh = d[0] + dy + sums, then the cell.
 template <class T>
 struct BackwardArrays {
-  Index hidden = 0;
-  Index sums_step = 0;
-  const T* unit = nullptr;
-  T* gates = nullptr;  // (rows, S*H): becomes dz
-  T* dunit = nullptr;  // (rows, P*H) =
-  States<Index> stride{};
-  States<const T*> before{}, after{};
-  States<T*> d{};             // (rows, H) each
+  const StepLayout<T>* layout;
+  Index sums_step;
+  T* gates;  // (rows, S*H): becomes dz
+  T* dunit;  // (rows, P*H) =
+  States<const T*> before, after;
+  States<T*> d;               // (rows, H) each
   ScatteredRows<const T> dy;  // or empty: zeros
 };
 

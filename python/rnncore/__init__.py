@@ -1,6 +1,10 @@
 """Recurrent networks that run and train fast on a CPU."""
 
-from rnncore import data, datasets, decoding, functional, losses, optim, schedules
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from rnncore._native.isa import available_isas, isa
 from rnncore._native.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from rnncore._native.threads import get_num_threads, set_num_threads
@@ -19,6 +23,22 @@ from rnncore.layers import (
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
 from rnncore.state import FeedbackState, LSTMState
 from rnncore.vocabulary import Vocabulary
+
+if TYPE_CHECKING:  # at run time they are imported when first named
+    from rnncore import (
+        data,
+        datasets,
+        decoding,
+        functional,
+        init,
+        layers,
+        losses,
+        models,
+        optim,
+        plot,
+        schedules,
+        training,
+    )
 
 __version__ = "0.1.0"
 
@@ -48,12 +68,28 @@ __all__ = [
     "functional",
     "get_float32_matmul_precision",
     "get_num_threads",
+    "init",
     "isa",
+    "layers",
     "load",
     "losses",
+    "models",
     "optim",
+    "plot",
     "save",
     "schedules",
     "set_float32_matmul_precision",
     "set_num_threads",
+    "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public submodule when it is first named."""
+    if name in __all__ or name in ("checkpoint", "cli", "module", "state", "vocabulary"):
+        return importlib.import_module(f"rnncore.{name}")
+    raise AttributeError(f"module 'rnncore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -67,13 +67,13 @@ def arguments_of_a_good_call(rng, function):
         "bias": rng.random() < 0.7,
         "seed": rng.randrange(2**30),
     }
-    if function.startswith("output"):
+    if function.startswith("closed_loop"):
         return of_a_loop(rng, function, cell, sizes, options)
     problem = problems.make(cell, *sizes, **options)
     forward = raw.forward_arguments(_isa.core, problem, recompute=rng.choice((0, 0, 1, 2)))
     if function == "forward":
         return forward
-    _isa.core.forward(*forward.values())
+    raw.call(_isa.core, "forward", forward)
     return raw.backward_arguments(problem, forward)
 
 
@@ -90,18 +90,18 @@ def of_a_loop(rng, function, cell, sizes, options):
         **options,
     )
     forward = output_raw.forward_arguments(_isa.core, problem, training=rng.random() < 0.7)
-    if function == "output_forward":
+    if function == "closed_loop_forward":
         return forward
     forward = output_raw.forward_arguments(_isa.core, problem)
-    output_raw.call(_isa.core, "output_forward", forward)
+    output_raw.call(_isa.core, "closed_loop_forward", forward)
     return output_raw.backward_arguments(problem, forward)
 
 
 def call(function, arguments):
-    if function.startswith("output"):
+    if function.startswith("closed_loop"):
         output_raw.call(_isa.core, function, arguments)
     else:
-        getattr(_isa.core, function)(*arguments.values())
+        raw.call(_isa.core, function, arguments)
 
 
 def empty_batch_of_many_steps():
@@ -121,7 +121,7 @@ def main(seed, calls):
     empty_batch_of_many_steps()
     accepted = refused = 0
     for _ in range(calls):
-        function = rng.choice(["forward", "backward", "output_forward", "output_backward"])
+        function = rng.choice(["forward", "backward", "closed_loop_forward", "closed_loop_backward"])
         arguments = arguments_of_a_good_call(rng, function)
         others = list(arguments.values())
         for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):

@@ -31,17 +31,17 @@ OUTPUTS = {
         *("gates", "dx", "dh_0", "dc_0"),
         *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dfed", "dweight_oh"),
     ),
-    "output_forward": ("y", "h_n", "c_n", "y_n", "gates", "h", "c", "tape_y", "tape_fed"),
-    "output_backward": (
+    "closed_loop_forward": ("y", "h_n", "c_n", "y_n", "gates", "h", "c", "tape_y", "tape_fed"),
+    "closed_loop_backward": (
         *("gates", "dx", "dh_0", "dc_0", "dy_0"),
         *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
         *("dweight_oh", "dweight_ho", "dweight_oo", "dbias_o"),
     ),
 }
 WEIGHTS = ("weight_ih", "weight_hh", "weight_oh", "weight_ho", "weight_oo")
-SLOPES = tuple(f"d{name}" for name in WEIGHTS)
+GRADIENTS = tuple(f"d{name}" for name in WEIGHTS)
 STATES = ("h_0", "c_0", "h_n", "c_n", "dh_n", "dc_n", "dh_0", "dc_0")  # a matrix for each layer
-MATRICES = {name: (*WEIGHTS, *SLOPES) + STATES * (name in PLAIN) for name in FUNCTIONS}
+MATRICES = {name: (*WEIGHTS, *GRADIENTS) + STATES * (name in PLAIN) for name in FUNCTIONS}
 CONTIGUOUS = ("gates", "h", "c", "tape_y", "tape_fed")
 SIZES_FOLLOW = {
     "x": (0, 1, 2),
@@ -52,8 +52,8 @@ SIZES_FOLLOW = {
 OPTIONAL = {
     "forward": ("lengths", "weight_hh"),
     "backward": ("lengths", "dy", "dh_n", "dc_n", "dx", "dfed"),
-    "output_forward": ("lengths", "weight_hh", "weight_oh", "weight_oo", "bias_o"),
-    "output_backward": ("lengths", "given", "dh_n", "dc_n", "dy_n", "dx", "dbias_o"),
+    "closed_loop_forward": ("lengths", "weight_hh", "weight_oh", "weight_oo", "bias_o"),
+    "closed_loop_backward": ("lengths", "teacher_forcing", "dh_n", "dc_n", "dy_n", "dx", "dbias_o"),
 }
 base = output_raw.base
 
@@ -61,7 +61,8 @@ base = output_raw.base
 def arrays_of(cell, function):
     """Names of the arguments that are arrays."""
     optional = () if cell == "lstm" else ("c_0", "c_n", "c", "dc_n", "dc_0")
-    no_array = ("cell", "reverse", "recompute", "cache", "activation", "delays", *optional)
+    no_array = ("cell", "reverse", "recompute", "cache", "batch_invariant", *optional)
+    no_array += ("activation", "delays")
     return [name for name in FUNCTIONS[function] if base(name) not in no_array]
 
 
@@ -78,7 +79,7 @@ def cases(kinds=None):
 
 def makers(table, name):
     """What to make of an argument: booleans have a right type of their own, and one byte."""
-    own = ("bool", "misaligned", "big-endian") if name == "given" else ()
+    own = ("bool", "misaligned", "big-endian") if name == "teacher_forcing" else ()
     return [make for kind, make in table.items() if kind not in own]
 
 
@@ -92,7 +93,7 @@ def good(cell, function, dtype=np.float32, recompute=0):
     forward["weight_oh"] = np.zeros((len(problem.weight_hh), 2), dtype)
     if function == "forward":
         return forward
-    core.forward(*forward.values())
+    raw.call(core, "forward", forward)
     backward = raw.backward_arguments(problem, forward)
     backward["dfed"] = np.zeros_like(forward["fed"])
     backward["dweight_oh"] = np.zeros_like(forward["weight_oh"])
@@ -103,9 +104,9 @@ def good_loop(cell, function, dtype):
     options = {"layers": LAYERS, "delays": (1, 3), "mode": "mixed", "ragged": True}
     problem = output_reference.make(cell, 3, 4, 5, 6, 2, dtype=dtype, **options)
     forward = output_raw.forward_arguments(core, problem)
-    if function == "output_forward":
+    if function == "closed_loop_forward":
         return forward
-    output_raw.call(core, "output_forward", forward)
+    output_raw.call(core, "closed_loop_forward", forward)
     return output_raw.backward_arguments(problem, forward)
 
 
@@ -113,7 +114,7 @@ def call(function, arguments):
     if function in LOOP:
         output_raw.call(core, function, arguments)
     else:
-        getattr(core, function)(*arguments.values())
+        raw.call(core, function, arguments)
 
 
 def refuse(function, arguments, exception, name):
@@ -199,7 +200,7 @@ def test_an_output_shares_memory_with_another_array(cell, function, name):
     """With every other array in turn: placed in one buffer so that a single element is shared."""
     for other in arrays_of(cell, function):
         arguments = good(cell, function)
-        if other in (name, "lengths", "given"):
+        if other in (name, "lengths", "teacher_forcing"):
             continue
         first, second = arguments[name], arguments[other]
         buffer = np.zeros(first.size + second.size - 1, first.dtype)
@@ -309,11 +310,12 @@ def test_tape_of_another_recompute(cell, function):
 def test_wrong_recompute(of, value, error):
     arguments = good("gru", "forward" if of == "segments" else of)
     arguments["recompute"] = value
-    if of == "segments":
-        names = ("cell", "x", "weight_hh", "lengths", "recompute")
-        arguments = {name: arguments[name] for name in names}
     with pytest.raises(error, match="recompute"):
-        call(of, arguments)
+        if of == "segments":
+            names = ("cell", "x", "weight_hh", "lengths", "recompute")
+            core.segments(**{name: arguments[name] for name in names})
+        else:
+            call(of, arguments)
 
 
 def test_segments_checks_its_arrays():
@@ -343,7 +345,7 @@ def test_none_for_what_is_not_optional(cell, function, name):
     with pytest.raises((TypeError, ValueError)) as caught:
         call(function, arguments)
     together = {"bias_ih": "bias_hh", "dbias_ih": "dbias_hh", "bias_hh": "bias_hh"}
-    together |= {"fed": "weight_oh", "weight_hh": "dweight_hh", "targets": "given", "c": "tape c"}
+    together |= {"fed": "weight_oh", "weight_hh": "dweight_hh", "targets": "teacher_forcing"}
     if function in LOOP:
         together |= {"weight_oh": "dweight_oh", "weight_oo": "dweight_oo"}
     names = (name, name.replace(base(name), together.get(base(name), base(name)), 1))
@@ -375,16 +377,38 @@ def test_huge_broadcast_x(function):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_argument_count_and_names(function):
     arguments = good("gru", function)
-    values = list(arguments.values())
     if function in LOOP:
-        values = output_raw.nested(function, arguments)
-        arguments = dict(zip(output_raw.ARGUMENTS[function], values, strict=True))
+        arguments = output_raw.grouped(function, output_raw.nested(function, arguments))
+    else:
+        arguments = raw.grouped(function, arguments)
     with pytest.raises(TypeError):
-        getattr(core, function)(*values[:15])
+        getattr(core, function)(*list(arguments.values())[:5])
     with pytest.raises(TypeError):
-        getattr(core, function)(*values, None)
+        getattr(core, function)(*arguments.values(), None)
     with pytest.raises(TypeError):
         getattr(core, function)(**arguments, peephole=None)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_groups_of_another_length_or_kind(function):
+    """A group is a tuple of exactly its entries; an error names it."""
+    module = output_raw if function in LOOP else raw
+    flat = good("lstm", function)
+    arrays = [value for value in flat.values() if isinstance(value, np.ndarray)]
+    before = [array.tobytes() for array in arrays]
+    nested = output_raw.nested(function, flat) if function in LOOP else flat
+    arguments = module.grouped(function, nested)
+    for name in module.GROUPS[function]:
+        value = arguments[name]
+        for wrong, kind, text in (
+            (value[:-1], ValueError, f"{name}: expected {len(value)} entries, got {len(value) - 1}"),
+            ((*value, None), ValueError, f"{name}: expected {len(value)} entries"),
+            (list(value), TypeError, f"{name}: expected a tuple of {len(value)}"),
+            (value[0], TypeError, f"{name}: expected a tuple of {len(value)}"),
+        ):
+            with pytest.raises(kind, match=f"^{text}"):
+                getattr(core, function)(**arguments | {name: wrong})
+    assert before == [array.tobytes() for array in arrays]
 
 
 @pytest.mark.parametrize("count", [0, -1, -(2**31), 2**31 - 1, 2**40])

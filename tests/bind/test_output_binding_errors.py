@@ -5,38 +5,32 @@ Its arrays are test_binding_errors'.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import output_raw
 import output_reference
 import pytest
+from arrays import zeros
+from errors import raises
 from rnncore._native.isa import core
 
 pytestmark = pytest.mark.per_variant
-
-
-def zeros(*shape: int) -> Any:
-    return np.zeros(shape, np.float32)
-
-
-def raises(kind: type[Exception], text: str) -> Any:
-    """The error's whole message, or how it ends where `text` starts with "..."."""
-    pattern = re.escape(text.removeprefix("..."))
-    return pytest.raises(kind, match=("" if text.startswith("...") else "^") + pattern + "$")
 
 
 def good(function: str) -> tuple[dict[str, Any], list[Any]]:
     """Arguments that the function accepts, as it takes them, and all their arrays."""
     p = output_reference.make("lstm", 3, 4, 5, 6, 2, layers=2, delays=(1, 3), mode="mixed")
     arguments = output_raw.forward_arguments(core, p)
-    if function == "output_backward":
-        output_raw.call(core, "output_forward", arguments)
+    if function == "closed_loop_backward":
+        output_raw.call(core, "closed_loop_forward", arguments)
         arguments = output_raw.backward_arguments(p, arguments)
-    values = output_raw.nested(function, arguments)
     arrays = [value for value in arguments.values() if isinstance(value, np.ndarray)]
-    return dict(zip(output_raw.ARGUMENTS[function], values, strict=True)), arrays
+    return output_raw.nested(function, arguments), arrays
+
+
+def call(function: str, values: dict[str, Any]) -> None:
+    getattr(core, function)(**output_raw.grouped(function, values))
 
 
 LISTS = [
@@ -86,7 +80,7 @@ def test_wrong_lists(
     arguments, arrays = good(function)
     before = [array.tobytes() for array in arrays]
     with pytest.raises(kind) if text is None else raises(kind, text):
-        getattr(core, function)(**arguments | {name: value})
+        call(function, arguments | {name: value})
     assert before == [array.tobytes() for array in arrays]
 
 
@@ -107,26 +101,29 @@ def test_lists_of_another_length(function: str) -> None:
         ):
             kind = TypeError if "a tuple" in text else ValueError
             with pytest.raises(kind, match=text):
-                getattr(core, function)(**arguments | {name: wrong})
+                call(function, arguments | {name: wrong})
     assert before == [array.tobytes() for array in arrays]
 
 
 def test_what_must_be_given_together() -> None:
-    arguments, arrays = good("output_forward")
+    arguments, arrays = good("closed_loop_forward")
     before = [array.tobytes() for array in arrays]
     for changes, text in (
         (
             {"weight_oh": None, "weight_oo": None},
             "weight_oh: expected weight_oh or weight_oo, got neither",
         ),
-        ({"given": None}, "given: expected both targets and given or neither"),
-        ({"targets": None}, "given: expected both targets and given or neither"),
+        ({"teacher_forcing": None}, "teacher_forcing: expected both targets and teacher_forcing or neither"),
+        ({"targets": None}, "teacher_forcing: expected both targets and teacher_forcing or neither"),
         ({"c_0": None}, "c_0: expected an array, got None, for cell 'lstm'"),
     ):
         with raises(ValueError, text):
-            core.output_forward(**arguments | changes)
-    with raises(ValueError, "tapes: expected one for each layer, got None"):
-        core.output_backward(**good("output_backward")[0] | {"tapes": None})
+            call("closed_loop_forward", arguments | changes)
+    with raises(TypeError, "tapes: expected a list, got NoneType"):
+        call("closed_loop_backward", good("closed_loop_backward")[0] | {"tapes": None})
+    with raises(TypeError, "tape: expected a tuple of 3"):
+        values = output_raw.grouped("closed_loop_backward", good("closed_loop_backward")[0])
+        core.closed_loop_backward(**values | {"tape": None})
     assert before == [array.tobytes() for array in arrays]
 
 

@@ -19,11 +19,9 @@ def run(core, cell, gates, column, h_0, z):
     weight_ih = np.zeros((gates, 1), dtype)
     weight_ih[column] = 1
     y = np.full((1, n, 1), np.nan, dtype)
-    core.forward(
-        cell, z.reshape(1, n, 1), np.full((n, 1), h_0, dtype), None, weight_ih,
-        np.zeros((gates, 1), dtype), None, None, None, False, y, np.empty((n, 1), dtype), None,
-        None, None, None, 0,
-    )  # fmt: skip
+    weights = weight_ih, np.zeros((gates, 1), dtype), None, None
+    state_0, state_n = (np.full((n, 1), h_0, dtype), None), (np.empty((n, 1), dtype), None)
+    core.forward(cell, z.reshape(1, n, 1), weights, state_0, y, state_n)
     return y.ravel()
 
 
@@ -89,10 +87,9 @@ def test_tanh_keeps_the_sign_of_zero(core, dtype):
     c_0 = np.copysign(np.zeros((2, 1), dtype), z[:, None])
     weight_ih = np.array([[0], [0], [1], [0]], dtype)
     y, h_n, c_n = np.full((1, 2, 1), np.nan, dtype), np.empty((2, 1), dtype), np.empty_like(c_0)
-    core.forward(
-        "lstm", z.reshape(1, 2, 1), np.zeros((2, 1), dtype), c_0, weight_ih,
-        np.zeros((4, 1), dtype), None, None, None, False, y, h_n, c_n, None, None, None, 0,
-    )  # fmt: skip
+    weights = weight_ih, np.zeros((4, 1), dtype), None, None
+    state_0 = np.zeros((2, 1), dtype), c_0
+    core.forward("lstm", z.reshape(1, 2, 1), weights, state_0, y, (h_n, c_n))
     np.testing.assert_array_equal(c_n, 0)
     np.testing.assert_array_equal(np.signbit(y.ravel()), [True, False])
 

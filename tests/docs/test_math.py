@@ -73,7 +73,7 @@ def feedback_problem(cell, activation, mode, T=6, **options):
 
 def feedback_forward(p, weights):
     """Run the page's forward on the problem; the targets and the mask with it."""
-    m = np.zeros(len(p.x), bool) if p.given is None else p.given[:, 0]
+    m = np.zeros(len(p.x), bool) if p.teacher_forcing is None else p.teacher_forcing[:, 0]
     d = np.zeros((len(p.x), 2)) if p.targets is None else p.targets[:, 0]
     c = None if p.c_0 is None else p.c_0[0, 0]
     call = functions(MATH / "feedback.md")["feedback"]
@@ -97,11 +97,11 @@ def test_feedback_of_the_page_is_the_reference(cell, T, activation, mode):
     matrices = [weights[name] for name in ("W", "R", "U", "P", "Q")]
     names = ["dx", "dh", "dc", "dv", "dW", "dR", "dU", "dP", "dQ", "db_ih", "db_hh", "db_o"]
     dc = None if p.dc_n is None else p.dc_n[0, 0]
-    slopes = backward(
+    gradients = backward(
         reference.CELLS[cell].step_backward, p.dy[:, 0], p.dh_n[0, 0], dc, p.dy_n[:, 0],
         kept, y, p.x[:, 0], m, *matrices, activation, p.delays,
     )  # fmt: skip
-    got |= dict(zip(names, slopes, strict=True))
+    got |= dict(zip(names, gradients, strict=True))
     of = expected.dlayers[0]
     wanted |= {
         "dx": expected.dx[:, 0], "dh": expected.dh_0[0, 0], "dv": expected.dy_0[:, 0],
@@ -116,14 +116,16 @@ def test_feedback_of_the_page_is_the_reference(cell, T, activation, mode):
         assert problems.error(got[name], value) < 1e-13, name
 
 
-def test_forced_steps_of_the_page_are_those_of_the_loop():
-    """All steps at once, as the page merges them where nothing but given values comes back."""
+def test_teacher_forced_steps_of_the_page_are_those_of_the_loop():
+    """All steps at once, as the page merges them where nothing but targets feeds back."""
     p, weights = feedback_problem("rnn_tanh", "softmax", "forced")
     weights["R"] = np.zeros_like(weights["R"])
     _, (y, _, _, v, _) = feedback_forward(p, weights)
     f = np.hstack([v[3 - delay : 9 - delay] for delay in p.delays])
     del weights["R"]
-    got = functions(MATH / "feedback.md")["forced"](p.x[:, 0], f, *weights.values(), p.activation)
+    got = functions(MATH / "feedback.md")["teacher_forced"](
+        p.x[:, 0], f, *weights.values(), p.activation
+    )
     assert problems.error(got, y) < 1e-14
 
 

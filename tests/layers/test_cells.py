@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
+from arrays import normal
 
 pytestmark = pytest.mark.per_variant
 
@@ -20,10 +21,6 @@ def make(cell: str, *sizes: int, **options: Any) -> Any:
     if cell.startswith("rnn"):
         return rnncore.RNNCell(*sizes, nonlinearity=cell.removeprefix("rnn_"), **options)
     return {"lstm": rnncore.LSTMCell, "gru": rnncore.GRUCell}[cell](*sizes, **options)
-
-
-def normal(*shape: int, seed: int = 1) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def random_state(cell: str, *shape: int, seed: int = 2) -> Any:

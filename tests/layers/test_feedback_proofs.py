@@ -8,19 +8,8 @@ import numpy as np
 import problems
 import pytest
 import rnncore
-from feedback_layers import (
-    ALL,
-    Q,
-    U,
-    assert_close,
-    assert_same,
-    flat,
-    full_state,
-    gradients,
-    hidden_state,
-    make,
-    normal,
-)
+from arrays import assert_same, flat, normal, random_state
+from feedback_layers import ALL, Q, U, assert_close, full_state, gradients, make
 from rnncore import FeedbackState, LSTMState
 
 pytestmark = pytest.mark.per_variant
@@ -48,7 +37,7 @@ def test_closed_loop_jordan_is_elman_with_the_product_of_its_weights(
         e[name][...] = p[name]
     e["weight_hh_l0"][...] = u @ readout
     x, dy = normal(B, T, 3), normal(B, T, O)
-    state, dstate = hidden_state(elman, B), full_state(jordan, B, seed=20)
+    state, dstate = random_state(elman, B), full_state(jordan, B, seed=20)
     h_0 = flat(state)[0][0]
 
     y, last, tape = jordan.forward(
@@ -159,7 +148,7 @@ def test_projection_equals_torch(
 
 def test_projection_step_by_step_and_both_ways() -> None:
     layer = make(rnncore.LSTM, num_layers=2, proj_size=4)
-    x, state = normal(5, 6, 3), hidden_state(layer, 5)
+    x, state = normal(5, 6, 3), random_state(layer, 5)
     y, last = layer(x, state)
     at = state
     for t in range(6):
@@ -203,7 +192,7 @@ def test_teacher_forcing_is_a_layer_on_the_outputs_before(
     for name in ("bias_ih_l0", "bias_hh_l0"):
         e[name][...] = p[name]
     x, targets, y0, dy = normal(B, T, I), normal(B, T, O), normal(B, O), normal(B, T, O, seed=2)
-    state = hidden_state(plain, B)
+    state = random_state(plain, B)
     before = np.concatenate([y0[:, None], targets[:, :-1]], axis=1)
     y, last, tape = layer.forward(x, state, y0=y0, targets=targets, lengths=lengths)
     h, plain_last, plain_tape = plain.forward(np.dstack([x, before]), state, lengths=lengths)
@@ -303,7 +292,7 @@ def test_an_output_layer_without_feedback(kind: Any) -> None:
     plain = make(kind, num_layers=2)
     for name, value in plain.parameters.items():
         value[...] = layer.parameters[name]
-    x, state, dy = normal(5, 6, 3), hidden_state(layer, 5), normal(5, 6, 4)
+    x, state, dy = normal(5, 6, 3), random_state(layer, 5), normal(5, 6, 4)
     y, last, tape = layer.forward(x, state)
     h, plain_last, plain_tape = plain.forward(x, state)
     assert_close(y, np.tanh(h @ layer.parameters["weight_ho"].T + layer.parameters["bias_o"]))

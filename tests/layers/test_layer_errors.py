@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import re
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import arrays
+import child
 import numpy as np
 import pytest
 import rnncore
+from bad_arrays import misaligned, read_only
 from rnncore import _checks
 
 pytestmark = pytest.mark.per_variant
 
+normal = functools.partial(arrays.normal, dtype=np.float32)
 LAYERS = (rnncore.RNN, rnncore.LSTM, rnncore.GRU)
-
-
-def normal(*shape: int, seed: int = 1) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 @pytest.fixture
@@ -346,20 +345,6 @@ def memory_map(x: Any, tmp_path: Path) -> Any:
     return np.memmap(tmp_path / "x", np.float32, "r", shape=x.shape)
 
 
-def misaligned(x: Any) -> Any:
-    raw = np.zeros(x.nbytes + 1, np.uint8)[1:]
-    result = raw.view(np.float32).reshape(x.shape)
-    result[...] = x
-    assert not result.flags.aligned
-    return result
-
-
-def read_only(x: Any) -> Any:
-    x = x.copy()
-    x.flags.writeable = False
-    return x
-
-
 class Exporter:
     """Anything that offers itself through numpy's protocol, as data frames do."""
 
@@ -563,24 +548,7 @@ def test_odd_values_end_nothing(value: float) -> None:
 # --- sizes that no memory holds, in a process of their own ----------------------------------------
 
 
-def run(code: str) -> str:
-    head = "import numpy as np, rnncore\nfrom numpy.lib.stride_tricks import as_strided\n"
-    done = subprocess.run(
-        [sys.executable, "-c", head + code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, (done.returncode, done.stderr)
-    return done.stdout
-
-
 HUGE = """
-def zeros(*shape):
-    return as_strided(np.zeros(1, np.float32), shape, (0,) * len(shape))
-def expect_memory_error(call):
-    try:
-        call()
-    except MemoryError:
-        return
-    raise SystemExit("no MemoryError")
 for kind in (rnncore.RNN, rnncore.LSTM, rnncore.GRU):
     layer = kind(1, 64, 2, bidirectional=True)
     for x in (
@@ -601,7 +569,7 @@ print("done")
 
 
 def test_huge_views_raise_memory_error() -> None:
-    assert run(HUGE) == "done\n"
+    assert child.run(child.HUGE_ARRAYS + HUGE) == "done\n"
 
 
 def test_huge_layers_raise_memory_error() -> None:
@@ -615,7 +583,7 @@ for sizes in ((2**31 - 1, 2**31 - 1), (1, 2**31 - 1), (2**31 - 1, 2**20)):
         raise SystemExit("no MemoryError")
 print("done")
 """
-    assert run(code) == "done\n"
+    assert child.run(child.HUGE_ARRAYS + code) == "done\n"
 
 
 def test_a_memory_limit_raises_memory_error_and_the_process_goes_on() -> None:
@@ -658,7 +626,7 @@ resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_IN
 assert np.array_equal(layer(small)[0], expected)
 print("done")
 """
-    assert run(code) == "done\n"
+    assert child.run(child.HUGE_ARRAYS + code) == "done\n"
 
 
 # --- threads ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
+from arrays import normal, random_state
 from torch_peer import (
     CELLS,
     float32_bound,
@@ -25,16 +26,6 @@ pytestmark = pytest.mark.per_variant
 def make(cell: str, seed: int = 0, **options: Any) -> Any:
     options = {"dtype": np.float64, "init": "torch", "rng": seed} | options
     return our_layer(cell, 5, 17, **options)
-
-
-def normal(*shape: int, seed: int = 1) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def random_state(layer: Any, B: int, seed: int = 7) -> Any:
-    K = layer.num_layers * (2 if layer.bidirectional else 1)
-    state = normal(2, K, B, layer.hidden_size, seed=seed).astype(layer.dtype)
-    return rnncore.LSTMState(*state) if isinstance(layer, rnncore.LSTM) else state[0]
 
 
 def of_state(state: Any, f: Callable[[Any], Any]) -> Any:
@@ -415,13 +406,14 @@ def test_inputs_are_not_modified_and_outputs_fully_written(
 ) -> None:
     """Outputs are prefilled with NaN, so that an element that nobody writes shows."""
     from rnncore._native import layer as _kernels
-    from rnncore.layers import _layout, _stack
+    from rnncore.layers import _layer_by_layer, _layout
 
     def nan(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         return np.full(shape, np.nan, dtype)
 
-    for module, name in ((_layout, "empty"), (_kernels, "aligned_empty"), (_stack, "empty")):
-        monkeypatch.setattr(module, name, nan)
+    for module in (_layout, _layer_by_layer):
+        monkeypatch.setattr(module, "empty", nan)
+    monkeypatch.setattr(_kernels, "aligned_empty", nan)
     layer = make(cell, num_layers=2, bidirectional=True, dropout=0.5)
     parameters = layer.flat_parameters.copy()
     x, dy, lengths = normal(4, 6, 5), normal(4, 6, 34), np.array([2, 6, 0, 5])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
 from problems import parameter_differences
 from rnncore import GRU, LSTM, RNN, EncoderDecoder, load, losses, training
 from rnncore.data import pad
@@ -25,10 +26,6 @@ NEXT = {"rnn": "lstm", "lstm": "gru", "gru": "rnn"}  # where not every pair is t
 I, V, START, END = 3, 7, 5, 2  # noqa: E741
 LENGTHS = np.array([4, 6, 0, 1])
 Y = [[1, 0, 4], [3], [], [6, 6, 1, 0, 3]]
-
-
-def normal(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def build(

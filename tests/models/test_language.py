@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
+from arrays import random_state
 from problems import central_differences
 from rnncore import GRU, LSTM, RNN, LSTMState, decoding, losses
 from rnncore.layers.linear import Linear
@@ -36,12 +37,6 @@ def tokens(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).integers(0, V, shape)
 
 
-def random_state(model: Any, batch: int = B) -> Any:
-    rng, shape = np.random.default_rng(3), (model.core.num_layers, batch, 5)
-    h = rng.standard_normal(shape)
-    return LSTMState(h, rng.standard_normal(shape)) if isinstance(model.core, LSTM) else h
-
-
 def arrays(state: Any) -> Any:
     return list(state) if isinstance(state, LSTMState) else [state]
 
@@ -56,7 +51,7 @@ def test_every_gradient_matches_central_differences(
     model = build(cell, tied, **options)
     x, y, lengths = tokens(batch, T), tokens(batch, T, seed=1), LENGTHS if ragged else None
     counted = None if lengths is None else np.arange(T) < lengths[:, None]
-    state = random_state(model, batch)
+    state = random_state(model.core, batch)
     weights = [np.random.default_rng(7).standard_normal(a.shape) for a in arrays(state)]
 
     def value() -> float:

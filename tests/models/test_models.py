@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arrays import normal
 from problems import parameter_differences
 from rnncore import GRU, LSTM, RNN, batches
 from rnncore.layers.embedding import Embedding
@@ -20,10 +21,6 @@ pytestmark = pytest.mark.per_variant
 CORES = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 LENGTHS = np.array([4, 6, 0, 1])
 B, T, I, V, O = 4, 6, 3, 7, 5  # noqa: E741
-
-
-def normal(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def build(kind: Any, cell: str = "lstm", tokens: bool = False, **options: Any) -> Any:

@@ -229,13 +229,13 @@ def test_parameter_gradients_add_and_the_rest_assign(core, cell, dtype):
     p = ref.make(cell, 5, 4, 7, 18, 5, layers=2, ragged=True, mode="mixed", dtype=dtype)
     start = ref.make(cell, 5, 4, 7, 18, 5, layers=2, dtype=dtype, seed=1)
     forward = output_raw.forward_arguments(core, p)
-    output_raw.call(core, "output_forward", forward)
+    output_raw.call(core, "closed_loop_forward", forward)
     backward = output_raw.backward_arguments(p, forward)
     begin = output_raw.forward_arguments(core, start)
     parameters = [n for n in backward if n.startswith(("dweight", "dbias"))]
     for name in parameters:
         backward[name][...] = begin[name[1:]]
-    output_raw.call(core, "output_backward", backward)
+    output_raw.call(core, "closed_loop_backward", backward)
     got = output_raw.result(forward | backward, 2)
     solution = ref.solve(ref.astype(p, np.float64))
     sums = {
@@ -258,10 +258,10 @@ def test_optional_gradients(core, cell, missing):
     """A cotangent that is None counts as zeros; dx is left out where it isn't wanted."""
     p = ref.make(cell, 4, 3, 5, 18, 3, layers=2, ragged=True, delays=(1, 3))
     forward = output_raw.forward_arguments(core, p)
-    output_raw.call(core, "output_forward", forward)
+    output_raw.call(core, "closed_loop_forward", forward)
     backward = output_raw.backward_arguments(p, forward)
     backward[missing] = None
-    output_raw.call(core, "output_backward", backward)
+    output_raw.call(core, "closed_loop_backward", backward)
     if missing != "dx" and getattr(p, missing) is not None:
         p = p._replace(**{missing: np.zeros_like(getattr(p, missing))})
     got, expected = output_raw.result(forward | backward, 2), ref.solve(p)
@@ -380,11 +380,11 @@ def test_nothing_is_written_beyond_the_arrays(core):
         kept = output_raw.NESTED["tapes"]
         written = [n for n in forward if n in output_raw.LAST or output_raw.base(n) in kept]
         guarded(forward, [*written, "tape_y", "tape_fed"])
-        output_raw.call(core, "output_forward", forward)
+        output_raw.call(core, "closed_loop_forward", forward)
         backward = output_raw.backward_arguments(p, forward)
         inputs = ("dy", "dh_n", "dc_n", "dy_n", "delays")
         guarded(backward, [n for n in backward if n.startswith("d") and n not in inputs])
-        output_raw.call(core, "output_backward", backward)
+        output_raw.call(core, "closed_loop_backward", backward)
         assert len(buffers) > 20
         for buffer in buffers:
             assert (buffer[:margin] == 12345).all()
@@ -435,10 +435,10 @@ def test_values_given_to_the_plain_kernels(core, cell, dtype, hidden, ragged, re
     )
     forward = raw.forward_arguments(core, plain)
     forward |= {"fed": fed, "weight_oh": p.weight_oh}
-    core.forward(*forward.values())
+    raw.call(core, "forward", forward)
     backward = raw.backward_arguments(plain, forward)
     backward |= {"dfed": dfed, "dweight_oh": np.zeros_like(p.weight_oh)}
-    core.backward(*backward.values())
+    raw.call(core, "backward", backward)
     y = forward["y"].astype(np.float64) @ p.weight_ho.T
     dlayer = ref.Layer(*(backward[f"d{name}"] for name in ref.Layer._fields))
     got = ref.Result(
@@ -461,17 +461,17 @@ def test_values_given_to_the_plain_kernels(core, cell, dtype, hidden, ragged, re
     assert not dfed[padding(p)].any()
     for count in () if reverse else {0, 1, T // 2}:  # the gradient of the first steps alone
         again = raw.forward_arguments(core, plain) | {"fed": fed, "weight_oh": p.weight_oh}
-        core.forward(*again.values())
+        raw.call(core, "forward", again)
         some = np.full((count, B, O), np.nan, dtype)
         first = raw.backward_arguments(plain, again)
         first |= {"dfed": some, "dweight_oh": np.zeros_like(p.weight_oh)}
-        core.backward(*first.values())
+        raw.call(core, "backward", first)
         assert raw.same_bits(some, dfed[:count])
         assert raw.same_bits(first["dx"], backward["dx"])
         assert raw.same_bits(first["dweight_oh"], backward["dweight_oh"])
     inferred = raw.forward_arguments(core, plain, training=False)
     inferred |= {"fed": fed, "weight_oh": p.weight_oh}
-    core.forward(*inferred.values())
+    raw.call(core, "forward", inferred)
     assert raw.same_bits(inferred["y"], forward["y"])
     assert raw.same_bits(inferred["h_n"], forward["h_n"])
 

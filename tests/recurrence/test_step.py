@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 import copy
+import functools
 import itertools
 import pickle
 import time
 from typing import Any
 
+import arrays
 import numpy as np
 import problems
 import pytest
@@ -20,6 +22,7 @@ from rnncore.state import LSTMState
 
 pytestmark = pytest.mark.per_variant
 
+normal = functools.partial(arrays.normal, dtype=np.float32)
 CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TABLE = {row["name"]: row for row in _isa.core.cells()}
 LAYERS: dict[str, Any] = {"rnn_tanh": rnncore.RNN, "lstm": rnncore.LSTM, "gru": rnncore.GRU}
@@ -29,11 +32,7 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def stepper(core: Any, cell: str, *layers: tuple[Any, ...]) -> Any:
-    return core.make_stepper(cell, list(layers), LSTMState if TABLE[cell]["has_c"] else None)
-
-
-def normal(*shape: int, dtype: Any = np.float32) -> NDArray[Any]:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(dtype)
+    return core.make_stepper(cell, list(layers), LSTMState if "c" in TABLE[cell]["states"] else None)
 
 
 @pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())

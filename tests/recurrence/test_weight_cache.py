@@ -29,7 +29,7 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 def infer(core: Any, problem: problems.Problem, cache: Any) -> Any:
     arguments = raw.forward_arguments(core, problem, training=False)
-    core.forward(*(arguments | {"cache": cache}).values())
+    raw.call(core, "forward", arguments | {"cache": cache})
     return arguments["y"]
 
 
@@ -184,7 +184,7 @@ def test_cache_argument_errors() -> None:
     problem = problems.make("lstm", 3, 2, 4, 5, dtype=np.float32)
     inference = raw.forward_arguments(core, problem, training=False)
     with pytest.raises(TypeError, match=r"cache: expected what weight_cache\(\) returns"):
-        core.forward(*(inference | {"cache": 3}).values())
+        raw.call(core, "forward", inference | {"cache": 3})
     training = raw.forward_arguments(core, problem)
     with pytest.raises(ValueError, match="cache: expected None with a tape"):
-        core.forward(*(training | {"cache": core.weight_cache()}).values())
+        raw.call(core, "forward", training | {"cache": core.weight_cache()})

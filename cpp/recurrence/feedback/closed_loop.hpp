@@ -29,17 +29,17 @@ struct ReadoutWeights {
 // Readout and feedback of a stack of layers.
 template <class T>
 struct FeedbackArgs {
-  Index outputs = 0;                             // O
-  std::vector<Index> delays;                     // each >= 1; F = O * their number
+  Index outputs = 0;          // O
+  std::vector<Index> delays;  // each >= 1; F = O * their number
   Index longest_delay = 0;
   Activation activation = Activation::identity;  // phi
   ReadoutWeights<const T> weights;
   Sequence<const T> targets;                      // (T, B, O), or empty
-  const std::uint8_t* teacher_forced = nullptr;  // (T, B): 1 = the target feeds back; or null
+  const std::uint8_t* teacher_forcing = nullptr;  // (T, B): 1 = the target feeds back; or null
 
   // Whether the target of a sequence feeds back, not its output.
   bool feeds_target(Index time, Index batch, Index sequence) const {
-    return teacher_forced != nullptr && teacher_forced[time * batch + sequence] != 0;
+    return teacher_forcing != nullptr && teacher_forcing[time * batch + sequence] != 0;
   }
 };
 

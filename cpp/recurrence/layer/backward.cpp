@@ -57,8 +57,7 @@ class Backward {
     loop_.store_state(mine);
   }
 
-  void run_back(const Worker& worker, const Share& mine, Range steps,
-                const BackwardTape<T>& tape) {
+  void run_back(const Worker& worker, const Share& mine, Range steps, const BackwardTape<T>& tape) {
     for (Index end = steps.end; end > steps.begin;) {
       const Range chunk{gradients_.chunk_begin(end), end};
       for (Index step = end; step-- > chunk.begin;) {

@@ -32,6 +32,8 @@ BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& sched
       panels_(panel_count<T>(H_)),
       schedule_(schedule),
       dy_(schedule, args.dy) {
+  layout_.hidden = H_;
+  for (std::size_t k = 0; k < states_; ++k) layout_.stride[k] = args.state_stride(k);
   if (!args.weights.weight_hh) return;
   weights_.emplace(
       WeightLayout<T>::by_columns_of(args.weights.weight_hh, recurrent_columns(cell_, H_)),
@@ -48,7 +50,7 @@ void BackwardLoop<T>::plan(ArenaPlan& plan, int threads) {
     plan.array(d_[k], checked_mul(a_.sizes.batch, H_));
   }
   if (cell_.unit_rows == 0) return;
-  plan.array(unit_, checked_mul(panels_, cell_.unit_rows * Simd<T>::width));
+  plan.array(layout_.unit, checked_mul(panels_, cell_.unit_rows * Simd<T>::width));
   plan.array(dunit_, checked_mul(chunk_, cell_.unit_rows * H_));
 }
 
@@ -56,7 +58,7 @@ template <class T>
 void BackwardLoop<T>::pack(const Worker& worker) {
   const Range mine = worker.share(panels_);
   if (weights_) weights_->pack(mine);
-  pack_unit_parameters(a_.weights.unit, mine, H_, cell_.unit_rows, unit_);
+  pack_unit_parameters(a_.weights.unit, mine, H_, cell_.unit_rows, layout_.unit);
 }
 
 template <class T>
@@ -85,11 +87,13 @@ void BackwardLoop<T>::store_state(const Share& mine) const {
 template <class T>
 BackwardArrays<T> BackwardLoop<T>::arrays_at(Index first, Index step, Range chunk,
                                              const BackwardTape<T>& tape, const T* dy) const {
-  BackwardArrays<T> at{.hidden = H_,
+  BackwardArrays<T> at{.layout = &layout_,
                        .sums_step = Simd<T>::width,
-                       .unit = unit_,
                        .gates = tape.gates_at(schedule_, step) + first * tape.gates_per_row,
                        .dunit = nullptr,
+                       .before = {},
+                       .after = {},
+                       .d = {},
                        .dy = dy_.at(step, first)};
   if (dy != nullptr) at.dy = {.data = dy + first * H_, .stride = H_};
   if (dunit_ != nullptr) {
@@ -97,9 +101,8 @@ BackwardArrays<T> BackwardLoop<T>::arrays_at(Index first, Index step, Range chun
     at.dunit = dunit_ + row * cell_.unit_rows * H_;
   }
   for (std::size_t k = 0; k < states_; ++k) {
-    at.stride[k] = a_.state_stride(k);
-    at.before[k] = tape.before(k, step) + first * at.stride[k];
-    at.after[k] = tape.after(k, step) + first * at.stride[k];
+    at.before[k] = tape.before(k, step) + first * layout_.stride[k];
+    at.after[k] = tape.after(k, step) + first * layout_.stride[k];
     at.d[k] = d_[k] + first * H_;
   }
   return at;
@@ -123,6 +126,7 @@ void BackwardLoop<T>::time_step(const Share& mine, Index step, Range chunk,
   if (later > first) {
     recurrent_product(mine, {first, later}, step + 1, tape, {pointwise_, &at});
   }
+  if (later == active) return;
   at.sums_step = 0;  // nothing comes to the other rows through R
   pointwise_(&at, later - first, active - later, mine.panels.begin,
              static_cast<int>(mine.panels.size()), no_sums<T>);

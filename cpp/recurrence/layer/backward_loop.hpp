@@ -68,8 +68,9 @@ class BackwardLoop {
   const Schedule& schedule_;
   const StepRows<const T> dy_;
   std::optional<PackedWeights<T>> weights_;
+  StepLayout<T> layout_;
   States<T*> d_{};  // (B, H)
-  T *unit_ = nullptr, *dunit_ = nullptr;
+  T* dunit_ = nullptr;
 };
 
 extern template class BackwardLoop<float>;

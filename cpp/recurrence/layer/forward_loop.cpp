@@ -6,8 +6,7 @@ namespace {
 
 template <class T>
 Index chunk_of(const LayerArgs<T>& args, const Schedule& schedule) {
-  const Index row =
-      checked_add(args.sizes.input, checked_mul(args.cell->slots, args.sizes.hidden));
+  const Index row = checked_add(args.sizes.input, checked_mul(args.cell->slots, args.sizes.hidden));
   return std::min(schedule.valid_steps(), std::max(chunk_rows<T>(row), args.sizes.batch));
 }
 
@@ -23,7 +22,7 @@ ForwardLoop<T>::ForwardLoop(const LayerArgs<T>& args, const Schedule& schedule, 
       fed_(schedule, args.fed, chunk_),
       step_(args, schedule, args.fed && !args.weights.weight_hh ? chunk_ : args.sizes.batch, y),
       input_(args, schedule.valid_steps(), chunk_, kept) {
-  if (args.fed && args.weights.weight_hh) teacher_forced_.emplace(args, schedule, chunk_);
+  if (args.fed && args.weights.weight_hh) teacher_forcing_.emplace(args, schedule, chunk_);
 }
 
 template <class T>
@@ -36,7 +35,7 @@ template <class T>
 void ForwardLoop<T>::plan_scratch(ArenaPlan& plan, int threads) {
   step_.plan_scratch(plan, threads);
   input_.plan_scratch(plan, threads);
-  if (teacher_forced_) teacher_forced_->plan(plan, threads);
+  if (teacher_forcing_) teacher_forcing_->plan(plan, threads);
   x_.plan(plan);
   fed_.plan(plan);
 }
@@ -63,7 +62,7 @@ Matrix<const T> ForwardLoop<T>::merged_products(const Worker& worker, Range chun
   if (x_.gathers() || fed_.gathers()) worker.barrier();
   input_.multiply(worker, x, z);
   worker.barrier();
-  if (teacher_forced_) teacher_forced_->multiply(worker, fed, z);
+  if (teacher_forcing_) teacher_forcing_->multiply(worker, fed, z);
   return fed;
 }
 

@@ -32,7 +32,7 @@ class ForwardLoop {
   Index chunk() const { return chunk_; }
 
   PassWork costs() const {
-    return step_.costs(a_.sizes.input + (teacher_forced_ ? a_.sizes.fed : 0));
+    return step_.costs(a_.sizes.input + (teacher_forcing_ ? a_.sizes.fed : 0));
   }
 
   // Both are called by every worker before the first `run`; kept panels are not packed again.
@@ -79,7 +79,7 @@ class ForwardLoop {
   InputRows<T> x_, fed_;
   ForwardStep<T> step_;
   InputWeights<T> input_;
-  std::optional<TeacherForcedInput<T>> teacher_forced_;
+  std::optional<TeacherForcingInput<T>> teacher_forcing_;
 };
 
 extern template class ForwardLoop<float>;

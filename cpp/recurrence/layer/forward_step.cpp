@@ -23,7 +23,10 @@ ForwardStep<T>::ForwardStep(const LayerArgs<T>& args, const Schedule& schedule, 
       schedule_(schedule),
       operand_(args),
       y_(schedule, y) {
-  for (std::size_t k = 0; k < cell_.states.size(); ++k) stride_[k] = args.state_stride(k);
+  layout_.hidden = H_;
+  for (std::size_t k = 0; k < cell_.states.size(); ++k) layout_.stride[k] = args.state_stride(k);
+  // With R, values fed back that are known leave U's part in z.
+  layout_.whole_z = args.fed && args.weights.weight_hh;
   if (!operand_) return;
   weights_.emplace(WeightLayout<T>::by_rows_of(operand_.weights(), cell_.gates),
                    LoopRows{.at_once = rows,
@@ -41,9 +44,9 @@ void ForwardStep<T>::plan_panels(ArenaPlan& plan) {
 template <class T>
 void ForwardStep<T>::plan_scratch(ArenaPlan& plan, int threads) {
   if (weights_) weights_->plan_scratch(plan, threads);
-  plan.array(bias_, checked_mul(panels_, cell_.slots * Simd<T>::width));
+  plan.array(layout_.bias, checked_mul(panels_, cell_.slots * Simd<T>::width));
   if (cell_.unit_rows > 0) {
-    plan.array(unit_, checked_mul(panels_, cell_.unit_rows * Simd<T>::width));
+    plan.array(layout_.unit, checked_mul(panels_, cell_.unit_rows * Simd<T>::width));
   }
 }
 
@@ -56,13 +59,13 @@ template <class T>
 void ForwardStep<T>::pack_units(const Worker& worker) {
   constexpr Index width = Simd<T>::width;
   const Range mine = worker.share(panels_);
-  T* to = bias_ + mine.begin * cell_.slots * width;
+  T* to = layout_.bias + mine.begin * cell_.slots * width;
   for (Index b = mine.begin; b < mine.end; ++b) {
     for (int slot = 0; slot < cell_.wiring.slots(); ++slot) {
       for (Index lane = 0; lane < width; ++lane) *to++ = bias(slot, b * width + lane);
     }
   }
-  pack_unit_parameters(a_.weights.unit, mine, H_, cell_.unit_rows, unit_);
+  pack_unit_parameters(a_.weights.unit, mine, H_, cell_.unit_rows, layout_.unit);
 }
 
 template <class T>
@@ -78,19 +81,16 @@ T ForwardStep<T>::bias(int slot, Index unit) const {
 template <class T>
 ForwardArrays<T> ForwardStep<T>::arrays_at(Index first, Index step, T* z,
                                            const TapeView<T>& tape) const {
-  ForwardArrays<T> at{.hidden = H_,
+  ForwardArrays<T> at{.layout = &layout_,
                       .sums_step = weights_ ? cell_.gates * Simd<T>::width : 0,
-                      .bias = bias_,
-                      .unit = unit_,
-                      .z = z + first * cell_.slots * H_,
-                      // With R, values fed back that are known have left U's part in z.
-                      .whole_z = a_.fed && a_.weights.weight_hh,
                       .keep_gates = tape.every_step,
-                      .stride = stride_,
+                      .z = z + first * tape.gates_per_row,
+                      .before = {},
+                      .after = {},
                       .y = y_.at(step, first)};
   for (std::size_t k = 0; k < cell_.states.size(); ++k) {
-    at.before[k] = tape.before(k, step) + first * stride_[k];
-    at.after[k] = tape.after(k, step) + first * stride_[k];
+    at.before[k] = tape.before(k, step) + first * layout_.stride[k];
+    at.after[k] = tape.after(k, step) + first * layout_.stride[k];
   }
   return at;
 }
@@ -100,8 +100,8 @@ void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>&
   const auto [first, active] = schedule_.active(mine.rows, step);
   const ForwardArrays<T> at = arrays_at(first, step, z, tape);
   if (weights_) {
-    weights_->multiply(mine.rank, at.before[0] + operand_.first(), stride_[0], active - first,
-                       mine.panels, step % 2 != 0, {pointwise_, &at});
+    weights_->multiply(mine.rank, at.before[0] + operand_.first(), layout_.stride[0],
+                       active - first, mine.panels, step % 2 != 0, {pointwise_, &at});
   } else {
     pointwise_(&at, 0, active - first, mine.panels.begin, static_cast<int>(mine.panels.size()),
                no_sums<T>);
@@ -139,7 +139,7 @@ void ForwardStep<T>::carry(const Share& mine, Range finished, Index step,
                            const TapeView<T>& tape) const {
   mine.for_units(finished, [&](Index r, Index unit, Index count) {
     for (std::size_t k = 0; k < cell_.states.size(); ++k) {
-      const Index at = r * stride_[k] + unit;
+      const Index at = r * layout_.stride[k] + unit;
       std::copy_n(tape.before(k, step) + at, count, tape.after(k, step) + at);
     }
   });

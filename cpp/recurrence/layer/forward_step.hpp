@@ -65,9 +65,8 @@ class ForwardStep {
   const Schedule& schedule_;
   const RecurrentOperand<T> operand_;
   const StepRows<T> y_;
-  States<Index> stride_{};
+  StepLayout<T> layout_;
   std::optional<PackedWeights<T>> weights_;
-  T *bias_ = nullptr, *unit_ = nullptr;
 };
 
 extern template class ForwardStep<float>;

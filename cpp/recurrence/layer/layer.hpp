@@ -25,9 +25,9 @@ struct LayerArgs {
   Sizes sizes;
   Sequence<const T> x;  // (T, B, I)
   LayerWeights<const T> weights;
-  Sequence<const T> fed;             // (T, B, F): values that U meets, all known before; or empty
-  const Index* lengths = nullptr;    // (B,) or null: all T
-  bool reverse = false;              // each sequence from its own end
+  Sequence<const T> fed;           // (T, B, F): values that U meets, all known before; or empty
+  const Index* lengths = nullptr;  // (B,) or null: all T
+  bool reverse = false;            // each sequence from its own end
   Precision precision = float32_matmul_precision();  // of the whole call
   Index recompute = 0;  // 0: the tape holds every step; k: states k steps apart (Segments)
   // A row's bits do not depend on the other rows, nor on how a sequence is cut into calls.
@@ -70,11 +70,11 @@ struct ForwardArgs : LayerArgs<T> {
 
 template <class T>
 struct BackwardArgs : LayerArgs<T> {
-  Tape<T, const T> tape;        // its gates are left as the gradients dz
-  Sequence<const T> dy;         // (T, B, H), or empty: zeros
+  Tape<T, const T> tape;               // its gates are left as the gradients dz
+  Sequence<const T> dy;                // (T, B, H), or empty: zeros
   States<Matrix<const T>> dstate_n{};  // (B, H), or empty: zeros
   Sequence<T> dx;                      // (T, B, I) =, or empty: not wanted
-  Sequence<T> dfed;  // (first steps, B, F) =, or empty; all T of them with `reverse`
+  Sequence<T> dfed;              // (first steps, B, F) =, or empty; all T of them with `reverse`
   States<Matrix<T>> dstate_0{};  // (B, H) =
   LayerWeights<T> gradients;     // +=, or empty as the weights
 };

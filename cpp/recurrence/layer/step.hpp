@@ -10,10 +10,10 @@ namespace rnncore {
 template <class T>
 struct StepArgs {
   const CellInfo* cell = nullptr;
-  Matrix<const T> x;                   // (B, I)
-  States<Matrix<const T>> state_0{};   // (B, H) each
-  LayerWeights<const T> weights;       // no U
-  States<Matrix<T>> state_n{};         // (B, H)
+  Matrix<const T> x;                  // (B, I)
+  States<Matrix<const T>> state_0{};  // (B, H) each
+  LayerWeights<const T> weights;      // no U
+  States<Matrix<T>> state_n{};        // (B, H)
 };
 
 // Sequences that one step takes.

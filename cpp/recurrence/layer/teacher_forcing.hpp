@@ -8,9 +8,9 @@
 namespace rnncore {
 
 template <class T>
-class TeacherForcedInput {
+class TeacherForcingInput {
  public:
-  TeacherForcedInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk)
+  TeacherForcingInput(const LayerArgs<T>& args, const Schedule& schedule, Index chunk)
       : a_(args), products_(args.precision, schedule.valid_steps(), args.batch_invariant) {
     products_.fit(chunk, args.weights.weight_oh.rows, args.sizes.fed);
   }

@@ -20,8 +20,8 @@ class Schedule {
   // `lengths` (B,), or null: all T steps. `reverse`: each sequence runs from its own end.
   Schedule(const Sizes& sizes, const Index* lengths, bool reverse);
 
-  Index steps() const { return steps_; }          // L: the longest length
-  Index batch() const { return batch_; }          // B
+  Index steps() const { return steps_; }                // L: the longest length
+  Index batch() const { return batch_; }                // B
   Index valid_steps() const { return offset(steps_); }  // N: the steps of all sequences together
   bool ragged() const { return ragged_; }
   bool reversed() const { return reverse_; }

@@ -13,10 +13,10 @@ struct TapeView {
   Index begin = 0;
   // False: the gates of one chunk of steps at a time, and two states that take turns.
   bool every_step = true;
-  T* gates = nullptr;        // (rows, S*H), without padding
-  States<State*> states{};   // slot 0: the state before `begin`
-  States<Index> size{};      // of one state of all rows
-  Index gates_per_row = 0;   // S*H
+  T* gates = nullptr;       // (rows, S*H), without padding
+  States<State*> states{};  // slot 0: the state before `begin`
+  States<Index> size{};     // of one state of all rows
+  Index gates_per_row = 0;  // S*H
 
   // State k of all rows before `step`, which is the one after `step` - 1.
   State* before(std::size_t k, Index step) const {

@@ -10,11 +10,20 @@ from numpy.typing import NDArray
 _Array = NDArray[Any]
 _Lengths = NDArray[int64] | None
 
+# Arrays that travel together are groups: tuples whose entries are read by position.
+_Weights = tuple[_Array | None, ...]  # weight_ih (G*H, I), weight_hh (G*H, H) or None,
+# bias_ih and bias_hh (G*H,) or None, and the cell's unit parameters (rows, H) in its table's order
+_State = tuple[Any, Any]  # h, c; c is None where the cell has none
+_LoopState = tuple[Any, Any, Any]  # h, c, and the values fed back y
+_Tape = tuple[Any, Any, Any]  # gates, h, c
+_Readout = tuple[_Array | None, ...]  # weight_oh, weight_ho, weight_oo, bias_o
+
 class CellRow(TypedDict):
     name: str
     gates: str  # one letter per block of H rows in weight_ih and weight_hh
     wiring: str  # one letter per tape slot: b both parts, x input part, h recurrent part
-    has_c: bool
+    states: str  # one letter per state: "h" or "hc"
+    unit_parameters: dict[str, str]  # name: one letter per row
 
 def cells() -> tuple[CellRow, ...]: ...
 def num_threads() -> int: ...
@@ -28,52 +37,36 @@ def split_bfloat16(
 def forward(
     cell: str,
     x: _Array,  # (T, B, I)
-    h_0: _Array,  # (B, H)
-    c_0: _Array | None,  # (B, H)
-    weight_ih: _Array,  # (G*H, I)
-    weight_hh: _Array | None,  # (G*H, H)
-    bias_ih: _Array | None,  # (G*H,)
-    bias_hh: _Array | None,  # (G*H,)
-    lengths: _Lengths,  # (B,)
-    reverse: bool,
+    weights: _Weights,
+    state_0: _State,  # (B, H) each
     y: _Array,  # out (T, B, H)
-    h_n: _Array,  # out (B, H)
-    c_n: _Array | None,  # out (B, H)
-    gates: _Array | None,  # out (sum(lengths), S*H): the tape; None without one
-    h: _Array | None,  # out (max(lengths) + 1, B, H)
-    c: _Array | None,  # out (max(lengths) + 1, B, H)
+    state_n: _State,  # out (B, H) each
+    lengths: _Lengths = None,  # (B,)
+    reverse: bool = False,
+    tape: _Tape | None = None,
+    # out: gates (sum(lengths), S*H), h and c (max(lengths) + 1, B, H)
     recompute: int = 0,  # 0: all of the tape; else gates is None, and h and c are (segments, B, H)
+    feedback: tuple[_Array | None, _Array | None] | None = None,
+    # fed (T, B, F): values that feed back, all known before, and weight_oh (G*H, F)
     cache: Any = None,  # weight_cache(), for inference
-    fed: _Array | None = None,  # (T, B, F): given values that feed back, with weight_oh
-    weight_oh: _Array | None = None,  # (G*H, F)
+    batch_invariant: bool = False,  # a row's bits depend neither on other rows nor on T
 ) -> None: ...
 def backward(
     cell: str,
     x: _Array,  # (T, B, I)
-    weight_ih: _Array,  # (G*H, I)
-    weight_hh: _Array | None,  # (G*H, H)
-    lengths: _Lengths,  # (B,)
-    reverse: bool,
-    gates: _Array | None,  # in and out: overwritten, so that a tape serves once
-    h: _Array,
-    c: _Array | None,
+    weights: _Weights,
+    tape: _Tape,  # gates in and out: overwritten, so that a tape serves once
     dy: _Array | None,  # (T, B, H); None = zeros
-    dh_n: _Array | None,  # (B, H); None = zeros
-    dc_n: _Array | None,  # (B, H); None = zeros
+    dstate_n: _State,  # (B, H) each; None = zeros
     dx: _Array | None,  # out (T, B, I); None = not computed
-    dh_0: _Array,  # out (B, H)
-    dc_0: _Array | None,  # out (B, H)
-    dweight_ih: _Array,  # += (G*H, I)
-    dweight_hh: _Array | None,  # += (G*H, H)
-    dbias_ih: _Array | None,  # += (G*H,)
-    dbias_hh: _Array | None,  # += (G*H,)
-    bias_ih: _Array | None = None,  # (G*H,); read with recompute alone
-    bias_hh: _Array | None = None,  # (G*H,)
+    dstate_0: _State,  # out (B, H) each
+    gradients: _Weights,  # += as weights
+    lengths: _Lengths = None,
+    reverse: bool = False,
     recompute: int = 0,  # as in forward
-    fed: _Array | None = None,  # as in forward
-    weight_oh: _Array | None = None,
-    dfed: _Array | None = None,  # out (first steps, B, F); None = not computed
-    dweight_oh: _Array | None = None,  # += (G*H, F)
+    feedback: tuple[_Array | None, _Array | None] | None = None,  # as in forward
+    dfeedback: tuple[_Array | None, _Array | None] | None = None,
+    # dfed: out (first steps, B, F) or None; dweight_oh: += (G*H, F)
 ) -> None: ...
 def segments(
     cell: str,
@@ -88,64 +81,45 @@ def partition(
     steps: int, batch: int, panels: int, depth: int, packet_bytes: int, merged: float
 ) -> tuple[int, int]: ...  # the cost rule: parts of the rows, parts of the units
 def make_stepper(
-    cell: str, layers: list[tuple[_Array | None, ...]], state_type: type | None
+    cell: str, layers: Sequence[_Weights], state_type: type | None
 ) -> Callable[[Any, Any], Any]: ...
 
-# the closed loop: K layers, O outputs, D = the longest delay, F = O * delays, L = max(lengths)
-def output_forward(
+# the closed loop: K layers, O outputs, M = the longest delay, F = O * delays, L = max(lengths)
+def closed_loop_forward(
     cell: str,
     x: _Array,  # (T, B, I)
-    layers: list[tuple[_Array | None, ...]],  # weight_ih, weight_hh, bias_ih, bias_hh of each
-    weight_oh: _Array | None,  # (G*H, F), of the first layer
-    weight_ho: _Array,  # (O, H)
-    weight_oo: _Array | None,  # (O, F)
-    bias_o: _Array | None,  # (O,)
+    layers: Sequence[_Weights],
+    readout: _Readout,  # weight_oh (G*H, F) of the first layer, weight_ho (O, H), weight_oo (O, F)
     activation: str,  # identity, tanh, sigmoid or softmax
     delays: Sequence[int],
-    targets: _Array | None,  # (T, B, O), with given
-    given: _Array | None,  # bool (T, B): the target feeds back
-    h_0: _Array,  # (K, B, H)
-    c_0: _Array | None,  # (K, B, H)
-    y_0: _Array,  # (D, B, O): fed back before the first step, oldest first
-    lengths: _Lengths,  # (B,)
-    reverse: bool,
+    state_0: _LoopState,  # (K, B, H); y (M, B, O): fed back before the first step, oldest first
     y: _Array,  # out (T, B, O)
-    h_n: _Array,  # out (K, B, H)
-    c_n: _Array | None,  # out (K, B, H)
-    y_n: _Array,  # out (D, B, O)
-    tapes: list[tuple[_Array, _Array, _Array | None]] | None,  # out, of each layer: gates,
-    # h (L+1, B, H + F) of the first and (L+1, B, H) of the others, c (L+1, B, H)
-    tape_y: _Array | None,  # out (L, B, O)
-    tape_fed: _Array | None,  # out (D+L, B, O)
+    state_n: _LoopState,  # out
+    targets: _Array | None = None,  # (T, B, O), with teacher_forcing
+    teacher_forcing: _Array | None = None,  # bool (T, B): the target feeds back
+    lengths: _Lengths = None,  # (B,)
+    reverse: bool = False,
+    tape: tuple[Sequence[_Tape], _Array, _Array] | None = None,  # out: of each layer gates,
+    # h (L+1, B, H + F) of the first and (L+1, B, H) of the others, c (L+1, B, H);
+    # y (L, B, O); the values fed back (M+L, B, O)
 ) -> None: ...
-def output_backward(
+def closed_loop_backward(
     cell: str,
     x: _Array,  # (T, B, I)
-    layers: list[tuple[_Array | None, ...]],
-    weight_oh: _Array | None,
-    weight_ho: _Array,
-    weight_oo: _Array | None,
+    layers: Sequence[_Weights],
+    readout: _Readout,
     activation: str,
     delays: Sequence[int],
-    given: _Array | None,
-    lengths: _Lengths,
-    reverse: bool,
-    tapes: list[tuple[_Array, _Array, _Array | None]],  # gates are overwritten
-    tape_y: _Array,
-    tape_fed: _Array,
+    tape: tuple[Sequence[_Tape], _Array, _Array],  # gates are overwritten
     dy: _Array,  # (T, B, O)
-    dh_n: _Array | None,  # (K, B, H); None = zeros
-    dc_n: _Array | None,  # (K, B, H); None = zeros
-    dy_n: _Array | None,  # (D, B, O); None = zeros
+    dstate_n: _LoopState,  # None = zeros
     dx: _Array | None,  # out (T, B, I); None = not computed
-    dh_0: _Array,  # out (K, B, H)
-    dc_0: _Array | None,  # out (K, B, H)
-    dy_0: _Array,  # out (D, B, O)
-    grads: list[tuple[_Array | None, ...]],  # += as layers
-    dweight_oh: _Array | None,  # +=
-    dweight_ho: _Array,  # +=
-    dweight_oo: _Array | None,  # +=
-    dbias_o: _Array | None,  # +=
+    dstate_0: _LoopState,  # out
+    dlayers: Sequence[_Weights],  # += as layers
+    dreadout: _Readout,  # +=
+    teacher_forcing: _Array | None = None,
+    lengths: _Lengths = None,
+    reverse: bool = False,
 ) -> None: ...
 def activate(activation: str, y: _Array) -> None: ...  # (N, O), in place
 def activate_backward(

@@ -16,7 +16,12 @@ class Cell:
     name: str
     gates: int  # G: blocks of H rows in the weights
     slots: int  # S: numbers per unit and step that backward needs
-    has_c: bool
+    states: str  # one letter per state: "h" or "hc"
+
+    @property
+    def has_c(self) -> bool:
+        """Whether it carries a second state c beside h."""
+        return "c" in self.states
 
     def shapes(self, input_size: int, hidden_size: int, bias: bool) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter, in the order of `Weights`."""
@@ -29,7 +34,7 @@ class Cell:
 
 
 _CELLS = {
-    row["name"]: Cell(row["name"], len(row["gates"]), len(row["wiring"]), row["has_c"])
+    row["name"]: Cell(row["name"], len(row["gates"]), len(row["wiring"]), row["states"])
     for row in core.cells()
 }
 

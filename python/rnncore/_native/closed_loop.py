@@ -93,11 +93,10 @@ def forward(
             loop, x, given, lengths, layers,
             aligned_empty((longest, B, O), dtype), aligned_empty((D + longest, B, O), dtype),
         )  # fmt: skip
-    kept = (None, None, None) if tape is None else (tape.layers, tape.y, tape.fed)
-    core.output_forward(
-        loop.cell.name, x, [tuple(weights) for weights in loop.layers], *loop.output,
-        loop.activation, loop.delays, targets, given, *state, lengths, loop.reverse, y, *last,
-        *kept,
+    core.closed_loop_forward(
+        loop.cell.name, x, loop.layers, loop.output, loop.activation, loop.delays, state, y, last,
+        targets, given, lengths, loop.reverse,
+        None if tape is None else (tape.layers, tape.y, tape.fed),
     )  # fmt: skip
     return tape
 
@@ -115,11 +114,10 @@ def backward(
     loop = tape.loop
     tape.used = True
     try:
-        core.output_backward(
-            loop.cell.name, tape.x, [tuple(weights) for weights in loop.layers], *loop.output[:3],
-            loop.activation, loop.delays, tape.given, tape.lengths, loop.reverse, tape.layers,
-            tape.y, tape.fed, dy, *dlast, dx, *dstate, [tuple(grads) for grads in layers],
-            output.weight_oh, output.weight_ho, output.weight_oo, output.bias_o,
+        core.closed_loop_backward(
+            loop.cell.name, tape.x, loop.layers, loop.output, loop.activation, loop.delays,
+            (tape.layers, tape.y, tape.fed), dy, dlast, dx, dstate, layers, output,
+            tape.given, tape.lengths, loop.reverse,
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False

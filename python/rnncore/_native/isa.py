@@ -70,9 +70,9 @@ def _short_spin() -> Iterator[None]:
 
 
 def _choose() -> str:
-    forced = os.environ.get("RNNCORE_ISA", "").strip().lower()
-    if forced:
-        return forced
+    asked = os.environ.get("RNNCORE_ISA", "").strip().lower()
+    if asked:
+        return asked
     available = available_isas()
     if not available:
         raise ImportError(

@@ -1,4 +1,7 @@
-"""One layer in one direction: allocates what a kernel writes and calls it. Checks nothing."""
+"""One layer in one direction: allocates what a kernel writes and calls it. Checks nothing.
+
+The kernels get their options by position: the binding takes 0.3 us for a keyword.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,6 @@ class Given(NamedTuple):
 
 
 weight_cache = core.weight_cache  # a place where `infer` keeps packed weights between calls
-
-
-_NOT_GIVEN = Given(None, None)
 
 
 @dataclass(eq=False, repr=False)
@@ -95,8 +95,8 @@ def forward(
     h = aligned_empty((states, B, H), x.dtype)
     c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, gates, h, c, recompute,
-        None, *(given or _NOT_GIVEN),
+        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, (gates, h, c),
+        recompute, given,
     )  # fmt: skip
     return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, given)
 
@@ -114,15 +114,19 @@ def infer(
     c_n: Array | None,
     cache: Any = None,
     given: Given | None = None,
+    *,
+    batch_invariant: bool = False,
 ) -> None:
     """Run the kernel into y, h_n and c_n without a tape.
 
     A `cache` (core.weight_cache()) keeps the packed weights for the next call. Every call compares
     fingerprints of all weights: after any change, in place or not, it packs them again.
+    With `batch_invariant` a sequence's bits do not depend on the others beside it, nor on how it is
+    cut into calls.
     """
     core.forward(
-        cell.name, x, h_0, c_0, *weights, lengths, reverse, y, h_n, c_n, None, None, None, 0, cache,
-        *(given or _NOT_GIVEN),
+        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, None, 0, given, cache,
+        batch_invariant,
     )  # fmt: skip
 
 
@@ -146,11 +150,8 @@ def backward(
     tape.used = True
     try:
         core.backward(
-            tape.cell.name, tape.x, tape.weights.weight_ih, tape.weights.weight_hh,
-            tape.lengths, tape.reverse, tape.gates, tape.h, tape.c,
-            dy, dh_n, dc_n, dx, dh_0, dc_0, *grads,
-            tape.weights.bias_ih, tape.weights.bias_hh, tape.recompute,
-            *(tape.given or _NOT_GIVEN), *(dgiven or _NOT_GIVEN),
+            tape.cell.name, tape.x, tape.weights, (tape.gates, tape.h, tape.c), dy, (dh_n, dc_n),
+            dx, (dh_0, dc_0), grads, tape.lengths, tape.reverse, tape.recompute, tape.given, dgiven,
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False

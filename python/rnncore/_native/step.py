@@ -22,6 +22,6 @@ def make_stepper(cell: Cell, layers: Sequence[Weights]) -> Stepper:
     anything else is NotImplemented, for the caller to convert or to say what is wrong.
     """
     stepper: Stepper = core.make_stepper(
-        cell.name, [tuple(weights) for weights in layers], LSTMState if cell.has_c else None
+        cell.name, list(layers), LSTMState if cell.has_c else None
     )
     return stepper

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from rnncore._memory import empty, zeros
 from rnncore._native.layer import Given
-from rnncore._native.linear import activate, activate_backward, linear_backward, linear_forward
+from rnncore._native.linear import (
+    activate,
+    activate_backward,
+    linear_backward,
+    linear_forward,
+    rows,
+)
 from rnncore._types import Array, Lengths
 from rnncore.layers._call import Call
 from rnncore.layers._engine import Engine
@@ -74,11 +79,11 @@ class TeacherForced(Engine):
         inner = call._replace(layout=Layout.TIME_FIRST)
         stack = StackTape(inner, []) if training else None
         h, last = self._stack.run(inner, stack, given)
-        rows = _linear(h, weights.weight_ho, weights.bias_o)
+        a = _linear(h, weights.weight_ho, weights.bias_o)
         if fed is not None and weights.weight_oo is not None:
-            rows += _linear(fed, weights.weight_oo, None)
-        activate(self._readout.activation, rows)
-        outputs = rows.reshape(T, B, self._readout.size)
+            a += _linear(fed, weights.weight_oo, None)
+        activate(self._readout.activation, a)
+        outputs = a.reshape(T, B, self._readout.size)
         if call.lengths is not None:
             outputs[_padding(call.lengths, T)] = 0
         y = new_sequences(call.layout, outputs.shape, self._spec.dtype)
@@ -104,10 +109,12 @@ class TeacherForced(Engine):
         da = zeros(tape.y.shape, dtype) if dy is None else np.array(dy, order="C")
         if lengths is not None:
             da[_padding(lengths, T)] = 0
-        rows = da.reshape(T * B, O)
-        activate_backward(self._readout.activation, tape.y.reshape(T * B, O), rows)
+        dy_rows = da.reshape(T * B, O)
+        activate_backward(self._readout.activation, tape.y.reshape(T * B, O), dy_rows)
         dh = empty(tape.h.shape, dtype)
-        _linear_backward(tape.h, dh, weights.weight_ho, rows, gradients.weight_ho, gradients.bias_o)
+        _linear_backward(
+            tape.h, dh, weights.weight_ho, dy_rows, gradients.weight_ho, gradients.bias_o
+        )
         dfed, into_fed = None, None  # of the first steps: later ones see no initial value
         if tape.fed is not None:
             seen = min(T, self._readout.longest_delay)
@@ -118,7 +125,7 @@ class TeacherForced(Engine):
         if dfed is not None and weights.weight_oo is not None:
             assert tape.fed is not None
             assert gradients.weight_oo is not None
-            _linear_backward(tape.fed, None, weights.weight_oo, rows, gradients.weight_oo, None)
+            _linear_backward(tape.fed, None, weights.weight_oo, dy_rows, gradients.weight_oo, None)
             back = np.ascontiguousarray(weights.weight_oo.T)
             dfed += _linear(da[: len(dfed)], back, None).reshape(dfed.shape)
         return first._replace(y=self._initial_gradient(tape, dfed, dlast.y))
@@ -159,18 +166,12 @@ def _padding(lengths: Lengths, T: int) -> Array:
 
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """Return x W^T + b as rows (T*B, O)."""
-    N = math.prod(x.shape[:-1])
-    return linear_forward(_rows(x, N), weight, bias)
+    return linear_forward(rows(np.ascontiguousarray(x)), weight, bias)
 
 
 def _linear_backward(
     x: Array, dx: Array | None, weight: Array, dy: Array, dweight: Array, dbias: Array | None
 ) -> None:
     """Fill dx (..., I) from rows dy, and add into the others."""
-    N = len(dy)
-    into = None if dx is None else _rows(dx, N)
-    linear_backward(_rows(x, N), weight, dy, into, dweight, dbias)
-
-
-def _rows(x: Array, N: int) -> Array:
-    return np.ascontiguousarray(x).reshape(N, x.shape[-1])
+    into = None if dx is None else rows(dx)
+    linear_backward(rows(np.ascontiguousarray(x)), weight, dy, into, dweight, dbias)

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from rnncore._checks import as_array, as_booleans, check_shape, generator, positive_int
 from rnncore._memory import empty
-from rnncore._native.isa import core
+from rnncore._native.linear import linear_forward
 from rnncore._types import Array, Seed
 from rnncore.layers.linear import Linear, LinearTape
 from rnncore.module import Module, check_tape, constructor_text
@@ -212,8 +212,7 @@ class DotAttention(Module):
         check_shape("dy", dy, "(B, S, H)", tape.y.shape)
         q, a, H = tape.queries, tape.weights, self.query_size
         v, k, _ = tape.memory
-        saved = self.flat_grads.copy()  # an error must leave no half of a gradient
-        try:
+        with self.unchanged_on_error():
             djoined = self._combine.backward(tape.join, dy * (1 - tape.y**2))
             assert djoined is not None
             dq, dc = djoined[..., :H], djoined[..., H:]
@@ -223,9 +222,6 @@ class DotAttention(Module):
             dq = dq + _product(ds, k)
             dk = _product(ds.swapaxes(1, 2), q)
             dv += dk if self._project is None else self._project.backward(tape.keys, dk)
-        except BaseException:
-            self.flat_grads[...] = saved
-            raise
         return dq, dv
 
     def _read_states(self, states: Any, valid: Any) -> tuple[Array, Array | None]:
@@ -297,5 +293,5 @@ def _product(a: Array, b: Array) -> Array:
         return np.asarray(a @ b)
     y = empty((B, M, N), a.dtype)
     for left, right, into in zip(a, b, y, strict=True):
-        core.linear_forward(np.ascontiguousarray(left), np.ascontiguousarray(right.T), None, into)
+        linear_forward(np.ascontiguousarray(left), np.ascontiguousarray(right.T), None, into)
     return y

@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike
 
 from rnncore._checks import as_array, as_integers, check_shape, generator, positive_int
 from rnncore._memory import empty
-from rnncore._native.isa import core
+from rnncore._native.embedding import embedding_backward, embedding_forward
+from rnncore._native.linear import rows
 from rnncore._types import Array, Seed
 from rnncore.init import check_scheme
 from rnncore.module import Module, check_tape, constructor_text
@@ -69,7 +70,7 @@ class Embedding(Module, loadable=True):
 
     def __call__(self, indices: Any) -> Array:
         """Return y; parameters and errors are those of `forward`."""
-        return self._run(self._read(indices))
+        return self.run(self._read(indices))
 
     def forward(self, indices: Any) -> tuple[Array, EmbeddingTape]:
         """Look up y and keep the tape.
@@ -93,7 +94,7 @@ class Embedding(Module, loadable=True):
             If a token is out of range; the message gives its position in the flattened indices.
         """
         indices = self._read(indices)
-        return self._run(indices), EmbeddingTape(self, indices)
+        return self.run(indices), EmbeddingTape(self, indices)
 
     def backward(self, tape: EmbeddingTape, dy: Any, *, input_gradient: bool = True) -> None:
         """Add the gradient of the table into `grads`: dweight[indices] += dy.
@@ -117,10 +118,17 @@ class Embedding(Module, loadable=True):
         check_tape(tape, EmbeddingTape, self)
         dy = as_array("dy", dy, self.dtype, contiguous=True)
         check_shape("dy", dy, "(..., D)", (*tape.indices.shape, self.embedding_dim))
-        N = tape.indices.size
-        core.embedding_backward(
-            tape.indices.reshape(N), dy.reshape(N, self.embedding_dim), self.grads["weight"]
-        )
+        self.run_backward(tape.indices, dy)
+
+    def run(self, indices: Array) -> Array:
+        """Return y of indices that are checked already: int64, C-contiguous, in range."""
+        y = empty((*indices.shape, self.embedding_dim), self.dtype)
+        embedding_forward(indices.reshape(-1), self.parameters["weight"], rows(y))
+        return y
+
+    def run_backward(self, indices: Array, dy: Array) -> None:
+        """Add into `grads`: dweight[indices] += dy. Checks nothing."""
+        embedding_backward(indices.reshape(-1), rows(dy), self.grads["weight"])
 
     def _read(self, indices: Any) -> Array:
         array = as_integers("indices", indices)
@@ -132,14 +140,6 @@ class Embedding(Module, loadable=True):
                 f"got {array.max()} at index {at}"
             )
         return np.asarray(array, dtype=np.int64, order="C")
-
-    def _run(self, indices: Array) -> Array:
-        y = empty((*indices.shape, self.embedding_dim), self.dtype)
-        N = indices.size
-        core.embedding_forward(
-            indices.reshape(N), self.parameters["weight"], y.reshape(N, self.embedding_dim)
-        )
-        return y
 
     def __repr__(self) -> str:
         options = {"dtype": (self.dtype.name, "float32")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from rnncore._checks import as_array, boolean, check_shape, generator, positive_int
 from rnncore._memory import empty
-from rnncore._native.isa import core
+from rnncore._native.linear import linear_backward, linear_forward, rows
 from rnncore._types import Array, Seed
 from rnncore.init import check_scheme, glorot_uniform, uniform
 from rnncore.module import Module, check_tape, constructor_text
@@ -28,27 +27,22 @@ class LinearTape:
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """Return y = x W^T + b, (..., O), of checked arrays: x C-contiguous (..., I), weight (O, I)."""
-    O, I = weight.shape  # noqa: E741
-    lead, N = x.shape[:-1], math.prod(x.shape[:-1])
-    y = empty((*lead, O), x.dtype)
-    core.linear_forward(x.reshape(N, I), weight, bias, y.reshape(N, O))
-    return y
+    return linear_forward(rows(x), weight, bias).reshape(*x.shape[:-1], len(weight))
 
 
-def linear_backward(
+def linear_gradients(
     x: Array,
     weight: Array,
     dy: Array,
     dweight: Array,
     dbias: Array | None,
+    *,
     input_gradient: bool = True,
 ) -> Array | None:
     """Add into dweight and dbias; return dx, or None without `input_gradient`."""
-    O, I = weight.shape  # noqa: E741
-    N = math.prod(x.shape[:-1])
     dx = empty(x.shape, x.dtype) if input_gradient else None
-    dx_rows = None if dx is None else dx.reshape(N, I)
-    core.linear_backward(x.reshape(N, I), weight, dy.reshape(N, O), dx_rows, dweight, dbias)
+    into = None if dx is None else rows(dx)
+    linear_backward(rows(x), weight, rows(dy), into, dweight, dbias)
     return dx
 
 
@@ -107,7 +101,7 @@ class Linear(Module, loadable=True):
 
     def __call__(self, x: Any) -> Array:
         """Return y; parameters and errors are those of `forward`."""
-        return self._run(self._read(x))
+        return self.run(self._read(x))
 
     def forward(self, x: Any) -> tuple[Array, LinearTape]:
         """Compute y and keep the tape.
@@ -131,7 +125,7 @@ class Linear(Module, loadable=True):
             If x's last dimension is not I.
         """
         x = self._read(x)
-        return self._run(x), LinearTape(self, x)
+        return self.run(x), LinearTape(self, x)
 
     def backward(self, tape: LinearTape, dy: Any, *, input_gradient: bool = True) -> Array | None:
         """Add the gradients of the parameters into `grads`; return that of x.
@@ -162,17 +156,23 @@ class Linear(Module, loadable=True):
         x = tape.x
         dy = as_array("dy", dy, self.dtype, contiguous=True)
         check_shape("dy", dy, "(..., O)", (*x.shape[:-1], self.output_size))
-        weight, slope = self.parameters["weight"], self.grads["weight"]
-        return linear_backward(x, weight, dy, slope, self.grads.get("bias"), input_gradient)
+        return self.run_backward(x, dy, input_gradient=input_gradient)
+
+    def run(self, x: Array) -> Array:
+        """Return y of an array that is checked already: of the layer's dtype, C-contiguous."""
+        return linear(x, self.parameters["weight"], self.parameters.get("bias"))
+
+    def run_backward(self, x: Array, dy: Array, *, input_gradient: bool = True) -> Array | None:
+        """Add into `grads`; return dx, or None without `input_gradient`. Checks nothing."""
+        weight, gradient = self.parameters["weight"], self.grads["weight"]
+        dbias = self.grads.get("bias")
+        return linear_gradients(x, weight, dy, gradient, dbias, input_gradient=input_gradient)
 
     def _read(self, x: Any) -> Array:
         array = as_array("x", x, self.dtype, contiguous=True)
         if array.ndim == 0 or array.shape[-1] != self.input_size:
             raise ValueError(f"x: expected (..., I) with I = {self.input_size}, got {array.shape}")
         return array
-
-    def _run(self, x: Array) -> Array:
-        return linear(x, self.parameters["weight"], self.parameters.get("bias"))
 
     def __repr__(self) -> str:
         options = {"bias": (self.bias, True), "dtype": (self.dtype.name, "float32")}

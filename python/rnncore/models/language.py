@@ -15,7 +15,7 @@ from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.init import glorot_uniform
 from rnncore.layers import GRU, LSTM, RNN
 from rnncore.layers.embedding import Embedding
-from rnncore.layers.linear import linear, linear_backward
+from rnncore.layers.linear import linear, linear_gradients
 from rnncore.models.base import Model, TrainingSamples, check_core, core_features
 from rnncore.models.inputs import checked_tokens
 from rnncore.models.rows import cleared, first_rows, state_of_rows, with_rows, with_zeros
@@ -194,7 +194,7 @@ class LanguageModel(Model, loadable=True):
         dweight, dbias = self._head(self.grads), self.grads["head.bias"]
         saved = self.flat_grads.copy()  # an error in one part must leave no half of a gradient
         try:
-            dh = linear_backward(tape.h, self._head(self.parameters), dlogits, dweight, dbias)
+            dh = linear_gradients(tape.h, self._head(self.parameters), dlogits, dweight, dbias)
             dx, dstate = self.core.backward(tape.core, dh, dstate)
             self.embedding.backward(tape.embedding, dx)
         except BaseException:

@@ -44,7 +44,8 @@ def with_rows(
 
 def state_of_rows(core: Any, name: str, state: Any, batch: int, rows: int) -> Any:
     """Return a state of `batch` sequences, checked, as one of `rows`: zeros behind."""
-    h, c = core._read_state(name, state, batch, single=False)
+    state = core.read_state(name, state, batch)
+    h, c = state if core.cell.has_c else (state, None)
     return as_state(with_zeros(h, rows, axis=1), None if c is None else with_zeros(c, rows, axis=1))
 
 

@@ -1,0 +1,35 @@
+"""Code that runs in a Python process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+# Arrays of any size that take no memory, and what their use must come to.
+HUGE_ARRAYS = """
+import numpy as np, rnncore
+from numpy.lib.stride_tricks import as_strided
+def zeros(*shape):
+    return as_strided(np.zeros(1, np.float32), shape, (0,) * len(shape))
+def expect_memory_error(call):
+    try:
+        call()
+    except MemoryError:
+        return
+    raise SystemExit("no MemoryError")
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    """What the code prints; it must end well, within a minute."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+    return done.stdout
