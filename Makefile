@@ -64,8 +64,8 @@ $(WHEELS)/.built: $(VENV)/.venv $(SOURCES)
 	@rm -rf $(WHEELS) && mkdir -p $(WHEELS)
 	@echo "building rnncore; cmake says what it compiles: $(WHEELS)/log has the rest"
 	@$(PIP) wheel -v --no-deps . -w $(WHEELS) --config-settings=cmake.define.RNNCORE_VARIANTS=$(VARIANTS) 2>&1 \
-	  | tee $(WHEELS)/log | sed -unE 's/^ *(\[[0-9]+\/[0-9]+\]) .*CMakeFiles\/_?(\w+)\.dir\/(\S+)\.o.*/\1 \2 \3/p' \
-	  || { tail -n 60 $(WHEELS)/log; exit 1; }
+	  | tee $(WHEELS)/log | sed -unE 's/^ *(\[[0-9]+\/[0-9]+\]) .*CMakeFiles\/_?(\w+)\.dir\/(\S+)\.o.*/\1 \2 \3/p'
+	@ls $(WHEELS)/*.whl >/dev/null 2>&1 || { tail -n 60 $(WHEELS)/log; exit 1; }
 	@touch $@
 
 # The wheel with one group of optional packages: .demo-native, .test-all, ...

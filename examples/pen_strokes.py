@@ -68,7 +68,7 @@ def fit(model: OneToMany, train: tuple, validation: tuple, epochs: int) -> None:
     """Train one of the models."""
     history = model.fit(
         *train, validation_data=validation, epochs=epochs, batch_size=64, rng=0, clip_norm=1.0,
-        optimizer=Adam(model, 3e-3), schedule="cosine", progress=False,
+        optimizer=Adam(model, 3e-3), lr_schedule="cosine", progress=False,
     )  # fmt: skip
     print(f"{model.num_parameters:,} parameters; {history!r}")
 

@@ -57,7 +57,7 @@ def main() -> None:
         epochs=chosen.epochs,
         batch_size=64,
         optimizer=Adam(model, 3e-3),
-        schedule="cosine",
+        lr_schedule="cosine",
         clip_norm=1.0,
         rng=0,
         progress=not chosen.short,

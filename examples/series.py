@@ -145,7 +145,7 @@ def train_one(
     begin = time.perf_counter()
     model.fit(
         train.x, train.y, epochs=epochs, batch_size=32, optimizer=AdamW(model, 3e-3),
-        schedule="cosine", clip_norm=1.0, teacher_forcing=sampled, rng=seed, progress=False,
+        lr_schedule="cosine", clip_norm=1.0, teacher_forcing=sampled, rng=seed, progress=False,
     )  # fmt: skip
     seconds = time.perf_counter() - begin
     if not model.feeds_back:

@@ -118,7 +118,7 @@ def main() -> None:
     print(f"{model}, {model.num_parameters:,} parameters")
     history = model.fit(
         train, batch_size=STREAMS, steps=STEPS, epochs=epochs, optimizer=Adam(model, 3e-3),
-        schedule="cosine", clip_norm=1.0, validation_data=validation,
+        lr_schedule="cosine", clip_norm=1.0, validation_data=validation,
     )  # fmt: skip
     for epoch, (seen, kept) in enumerate(zip(history.loss, history.validation_loss, strict=True)):
         print(f"epoch {epoch + 1}: {seen / math.log(2):.3f} bits while learning, ", end="")

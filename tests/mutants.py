@@ -159,7 +159,12 @@ MUTANTS = {
     ),
     "upper-layer-reads-the-state-before": Mutant(
         "cpp/recurrence/feedback/backward.cpp",
-        (("layers_[l - 1].tape.states[0] + size, schedule_", "layers_[l - 1].tape.states[0], schedule_"),),
+        (
+            (
+                "layers_[l - 1].tape.states[0] + size, schedule_",
+                "layers_[l - 1].tape.states[0], schedule_",
+            ),
+        ),
         LOOP,
         "lstm and float64",
     ),

@@ -47,7 +47,8 @@ def grouped(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     result = {name: value for name, value in arguments.items() if name not in together}
     for group, names in groups.items():
         result[group] = tuple(arguments[name] for name in names)
-    if function == "forward" and all(value is None for value in result["tape"]):
+    wanted = any(value is not None for value in result.get("tape", ())) or arguments["recompute"]
+    if function == "forward" and not wanted:
         result["tape"] = None
     return result
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rnncore.decoding import Marks, beam_search, sample, write
+from rnncore.decoding import SpecialTokens, beam_search, generate, sample
 
 pytestmark = pytest.mark.per_variant
 
@@ -90,12 +90,12 @@ def test_bad_arguments_are_named(logits: Any, options: Any, error: Any, text: st
         sample(logits, **options)
 
 
-MARKS = Marks(start=1, end=3)
+SPECIAL = SpecialTokens(start=1, end=3)
 V = 5
 
 
 class Prefixes:
-    """A Writer whose logits are random numbers that the row and the whole prefix decide."""
+    """A Generation whose logits are random numbers that the row and the whole prefix decide."""
 
     def __init__(self, rows: int, beams: int, *, sharp: float = 2.0, worst: Any = None) -> None:
         self.text = [[(r,) for _ in range(beams)] for r in range(rows)]
@@ -121,14 +121,14 @@ class Prefixes:
 
 
 def log_probability(row: int, tokens: Any, steps: int) -> tuple[float, int]:
-    """Sum over the tokens and, where there is room, the end mark; and how many those are."""
-    writer, total = Prefixes(1, 1), 0.0
-    written = [*tokens, MARKS.end][:steps]
-    for t, token in enumerate(written):
-        z = writer.logits((row, *tokens[:t]))
-        z[MARKS.start] = -np.inf
+    """Sum over the tokens and, where there is room, the end token; and how many those are."""
+    generation, total = Prefixes(1, 1), 0.0
+    generated = [*tokens, SPECIAL.end][:steps]
+    for t, token in enumerate(generated):
+        z = generation.logits((row, *tokens[:t]))
+        z[SPECIAL.start] = -np.inf
         total += z[token] - np.log(np.exp(z).sum())
-    return float(total), len(written)
+    return float(total), len(generated)
 
 
 def greedy(z: Any) -> Any:
@@ -137,26 +137,26 @@ def greedy(z: Any) -> Any:
 
 @pytest.mark.parametrize("max_steps", [1, 2, 6])
 def test_write_takes_what_is_chosen_until_the_end(max_steps: int) -> None:
-    writer = Prefixes(9, 1)
-    found = write(writer, 9, MARKS, max_steps, greedy)
+    generation = Prefixes(9, 1)
+    found = generate(generation, 9, SPECIAL, max_steps, greedy)
     for row, tokens in enumerate(found):
         expected: list[int] = []
         while len(expected) < max_steps:
-            z = writer.logits((row, *expected))
-            z[MARKS.start] = -np.inf
-            if z.argmax() == MARKS.end:
+            z = generation.logits((row, *expected))
+            z[SPECIAL.start] = -np.inf
+            if z.argmax() == SPECIAL.end:
                 break
             expected.append(int(z.argmax()))
         assert tokens.tolist() == expected
         assert tokens.dtype == np.int64
     longest = max(len(tokens) for tokens in found)
-    assert writer.steps == min(max_steps, longest + 1)  # not one step more than needed
+    assert generation.steps == min(max_steps, longest + 1)  # not one step more than needed
 
 
 def test_a_beam_of_one_is_greedy_choice_even_among_equals() -> None:
     for sharp in (2.0, 0.0):
-        expected = write(Prefixes(9, 1, sharp=sharp), 9, MARKS, 5, greedy)
-        found = beam_search(Prefixes(9, 1, sharp=sharp), 9, MARKS, 5, 1, 1.0)
+        expected = generate(Prefixes(9, 1, sharp=sharp), 9, SPECIAL, 5, greedy)
+        found = beam_search(Prefixes(9, 1, sharp=sharp), 9, SPECIAL, 5, 1, 1.0)
         for tokens, best in zip(expected, found, strict=True):
             assert [one.tokens.tolist() for one in best] == [tokens.tolist()]
 
@@ -165,8 +165,8 @@ def test_a_beam_of_one_is_greedy_choice_even_among_equals() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_a_wide_beam_finds_every_sequence_in_order(alpha: float, steps: int) -> None:
     width = 130
-    found = beam_search(Prefixes(3, width), 3, MARKS, steps, width, alpha)
-    symbols = [v for v in range(V) if v not in MARKS]
+    found = beam_search(Prefixes(3, width), 3, SPECIAL, steps, width, alpha)
+    symbols = [v for v in range(V) if v not in SPECIAL]
     for row in range(3):
         every = []
         for n in range(steps + 1):
@@ -183,25 +183,25 @@ def test_a_wide_beam_finds_every_sequence_in_order(alpha: float, steps: int) -> 
 @pytest.mark.parametrize("width", [2, 3, 7])
 def test_a_narrow_beam_is_the_textbook_search(width: int) -> None:
     steps, alpha = 6, 0.7
-    found = beam_search(Prefixes(8, width), 8, MARKS, steps, width, alpha)
-    writer = Prefixes(1, 1)
+    found = beam_search(Prefixes(8, width), 8, SPECIAL, steps, width, alpha)
+    generation = Prefixes(1, 1)
     for row in range(8):
         live: list[Any] = [(0.0, ())]
         done: list[Any] = []
         for step in range(steps):
             grown = []
             for total, tokens in live:
-                z = writer.logits((row, *tokens))
-                z[MARKS.start] = -np.inf
+                z = generation.logits((row, *tokens))
+                z[SPECIAL.start] = -np.inf
                 logp = z - np.log(np.exp(z).sum())
-                grown += [(total + logp[v], (*tokens, v)) for v in range(V) if v != MARKS.start]
+                grown += [(total + logp[v], (*tokens, v)) for v in range(V) if v != SPECIAL.start]
             grown.sort(key=lambda one: -one[0])
             done += [
                 (total / (step + 1) ** alpha, tokens[:-1])
                 for total, tokens in grown[:width]
-                if tokens[-1] == MARKS.end
+                if tokens[-1] == SPECIAL.end
             ]
-            live = [one for one in grown if one[1][-1] != MARKS.end][:width]
+            live = [one for one in grown if one[1][-1] != SPECIAL.end][:width]
             if len(done) >= width:
                 break
         else:
@@ -213,25 +213,25 @@ def test_a_narrow_beam_is_the_textbook_search(width: int) -> None:
 
 
 def test_rows_of_a_search_do_not_disturb_each_other() -> None:
-    found = beam_search(Prefixes(6, 3), 6, MARKS, 7, 3, 1.0)
+    found = beam_search(Prefixes(6, 3), 6, SPECIAL, 7, 3, 1.0)
     for row in range(6):
-        writer = Prefixes(6, 3)
-        writer.text = writer.text[row : row + 1]
-        alone = beam_search(writer, 1, MARKS, 7, 3, 1.0)[0]
+        generation = Prefixes(6, 3)
+        generation.text = generation.text[row : row + 1]
+        alone = beam_search(generation, 1, SPECIAL, 7, 3, 1.0)[0]
         assert [(h.tokens.tolist(), h.score) for h in alone] == [
             (h.tokens.tolist(), h.score) for h in found[row]
         ]
 
 
 def test_nothing_to_write() -> None:
-    assert write(Prefixes(0, 1), 0, MARKS, 5, greedy) == []
-    assert beam_search(Prefixes(0, 2), 0, MARKS, 5, 2, 1.0) == []
+    assert generate(Prefixes(0, 1), 0, SPECIAL, 5, greedy) == []
+    assert beam_search(Prefixes(0, 2), 0, SPECIAL, 5, 2, 1.0) == []
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_logits_that_cannot_be_compared_are_named(bad: float) -> None:
     text = "logits: expected finite numbers, got NaN or infinity in step 2 of sequence"
     with pytest.raises(ValueError, match=text):
-        write(Prefixes(9, 1, worst=(3, bad)), 9, MARKS, 5, greedy)
+        generate(Prefixes(9, 1, worst=(3, bad)), 9, SPECIAL, 5, greedy)
     with pytest.raises(ValueError, match=text):
-        beam_search(Prefixes(9, 2, worst=(3, bad)), 9, MARKS, 5, 2, 1.0)
+        beam_search(Prefixes(9, 2, worst=(3, bad)), 9, SPECIAL, 5, 2, 1.0)

@@ -1,4 +1,4 @@
-"""Schedules of teacher forcing: their formulas, their limits, their errors, and a layer's use."""
+"""Schedules, of both kinds: their formulas, their limits, their errors, and a layer's use."""
 
 import dataclasses
 import doctest
@@ -123,3 +123,22 @@ def test_a_layer_draws_as_often_as_the_schedule_says():
         # y_t is 1 once any target has fed back: with probability p a step from the first on
         first = y[:, 1:, 0].argmax(axis=1) + 1
         assert 1 / first.mean() == pytest.approx(schedule(epoch), abs=0.03)
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.999])
+def test_factors_of_the_learning_rate_are_the_formulas(share):
+    assert schedules.constant_lr(share) == 1
+    assert schedules.linear_lr(share) == 1 - share
+    assert schedules.cosine_lr(share) == pytest.approx((1 + math.cos(math.pi * share)) / 2)
+
+
+def test_a_kind_of_its_own_is_teacher_forcing_too():
+    assert all(isinstance(schedule, schedules.TeacherForcingSchedule) for schedule in ALL)
+    with pytest.raises(TypeError, match="abstract"):
+        schedules.TeacherForcingSchedule()
+
+
+def test_the_text_names_every_schedule_and_the_arguments_they_go_to():
+    for name in (*schedules.__all__, "lr_schedule", "teacher_forcing"):
+        if name[0].islower():
+            assert name in schedules.__doc__

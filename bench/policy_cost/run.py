@@ -146,7 +146,12 @@ def library_forward(core: Any, a: dict[str, Array]) -> Callable[[], Any]:
     """Return the library's forward pass with tape on these arrays, at its raw binding."""
     weights, state_0, state_n, tape = (
         tuple(a[name] for name in names)
-        for names in (("W", "R", "b_ih", "b_hh"), ("h_0", "c_0"), ("h_n", "c_n"), ("gates", "h", "c"))
+        for names in (
+            ("W", "R", "b_ih", "b_hh"),
+            ("h_0", "c_0"),
+            ("h_n", "c_n"),
+            ("gates", "h", "c"),
+        )
     )
     return lambda: core.forward("lstm", a["x"], weights, state_0, a["y"], state_n, tape=tape)
 

@@ -32,6 +32,11 @@ template <class T, class State>
 void read_tape(Tape<T, State>& tape, ArrayCheck& check, const Problem& p, const LayerArgs<T>& a,
                const py::tuple& arrays, const Naming& naming = {}) {
   const py::object gates = arrays[0];
+  if (a.recompute == 0) {
+    tape.gates = check.out_contiguous<T>(naming("gates"), gates, {p.rows, p.slots});
+  } else if (!gates.is_none()) {
+    throw py::value_error("gates: expected None with recompute, got an array");
+  }
   const Index count = a.recompute > 0 ? segments(a) : p.longest + 1;
   for_states(*p.cell, arrays, 1, naming, false,
              [&](std::size_t k, const ArrayName& name, const py::object& array) {
@@ -42,11 +47,6 @@ void read_tape(Tape<T, State>& tape, ArrayCheck& check, const Problem& p, const 
                  tape.states[k] = check.out_contiguous<T>(name, array, shape);
                }
              });
-  if (a.recompute == 0) {
-    tape.gates = check.out_contiguous<T>(naming("gates"), gates, {p.rows, p.slots});
-  } else if (!gates.is_none()) {
-    throw py::value_error("gates: expected None with recompute, got an array");
-  }
 }
 
 }  // namespace rnncore

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from rnncore._types import Array
 
 ALIGNMENT = 64  # bytes: a cache line and the widest packet
+_BYTE = np.dtype(np.uint8)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -28,18 +30,27 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         raise MemoryError(f"an array of shape {shape} does not fit in memory") from error
 
 
-def _on_a_cache_line(raw: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return `empty` that starts on a cache line: a kernel runs up to 7 % faster on such a tape."""
-    raw = empty((math.prod(shape) * dtype.itemsize + ALIGNMENT,), np.dtype(np.uint8))
-    return _on_a_cache_line(raw, shape, dtype)
+def aligned_empty(*shapes: tuple[int, ...], dtype: np.dtype[Any]) -> list[Array]:
+    """Return arrays that start on cache lines: a kernel runs up to 7 % faster on such a tape."""
+    return _on_cache_lines(empty, shapes, dtype)
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return `zeros` that start on a cache line."""
-    raw = zeros((math.prod(shape) * dtype.itemsize + ALIGNMENT,), np.dtype(np.uint8))
-    return _on_a_cache_line(raw, shape, dtype)
+    return _on_cache_lines(zeros, [shape], dtype)[0]
+
+
+def _on_cache_lines(
+    allocate: Callable[[tuple[int, ...], np.dtype[Any]], Array],
+    shapes: Sequence[tuple[int, ...]],
+    dtype: np.dtype[Any],
+) -> list[Array]:
+    """Cut arrays out of one piece of memory: asking for its address is what takes time."""
+    sizes = [-(-math.prod(shape) * dtype.itemsize // ALIGNMENT) * ALIGNMENT for shape in shapes]
+    raw = allocate((sum(sizes) + ALIGNMENT,), _BYTE)
+    at = -raw.ctypes.data % ALIGNMENT
+    arrays = []
+    for i, shape in enumerate(shapes):
+        arrays.append(np.ndarray(shape, dtype, raw, at))
+        at += sizes[i]
+    return arrays

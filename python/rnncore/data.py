@@ -12,6 +12,12 @@ from rnncore._checks import as_numpy, positive_int
 from rnncore._ragged import read_sequences, side_by_side
 from rnncore._types import Array, Lengths
 
+__all__ = ["Standardizer", "pad", "split", "windows"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def _real(name: str, value: ArrayLike) -> Array:
     """Return an array of real numbers; integers become float64."""

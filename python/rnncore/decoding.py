@@ -11,6 +11,19 @@ import numpy as np
 from rnncore._checks import as_numpy, generator, number, positive_int, refuse
 from rnncore._types import Array, Seed
 
+__all__ = [
+    "Generation",
+    "Hypothesis",
+    "SpecialTokens",
+    "beam_search",
+    "generate",
+    "sample",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def check_temperature(temperature: Any) -> float:
     """Return a temperature as a float; TypeError for no number, ValueError unless in [0, inf)."""
@@ -78,23 +91,23 @@ def sample(
     return np.asarray((share >= wanted).argmax(axis=1))
 
 
-class Writer(Protocol):
-    """R sequences that a model writes side by side, K candidates (beams) of each."""
+class Generation(Protocol):
+    """B sequences that a model generates side by side, K candidates (beams) of each."""
 
     def step(self, tokens: Array) -> Array:
-        """Append tokens (R, K); return the logits of what follows, (R, K, V)."""
+        """Append tokens (B, K); return the logits of what follows, (B, K, V)."""
 
-    def keep(self, rows: Array, beams: Array) -> None:
-        """Go on with these rows (R',) and, of each, these of its beams (R', K)."""
+    def keep(self, sequences: Array, beams: Array) -> None:
+        """Go on with these sequences (B',) and, of each, these of its beams (B', K)."""
 
 
-class Marks(NamedTuple):
+class SpecialTokens(NamedTuple):
     """Tokens that frame a sequence.
 
     Attributes
     ----------
     start : int
-        Stands before the first token; never written.
+        Stands before the first token; never generated.
     end : int
         Ends a sequence.
     """
@@ -111,42 +124,42 @@ class Hypothesis(NamedTuple):
     tokens : numpy.ndarray of int64, shape (S,)
         Without start and end.
     score : float
-        Logarithm of the sequence's probability, divided by its number of tokens (the end mark
-        is one) to the power of alpha. The start mark counts as impossible.
+        Logarithm of the sequence's probability, divided by its number of tokens (the end token
+        is one) to the power of alpha. The start token counts as impossible.
     """
 
     tokens: Array
     score: float
 
 
-def write(
-    writer: Writer,
-    rows: int,
-    marks: Marks,
+def generate(
+    generation: Generation,
+    B: int,
+    special: SpecialTokens,
     max_steps: int,
     choose: Callable[[Array], Array],
     *,
     first: int = 0,
 ) -> list[Array]:
-    """Write sequences token by token, until each has ended.
+    """Generate sequences token by token, until each has ended.
 
     Parameters
     ----------
-    writer : Writer
+    generation : Generation
         At the sequences' start, with one beam for each.
-    rows : int
-        R, how many sequences there are.
-    marks : Marks
+    B : int
+        How many sequences there are.
+    special : SpecialTokens
     max_steps : int
-        Most tokens of a sequence, the end mark among them.
+        Most tokens of a sequence, the end token among them.
     choose : callable
-        From logits (R', V), -inf for the start mark, to tokens (R',), such as `sample`.
+        From logits (B', V), -inf for the start token, to tokens (B',), such as `sample`.
     first : int
         Number of the first sequence: how errors count them.
 
     Returns
     -------
-    list of R numpy.ndarray of int64, each of shape (S_r,)
+    list of B numpy.ndarray of int64, each of shape (S_i,)
         Without start and end; cut where max_steps was reached.
 
     Raises
@@ -154,29 +167,29 @@ def write(
     ValueError
         If logits are NaN or infinite.
     """
-    columns: list[Array] = []  # of the text (R, S), ends where a sequence is over
-    live, tokens = np.arange(rows), np.full(rows, marks.start)
+    columns: list[Array] = []  # of the tokens (B, S), ends where a sequence is over
+    live, tokens = np.arange(B), np.full(B, special.start)
     for step in range(max_steps):
         if live.size == 0:
             break
-        logits = _logits(writer, tokens[:, None], first + live, marks, step)
+        logits = _logits(generation, tokens[:, None], first + live, special, step)
         tokens = choose(logits[:, 0])
-        columns.append(np.full(rows, marks.end))
+        columns.append(np.full(B, special.end))
         columns[-1][live] = tokens
-        going = np.flatnonzero(tokens != marks.end)
+        going = np.flatnonzero(tokens != special.end)
         if going.size < live.size:
             live, tokens = live[going], tokens[going]
-            writer.keep(going, np.zeros((going.size, 1), np.int64))
-    columns.append(np.full(rows, marks.end))
-    text = np.stack(columns, axis=1)
-    ends = (text == marks.end).argmax(axis=1)
-    return [line[:end].copy() for line, end in zip(text, ends, strict=True)]
+            generation.keep(going, np.zeros((going.size, 1), np.int64))
+    columns.append(np.full(B, special.end))
+    lines = np.stack(columns, axis=1)
+    ends = (lines == special.end).argmax(axis=1)
+    return [line[:end].copy() for line, end in zip(lines, ends, strict=True)]
 
 
 def beam_search(
-    writer: Writer,
-    rows: int,
-    marks: Marks,
+    generation: Generation,
+    B: int,
+    special: SpecialTokens,
     max_steps: int,
     width: int,
     alpha: float,
@@ -192,10 +205,10 @@ def beam_search(
 
     Parameters
     ----------
-    writer : Writer
+    generation : Generation
         At the sequences' start, with `width` equal beams for each.
-    rows, marks, max_steps, first
-        As for `write`.
+    B, special, max_steps, first
+        As for `generate`.
     width : int
         K, candidates kept for each sequence.
     alpha : float
@@ -204,7 +217,7 @@ def beam_search(
 
     Returns
     -------
-    list of R lists of Hypothesis
+    list of B lists of Hypothesis
         At most `width` for each sequence, the best first.
 
     Raises
@@ -217,49 +230,51 @@ def beam_search(
     Graves (2012), "Sequence transduction with recurrent neural networks"; the exponent is
     length normalisation as in Wu et al. (2016), without their offset of 5.
     """
-    found: list[list[Hypothesis]] = [[] for _ in range(rows)]
-    live, tokens = np.arange(rows), np.full((rows, width), marks.start)
-    text = np.zeros((rows, width, 0), np.int64)
-    score = np.full((rows, width), -np.inf)
+    found: list[list[Hypothesis]] = [[] for _ in range(B)]
+    live, tokens = np.arange(B), np.full((B, width), special.start)
+    text = np.zeros((B, width, 0), np.int64)
+    score = np.full((B, width), -np.inf)
     score[:, 0] = 0.0  # all beams are equal at first: only one of them counts
     for step in range(max_steps):
         if live.size == 0:
             break
-        logits = _logits(writer, tokens, first + live, marks, step)
+        logits = _logits(generation, tokens, first + live, special, step)
         V = logits.shape[2]
         total = (score[:, :, None] + _log_softmax(logits)).reshape(live.size, width * V)
         best = _largest(total, min(2 * width, width * V))
         value = np.take_along_axis(total, best, axis=1)
         parent, token = np.divmod(best, V)
-        ends = token == marks.end
+        ends = token == special.end
         scale = (step + 1.0) ** alpha
-        for r, j in np.argwhere(ends[:, :width] & (value[:, :width] > -np.inf)):
-            found[live[r]].append(Hypothesis(text[r, parent[r, j]], float(value[r, j]) / scale))
+        for i, j in np.argwhere(ends[:, :width] & (value[:, :width] > -np.inf)):
+            found[live[i]].append(Hypothesis(text[i, parent[i, j]], float(value[i, j]) / scale))
         others = np.argsort(ends, axis=1, kind="stable")[:, :width]
         beams, tokens, score = (
             np.take_along_axis(array, others, axis=1) for array in (parent, token, value)
         )
         old = np.take_along_axis(text, beams[:, :, None], axis=1)
         text = np.concatenate([old, tokens[:, :, None]], axis=2)
-        short = np.array([len(found[r]) < width for r in live])
+        short = np.array([len(found[i]) < width for i in live])
         going = np.flatnonzero(short & (score[:, 0] > -np.inf))
         live, tokens, score, text = live[going], tokens[going], score[going], text[going]
-        writer.keep(going, beams[going])
-    for r, k in np.argwhere(score > -np.inf):  # cut at max_steps
-        found[live[r]].append(Hypothesis(text[r, k], float(score[r, k]) / max_steps**alpha))
+        generation.keep(going, beams[going])
+    for i, k in np.argwhere(score > -np.inf):  # cut at max_steps
+        found[live[i]].append(Hypothesis(text[i, k], float(score[i, k]) / max_steps**alpha))
     return [sorted(these, key=lambda one: -one.score)[:width] for these in found]
 
 
-def _logits(writer: Writer, tokens: Array, numbers: Array, marks: Marks, step: int) -> Array:
-    """Take one step; refuse what cannot be compared, and exclude the start mark."""
-    logits = writer.step(tokens).astype(np.float64)
+def _logits(
+    generation: Generation, tokens: Array, numbers: Array, special: SpecialTokens, step: int
+) -> Array:
+    """Take one step; refuse what cannot be compared, and exclude the start token."""
+    logits = generation.step(tokens).astype(np.float64)
     wrong = ~np.isfinite(logits).all(axis=(1, 2))
     if wrong.any():
         raise ValueError(
             f"logits: expected finite numbers, got NaN or infinity in step {step} of sequence "
             f"{numbers[wrong.argmax()]}; NaN or infinity is in its input or in the parameters"
         )
-    logits[:, :, marks.start] = -np.inf
+    logits[:, :, special.start] = -np.inf
     return logits
 
 

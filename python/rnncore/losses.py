@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rnncore._checks import as_array, as_booleans, as_integers, as_numpy, check_shape, refuse
-from rnncore._memory import empty
-from rnncore._native.isa import core
+from rnncore._native import losses as _kernels
 from rnncore._types import Array
 
+__all__ = [
+    "binary_cross_entropy",
+    "mean_squared_error",
+    "negative_log_likelihood",
+    "softmax_cross_entropy",
+]
+
 _INT64 = np.iinfo(np.int64)
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def mean_squared_error(y: Any, target: Any, mask: Any = None) -> tuple[float, Array]:
@@ -43,7 +51,8 @@ def mean_squared_error(y: Any, target: Any, mask: Any = None) -> tuple[float, Ar
     ValueError
         If a shape does not fit.
     """
-    return _elementwise(core.mean_squared_error, "y", y, target, mask)
+    y = _values("y", y)
+    return _kernels.mean_squared_error(y, _target("y", y, target), _mask("y", y, mask))
 
 
 def softmax_cross_entropy(
@@ -81,10 +90,7 @@ def softmax_cross_entropy(
     if logits.shape[-1] == 0:
         raise ValueError(f"logits: expected (..., C) with C >= 1, got {logits.shape}")
     classes, flags = _labels(logits, labels), _mask("logits", logits, mask)
-    ignored = _ignore_index(ignore_index)
-    dlogits = empty(logits.shape, logits.dtype)
-    loss = core.softmax_cross_entropy(_rows(logits), classes, flags, ignored, _rows(dlogits))
-    return loss, dlogits
+    return _kernels.softmax_cross_entropy(logits, classes, flags, _ignore_index(ignore_index))
 
 
 def negative_log_likelihood(
@@ -119,18 +125,12 @@ def negative_log_likelihood(
     if p.shape[-1] == 0:
         raise ValueError(f"probabilities: expected (..., C) with C >= 1, got {p.shape}")
     classes, flags = _labels(p, labels, "probabilities"), _mask("probabilities", p, mask)
-    counts = classes != _ignore_index(ignore_index)
+    ignored, C = _ignore_index(ignore_index), p.shape[-1]
+    wrong = ((classes < 0) | (classes >= C)) & (classes != ignored)
     if flags is not None:
-        counts &= flags
-    C = p.shape[-1]
-    wrong = counts & ((classes < 0) | (classes >= C))
+        wrong &= flags
     refuse("labels", classes, wrong, f"integers in [0, {C}) or {ignore_index} (ignored)")
-    rows, dp = np.flatnonzero(counts), np.zeros(p.shape, p.dtype)
-    if rows.size == 0:
-        return 0.0, dp
-    chosen = np.maximum(_rows(p)[rows, classes[rows]], np.finfo(p.dtype).tiny)
-    _rows(dp)[rows, classes[rows]] = -1 / (chosen * rows.size)
-    return float(-np.log(chosen.astype(np.float64)).mean()), dp
+    return _kernels.negative_log_likelihood(p, classes, flags, ignored)
 
 
 def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> tuple[float, Array]:
@@ -163,17 +163,8 @@ def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> tuple[fl
     ValueError
         If a shape does not fit.
     """
-    return _elementwise(core.binary_cross_entropy, "logits", logits, target, mask)
-
-
-def _elementwise(
-    kernel: Callable[..., float], name: str, y: Any, target: Any, mask: Any
-) -> tuple[float, Array]:
-    """Run a loss whose target has y's shape; `name` is y's in the errors."""
-    y = _values(name, y)
-    target, flags = _target(name, y, target), _mask(name, y, mask)
-    dy = empty(y.shape, y.dtype)
-    return kernel(_rows(y), _rows(target), flags, _rows(dy)), dy
+    z = _values("logits", logits)
+    return _kernels.binary_cross_entropy(z, _target("logits", z, target), _mask("logits", z, mask))
 
 
 def _values(name: str, value: Any) -> Array:
@@ -218,8 +209,3 @@ def _ignore_index(value: Any) -> int:
     if not _INT64.min <= number <= _INT64.max:
         raise ValueError(f"ignore_index: expected a 64-bit integer, got {number}")
     return number
-
-
-def _rows(array: Array) -> Array:
-    """Return a C-contiguous (..., D) array as a view (N, D)."""
-    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])

@@ -11,8 +11,14 @@ import numpy as np
 
 from rnncore._checks import as_array, boolean, check_shape, fraction, number
 from rnncore._memory import aligned_zeros
-from rnncore._native.isa import core
+from rnncore._native import optim as _kernels
 from rnncore.module import Module
+
+__all__ = ["SGD", "Adam", "AdamW", "clip_grad_norm"]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 class _Optimizer:
@@ -138,7 +144,7 @@ class SGD(_Optimizer):
 
     def step(self) -> None:
         """Move the parameters once by the gradients that lie in `grads`."""
-        core.sgd_step(
+        _kernels.sgd_step(
             self.module.flat_parameters,
             self.module.flat_grads,
             self._moments.get("velocity"),
@@ -197,14 +203,13 @@ class Adam(_Optimizer):
 
     def step(self) -> None:
         """Move the parameters once by the gradients that lie in `grads`."""
-        core.adam_step(
+        _kernels.adam_step(
             self.module.flat_parameters,
             self.module.flat_grads,
-            self._moments["m"],
-            self._moments["v"],
+            (self._moments["m"], self._moments["v"]),
             self._steps + 1,
             self.lr,
-            *self.betas,
+            self.betas,
             self.eps,
             self.weight_decay,
             self._decoupled,
@@ -277,10 +282,10 @@ def clip_grad_norm(module: Module, max_norm: float) -> float:
     limit = number("max_norm", max_norm)
     if not limit >= 0:
         raise ValueError(f"max_norm: expected a number >= 0, got {max_norm!r}")
-    norm = math.sqrt(core.squared_norm(module.flat_grads))
+    norm = _kernels.norm(module.flat_grads)
     factor = limit / (norm + 1e-6)
     if math.isfinite(norm) and factor < 1:
-        core.scale(module.flat_grads, factor)
+        _kernels.scale(module.flat_grads, factor)
     return norm
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-if TYPE_CHECKING:
-    from rnncore.training import History
+from rnncore.training import History
+
+__all__ = ["forecast", "loss_curves"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 Path = str | PathLike[str]
 
@@ -74,17 +80,17 @@ def forecast(
         If a forecast is not as long as the truth, or there is none.
     """
     x, y = np.asarray(time), np.asarray(truth)
-    curves = {label: np.asarray(values) for label, values in forecasts.items()}
-    if not curves:
+    lines = {label: np.asarray(values) for label, values in forecasts.items()}
+    if not lines:
         raise ValueError("forecasts: expected at least one, got none")
-    for label, values in [("time", x), *curves.items()]:
+    for label, values in [("time", x), *lines.items()]:
         if y.ndim != 1 or values.shape != y.shape:
             raise ValueError(f"{label}: expected (N,) as truth {y.shape}, got {values.shape}")
     figure = _figure(6.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
     above.plot(x, y, color=_INK, linewidth=3.2, alpha=0.35, label="truth")
     below.axhline(0, color=_INK, linewidth=1)
-    for i, (label, values) in reversed(list(enumerate(curves.items()))):
+    for i, (label, values) in reversed(list(enumerate(lines.items()))):
         colour = _COLOURS[i % len(_COLOURS)]
         style = {"color": colour, "linewidth": 1.0 if i else 1.7, "alpha": 0.9, "zorder": 5 - i}
         above.plot(x, values, linestyle=(0, (4, 1.5)) if i else "-", label=label, **style)
@@ -143,8 +149,8 @@ def loss_curves(path: Path, history: History, *, loss: str = "loss", title: str 
     axes = figure.subplots()
     epochs = np.arange(1, len(history.loss) + 1)
     marker = "o" if len(epochs) < 30 else ""
-    curves = {"training": history.loss, "validation": history.validation_loss}
-    for (label, values), colour in zip(curves.items(), (_COLOURS[1], _COLOURS[0]), strict=True):
+    lines = {"training": history.loss, "validation": history.validation_loss}
+    for (label, values), colour in zip(lines.items(), (_COLOURS[1], _COLOURS[0]), strict=True):
         if values:
             axes.plot(
                 epochs, values, color=colour, linewidth=1.8, marker=marker, markersize=3.5,

@@ -53,11 +53,6 @@ class StackState(NamedTuple):
     c: Any
     y: Any
 
-    def of_layer(self, k: int) -> StackState:
-        """Return h and c of one layer and direction."""
-        h, c, _ = self
-        return StackState(None if h is None else h[k], None if c is None else c[k], None)
-
 
 def read_state(
     name: str,

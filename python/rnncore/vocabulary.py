@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnncore._checks import as_integers, boolean, choice, positive_int, refuse
 
+__all__ = ["Vocabulary"]
+
 _SPECIALS = ("padding", "start", "end", "unknown")
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 class Vocabulary:

@@ -121,7 +121,9 @@ def main(seed, calls):
     empty_batch_of_many_steps()
     accepted = refused = 0
     for _ in range(calls):
-        function = rng.choice(["forward", "backward", "closed_loop_forward", "closed_loop_backward"])
+        function = rng.choice(
+            ["forward", "backward", "closed_loop_forward", "closed_loop_backward"]
+        )
         arguments = arguments_of_a_good_call(rng, function)
         others = list(arguments.values())
         for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):

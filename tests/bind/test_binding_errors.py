@@ -53,7 +53,9 @@ OPTIONAL = {
     "forward": ("lengths", "weight_hh"),
     "backward": ("lengths", "dy", "dh_n", "dc_n", "dx", "dfed"),
     "closed_loop_forward": ("lengths", "weight_hh", "weight_oh", "weight_oo", "bias_o"),
-    "closed_loop_backward": ("lengths", "teacher_forcing", "dh_n", "dc_n", "dy_n", "dx", "dbias_o"),
+    "closed_loop_backward": (
+        *("lengths", "teacher_forcing", "bias_o", "dh_n", "dc_n", "dy_n", "dx", "dbias_o"),
+    ),
 }
 base = output_raw.base
 
@@ -401,7 +403,11 @@ def test_groups_of_another_length_or_kind(function):
     for name in module.GROUPS[function]:
         value = arguments[name]
         for wrong, kind, text in (
-            (value[:-1], ValueError, f"{name}: expected {len(value)} entries, got {len(value) - 1}"),
+            (
+                value[:-1],
+                ValueError,
+                f"{name}: expected {len(value)} entries, got {len(value) - 1}",
+            ),
             ((*value, None), ValueError, f"{name}: expected {len(value)} entries"),
             (list(value), TypeError, f"{name}: expected a tuple of {len(value)}"),
             (value[0], TypeError, f"{name}: expected a tuple of {len(value)}"),

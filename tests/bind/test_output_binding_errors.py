@@ -113,8 +113,14 @@ def test_what_must_be_given_together() -> None:
             {"weight_oh": None, "weight_oo": None},
             "weight_oh: expected weight_oh or weight_oo, got neither",
         ),
-        ({"teacher_forcing": None}, "teacher_forcing: expected both targets and teacher_forcing or neither"),
-        ({"targets": None}, "teacher_forcing: expected both targets and teacher_forcing or neither"),
+        (
+            {"teacher_forcing": None},
+            "teacher_forcing: expected both targets and teacher_forcing or neither",
+        ),
+        (
+            {"targets": None},
+            "teacher_forcing: expected both targets and teacher_forcing or neither",
+        ),
         ({"c_0": None}, "c_0: expected an array, got None, for cell 'lstm'"),
     ):
         with raises(ValueError, text):

@@ -17,7 +17,7 @@ from problems import central_differences
 from rnncore import GRU, LSTM, RNN, LSTMState, decoding, losses
 from rnncore.layers.linear import Linear
 from rnncore.models import LanguageModel
-from rnncore.models.streams import Stream
+from rnncore.models.samples.streams import Stream
 from rnncore.optim import SGD, Adam
 
 pytestmark = pytest.mark.per_variant
@@ -283,7 +283,7 @@ def test_a_tape_serves_once_and_an_error_leaves_no_half_of_a_gradient(monkeypatc
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.core, "backward", fail)
+        patch.setattr(model.core, "run_backward", fail)
         with pytest.raises(MemoryError):
             model.backward(tape, logits)
     assert (model.flat_grads == 3).all()

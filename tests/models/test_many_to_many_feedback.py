@@ -90,7 +90,7 @@ def test_it_learns_a_damped_oscillation_and_runs_it_freely(cell: Any) -> None:
     mask = np.ones((200, 22), bool)
     mask[:, :2] = False
     history = model.fit(
-        x, y, mask=mask, epochs=60, optimizer=Adam(model, 0.01), schedule="cosine", rng=1,
+        x, y, mask=mask, epochs=60, optimizer=Adam(model, 0.01), lr_schedule="cosine", rng=1,
         progress=False,
     )  # fmt: skip
     assert history.loss[-1] < 1e-3
@@ -285,7 +285,7 @@ def test_an_error_in_the_embedding_undoes_the_rest(monkeypatch: pytest.MonkeyPat
     def failing(*arguments: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(embedding, "backward", failing)
+    monkeypatch.setattr(embedding, "run_backward", failing)
     with pytest.raises(MemoryError):
         model.backward(tape, y)
     np.testing.assert_array_equal(model.flat_grads, 1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from arrays import normal
 from problems import parameter_differences
-from rnncore import GRU, LSTM, RNN, batches
+from rnncore import GRU, LSTM, RNN
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.models import ManyToMany, ManyToOne
@@ -88,7 +88,7 @@ def check_gradients(model: Any, tokens: bool, ragged: bool, masked: bool) -> Non
     mask = None
     if masked:
         mask = np.random.default_rng(8).random((B, T) if model.per_step else B) < 0.7
-    data = batches.samples(model, x, y, lengths, mask)
+    data = model.training_samples(x, y, lengths, mask)
 
     def value() -> float:
         return model.loss_and_gradient(model(data.x, data.lengths), data.y, data.counted)[0]
@@ -222,7 +222,7 @@ def test_what_lies_behind_an_end_never_matters(kind: Any, options: Any, tokens: 
     results = []
     for inputs_, targets_ in ((x, y), (wild, wild_y)):
         model.zero_grad()
-        data = batches.samples(model, inputs_, targets_, LENGTHS)
+        data = model.training_samples(inputs_, targets_, LENGTHS)
         out, tape = model.forward(data.x, data.lengths)
         loss, dy = model.loss_and_gradient(out, data.y, data.counted)
         model.backward(tape, dy)
@@ -400,7 +400,7 @@ def test_an_error_in_the_core_leaves_no_half_of_a_gradient(kind: Any, monkeypatc
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.core, "backward", fail)
+        patch.setattr(model.core, "run_backward", fail)
         with pytest.raises(MemoryError):
             model.backward(tape, np.ones_like(y))
     np.testing.assert_array_equal(model.flat_grads, np.full_like(model.flat_grads, 3))

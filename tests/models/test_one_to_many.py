@@ -160,7 +160,7 @@ def test_a_tape_serves_once_and_an_error_leaves_no_half_of_a_gradient(monkeypatc
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.core, "backward", fail)
+        patch.setattr(model.core, "run_backward", fail)
         with pytest.raises(MemoryError):
             model.backward(tape, logits)
     assert (model.flat_grads == 3).all()

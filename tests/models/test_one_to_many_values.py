@@ -78,7 +78,7 @@ def test_values_are_those_of_single_steps(cell: str, start: str) -> None:
     y = model.predict(x, steps=T, batch_size=3)
     np.testing.assert_allclose(model(x, curves()), y, rtol=1e-12, atol=1e-14)
     u = np.zeros((4, 1)) if start == "state" else x
-    state = None if start == "repeat" else model.starter(x)
+    state = None if start == "repeat" else model.initial_state(x)
     for t in range(T):
         y_t, state = model.core.step(u, state)
         np.testing.assert_allclose(y[:, t], y_t, rtol=1e-10, atol=1e-12)
@@ -127,7 +127,7 @@ def test_a_circle_for_each_radius_and_speed_is_learnt(start: str, forcing: float
     y = x[:, :1, None] * np.stack([np.cos(angle), np.sin(angle)], axis=2).astype(np.float32)
     model = build("gru", start, dtype=np.float32, teacher_forcing=forcing)
     model.fit(
-        x[:96], y[:96], epochs=150, optimizer=Adam(model, 0.02), schedule="cosine",
+        x[:96], y[:96], epochs=150, optimizer=Adam(model, 0.02), lr_schedule="cosine",
         clip_norm=1.0, progress=False, rng=0, batch_size=16,
     )  # fmt: skip
     error = np.mean((model.predict(x[96:], steps=12) - y[96:]) ** 2)

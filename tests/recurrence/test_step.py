@@ -32,7 +32,9 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def stepper(core: Any, cell: str, *layers: tuple[Any, ...]) -> Any:
-    return core.make_stepper(cell, list(layers), LSTMState if "c" in TABLE[cell]["states"] else None)
+    return core.make_stepper(
+        cell, list(layers), LSTMState if "c" in TABLE[cell]["states"] else None
+    )
 
 
 @pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())

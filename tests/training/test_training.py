@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rnncore import GRU, LSTM, batches, training
+from rnncore import GRU, LSTM, data, losses, schedules, training
 from rnncore.layers.embedding import Embedding
-from rnncore.models import ManyToMany, ManyToOne
+from rnncore.layers.linear import Linear
+from rnncore.models import LanguageModel, ManyToMany, ManyToOne, Model
+from rnncore.module import Module
 from rnncore.optim import SGD, Adam
 
 pytestmark = pytest.mark.per_variant
@@ -79,7 +81,7 @@ def test_loss_of_an_epoch_weighs_batches_by_what_counts() -> None:
     expected = np.mean((model.predict(x, lengths=lengths) - y)[valid] ** 2, dtype=np.float64)
     assert history.loss == [pytest.approx(expected, rel=1e-5)]
     assert history.steps == 3
-    data = batches.samples(model, x, y, lengths)
+    data = model.training_samples(x, y, lengths)
     assert training.evaluate(model, data, 3) == pytest.approx(expected, rel=1e-5)
 
 
@@ -146,7 +148,7 @@ def test_patience_stops_and_brings_back_the_best() -> None:
     assert len(history.loss) == history.best_epoch + 4
     best = min(history.validation_loss)
     assert history.validation_loss.index(best) + 1 == history.best_epoch
-    data = batches.samples(model, x, noise)
+    data = model.training_samples(x, noise)
     assert training.evaluate(model, data, 32) == best
 
 
@@ -159,7 +161,7 @@ def test_patience_brings_back_the_best_without_stopping_too() -> None:
     )
     assert not history.stopped_early
     assert history.best_epoch < 12
-    data = batches.samples(model, x, noise)
+    data = model.training_samples(x, noise)
     assert training.evaluate(model, data, 32) == min(history.validation_loss)
 
 
@@ -225,7 +227,7 @@ def test_a_blow_up_in_the_last_step_is_noticed(monkeypatch: Any) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interruption_leaves_the_last_finished_step(error: Any, monkeypatch: Any) -> None:
     model, twin, (x, y) = build(), build(), sums(20)
-    forward, calls = ManyToOne.forward, []
+    forward, calls = ManyToOne._forward, []
 
     def interrupted(self: Any, *arguments: Any) -> Any:
         calls.append(1)
@@ -233,7 +235,7 @@ def test_an_interruption_leaves_the_last_finished_step(error: Any, monkeypatch: 
             raise error
         return forward(self, *arguments)
 
-    monkeypatch.setattr(ManyToOne, "forward", interrupted)
+    monkeypatch.setattr(ManyToOne, "_forward", interrupted)
     with pytest.raises(error):
         fit(model, x, y, shuffle=False, batch_size=4, progress=True)
     monkeypatch.undo()
@@ -368,13 +370,13 @@ def test_lists_of_steps_must_be_as_long_as_their_sequences() -> None:
 
 def test_input_gradient_of_the_first_layer_is_not_computed(monkeypatch: Any) -> None:
     asked: list[bool] = []
-    backward = LSTM.backward
+    backward = LSTM.run_backward
 
     def spy(self: Any, tape: Any, dy: Any, dstate: Any = None, *, input_gradient: bool) -> Any:
         asked.append(input_gradient)
         return backward(self, tape, dy, dstate, input_gradient=input_gradient)
 
-    monkeypatch.setattr(LSTM, "backward", spy)
+    monkeypatch.setattr(LSTM, "run_backward", spy)
     fit(build(), *sums(4), epochs=1)
     tokens = ManyToOne(LSTM(3, 4), 2, embedding=Embedding(5, 3))
     fit(tokens, np.zeros((2, 4), int), np.zeros((2, 2), np.float32), epochs=1)
@@ -385,6 +387,9 @@ def test_input_gradient_of_the_first_layer_is_not_computed(monkeypatch: Any) -> 
     ("schedule", "factors"),
     [
         ("constant", [1, 1, 1, 1]),
+        (schedules.constant_lr, [1, 1, 1, 1]),
+        (schedules.linear_lr, [1, 0.75, 0.5, 0.25]),
+        (schedules.cosine_lr, [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),
         ("linear", [1, 0.75, 0.5, 0.25]),
         ("cosine", [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),
         (lambda share: share, [0, 0.25, 0.5, 0.75]),
@@ -402,7 +407,7 @@ def test_a_schedule_scales_every_step_and_leaves_the_rate(
 
     monkeypatch.setattr(SGD, "step", spy)
     optimizer = SGD(model, 0.2)
-    fit(model, *sums(10), epochs=2, batch_size=5, optimizer=optimizer, schedule=schedule)
+    fit(model, *sums(10), epochs=2, batch_size=5, optimizer=optimizer, lr_schedule=schedule)
     np.testing.assert_allclose(rates, 0.2 * np.array(factors), atol=1e-15)
     assert optimizer.lr == 0.2
 
@@ -410,16 +415,126 @@ def test_a_schedule_scales_every_step_and_leaves_the_rate(
 @pytest.mark.parametrize(
     ("schedule", "error", "text"),
     [
-        ("cosin", ValueError, "schedule: expected one of 'constant', 'linear', 'cosine'"),
-        (3, ValueError, "schedule: expected one of"),
-        (lambda share: -1, ValueError, r"schedule: expected factors >= 0, got -1.0 at 0"),
-        (lambda share: None, TypeError, "schedule: expected a function that gives numbers"),
+        ("cosin", ValueError, "lr_schedule: expected one of 'constant', 'linear', 'cosine'"),
+        (3, ValueError, "lr_schedule: expected one of"),
+        (lambda share: -1, ValueError, r"lr_schedule: expected factors >= 0, got -1.0 at 0"),
+        (lambda share: None, TypeError, "lr_schedule: expected a function that gives numbers"),
+        (
+            schedules.linear_decay(epochs=3),
+            TypeError,
+            r"lr_schedule: .* got one of teacher forcing, .* teacher_forcing=LinearDecay\(start",
+        ),
+        (schedules.exponential_decay(0.5), TypeError, "takes as teacher_forcing=Exponential"),
+        (schedules.inverse_sigmoid_decay(3), TypeError, "takes as teacher_forcing=Inverse"),
     ],
 )
 def test_schedules_that_are_none_are_named(schedule: Any, error: Any, text: str) -> None:
     model, (x, y) = build(), sums(8)
     before, optimizer = model.flat_parameters.copy(), SGD(model, 0.2)
     with pytest.raises(error, match=text):
-        fit(model, x, y, optimizer=optimizer, schedule=schedule)
+        fit(model, x, y, optimizer=optimizer, lr_schedule=schedule)
     np.testing.assert_array_equal(model.flat_parameters, before)
     assert optimizer.lr == 0.2
+
+
+@pytest.mark.parametrize(
+    "value", ["constant", "linear", "cosine", schedules.linear_lr, schedules.cosine_lr]
+)
+def test_a_schedule_of_the_learning_rate_is_none_of_teacher_forcing(value: Any) -> None:
+    core = GRU(3, 4, output_size=2, recurrence="output_to_hidden")
+    name = value if isinstance(value, str) else value.__name__.removesuffix("_lr")
+    for model in (ManyToMany(core, 2), build()):  # whose values feed back, and whose don't
+        with pytest.raises(TypeError, match=f"^teacher_forcing: .* as lr_schedule='{name}'$"):
+            fit(model, *sums(8), teacher_forcing=value)
+
+
+def test_the_old_name_of_the_learning_rates_schedule_is_refused_with_the_new_one() -> None:
+    model, language = build(), LanguageModel(GRU(3, 4), 5)
+    calls = (
+        lambda **options: fit(model, *sums(8), **options),
+        lambda **options: training.fit(model, *sums(8), **options),
+        lambda **options: language.fit(np.zeros(99, int), **options),
+        lambda **options: language.fit([np.zeros(9, int)] * 3, **options),
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match=r"^schedule: was renamed lr_schedule"):
+            call(schedule="cosine")
+        with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+            call(epoch=3)
+
+
+def test_a_model_is_abstract() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Model({})  # type: ignore[abstract]
+
+    class Half(Model):
+        """Lacks all but forward and backward."""
+
+        def forward(self) -> None: ...
+
+        def backward(self) -> None: ...
+
+    with pytest.raises(TypeError, match="batch_gradient"):
+        Half({})  # type: ignore[abstract]
+
+
+def test_fit_checks_data_once_and_then_runs_unchecked(monkeypatch: Any) -> None:
+    """No batch meets a checked door again, and no gradient is copied in case of an error."""
+    tokens = ManyToMany(
+        GRU(3, 4, 2, rng=1), 5, loss="softmax_cross_entropy", embedding=Embedding(5, 3, rng=2)
+    )
+    inputs = np.zeros((6, 4), int)
+    language = LanguageModel(GRU(3, 4), 5)
+
+    def door(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("a batch was checked again")
+
+    for kind in (ManyToOne, ManyToMany, LanguageModel, LSTM, GRU, Linear, Embedding):
+        for name in ("forward", "backward", "__call__"):
+            monkeypatch.setattr(kind, name, door)
+    for name in losses.__all__:
+        monkeypatch.setattr(losses, name, door)
+    monkeypatch.setattr(Module, "unchanged_on_error", door)
+    fit(build(), *sums(9), batch_size=4, validation_data=sums(5))
+    fit(tokens, inputs, inputs, lengths=[4, 3, 0, 1, 2, 4], batch_size=4)
+    language.fit([np.zeros(n, int) for n in (3, 5, 2)], epochs=1, progress=False)
+    language.fit(np.zeros(99, int), epochs=1, progress=False, validation_data=np.zeros(50, int))
+
+
+def test_an_error_in_a_step_leaves_no_half_of_a_gradient(monkeypatch: Any) -> None:
+    model, (x, y) = build(), sums(8)
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        assert model.head.flat_grads.any()  # the head's gradient is there already
+        raise MemoryError
+
+    monkeypatch.setattr(model.core, "run_backward", fail)
+    with pytest.raises(MemoryError):
+        fit(model, x, y)
+    assert not model.flat_grads.any()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("lengths", [None, [7, 3, 5, 1, 7, 2]])
+def test_views_train_as_copies_do(shuffle: bool, lengths: Any) -> None:
+    """Windows of a series, every other label, a part of wider rows: nothing is contiguous."""
+    series = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
+    x, future = data.windows(series, 7, 4)
+    x, y = x[:6], future[:6, :1, :2].reshape(6, 2)
+    wide = np.random.default_rng(1).integers(0, 5, (12, 20))
+    labels, steps = wide[::2, 1], wide[::2, 1:15:2]
+    assert not any(array.flags.c_contiguous for array in (x, labels, steps))
+    loss = {"loss": "softmax_cross_entropy"}
+    for make, target in (
+        (lambda: build(), y),
+        (lambda: ManyToOne(LSTM(3, 9, rng=1), 5, rng=2, **loss), labels),
+        (lambda: ManyToMany(LSTM(3, 9, rng=1), 5, rng=2, **loss), steps),
+        (lambda: ManyToMany(LSTM(3, 9, rng=1), 2, rng=2), np.repeat(y[:, None], 7, axis=1)),
+    ):
+        results = []
+        for copied in (False, True):
+            model = make()
+            arrays = [np.ascontiguousarray(a) if copied else a for a in (x, target)]
+            fit(model, *arrays, lengths=lengths, batch_size=4, shuffle=shuffle)
+            results.append(model.flat_parameters)
+        np.testing.assert_array_equal(*results)

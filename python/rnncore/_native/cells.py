@@ -39,6 +39,11 @@ _CELLS = {
 }
 
 
+def cells() -> tuple[Cell, ...]:
+    """Return all rows of the cell table."""
+    return tuple(_CELLS.values())
+
+
 def cell_named(name: Any) -> Cell:
     """Return the row of the cell table; ValueError lists the names."""
     return _CELLS[choice("cell", name, tuple(_CELLS))]

@@ -51,7 +51,7 @@ class LoopTape:
 
     loop: Loop
     x: Array
-    given: Array | None
+    from_targets: Array | None
     lengths: Lengths | None
     layers: list[tuple[Array, Array, Array | None]]  # gates, h, c
     y: Array
@@ -65,7 +65,7 @@ def forward(
     state: StackState,
     lengths: Lengths | None,
     targets: Array | None,
-    given: Array | None,
+    from_targets: Array | None,
     y: Array,
     last: StackState,
     *,
@@ -82,20 +82,15 @@ def forward(
         layers = []
         for k in range(len(loop.layers)):
             fed = O * len(loop.delays) if k == 0 else 0
-            layers.append(
-                (
-                    aligned_empty((rows, loop.cell.slots * H), dtype),
-                    aligned_empty((longest + 1, B, H + fed), dtype),
-                    aligned_empty((longest + 1, B, H), dtype) if loop.cell.has_c else None,
-                )
-            )
-        tape = LoopTape(
-            loop, x, given, lengths, layers,
-            aligned_empty((longest, B, O), dtype), aligned_empty((D + longest, B, O), dtype),
-        )  # fmt: skip
+            shapes = [(rows, loop.cell.slots * H), (longest + 1, B, H + fed)]
+            shapes += [(longest + 1, B, H)] if loop.cell.has_c else []
+            gates, h, *c = aligned_empty(*shapes, dtype=dtype)
+            layers.append((gates, h, c[0] if c else None))
+        outputs, history = aligned_empty((longest, B, O), (D + longest, B, O), dtype=dtype)
+        tape = LoopTape(loop, x, from_targets, lengths, layers, outputs, history)
     core.closed_loop_forward(
         loop.cell.name, x, loop.layers, loop.output, loop.activation, loop.delays, state, y, last,
-        targets, given, lengths, loop.reverse,
+        targets, from_targets, lengths, loop.reverse,
         None if tape is None else (tape.layers, tape.y, tape.fed),
     )  # fmt: skip
     return tape
@@ -117,7 +112,7 @@ def backward(
         core.closed_loop_backward(
             loop.cell.name, tape.x, loop.layers, loop.output, loop.activation, loop.delays,
             (tape.layers, tape.y, tape.fed), dy, dlast, dx, dstate, layers, output,
-            tape.given, tape.lengths, loop.reverse,
+            tape.from_targets, tape.lengths, loop.reverse,
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False

@@ -33,8 +33,8 @@ class Weights(NamedTuple):
     bias_hh: Array | None = None
 
 
-class Given(NamedTuple):
-    """Values fed back that are known beforehand, and the weights U that they meet; or gradients."""
+class Feedback(NamedTuple):
+    """Values fed back, known beforehand, and the weights U that they meet; or gradients of both."""
 
     fed: Array | None  # (T, B, F)
     weight_oh: Array | None  # (G*H, F)
@@ -62,7 +62,7 @@ class Tape:
     c: Array | None
     recompute: int  # 0: the tape holds every step
     precision: str
-    given: Given | None = None
+    feedback: Feedback | None = None
     used: bool = False
 
 
@@ -78,27 +78,29 @@ def forward(
     h_n: Array,
     c_n: Array | None,
     recompute: int = 0,
-    given: Given | None = None,
+    feedback: Feedback | None = None,
 ) -> Tape:
     """Run the kernel into y, h_n and c_n, and return its tape."""
     T, B, _ = x.shape
     H = h_0.shape[1]
     precision = core.float32_matmul_precision()
-    gates = None
+    shapes: list[tuple[int, ...]] = []
     if recompute:
         assert weights.weight_hh is not None
         states = core.segments(cell.name, x, weights.weight_hh, lengths, recompute)
     else:
         states = 1 + (T if lengths is None else int(lengths.max(initial=0)))
         rows = T * B if lengths is None else int(lengths.sum())
-        gates = aligned_empty((rows, cell.slots * H), x.dtype)
-    h = aligned_empty((states, B, H), x.dtype)
-    c = aligned_empty((states, B, H), x.dtype) if cell.has_c else None
+        shapes = [(rows, cell.slots * H)]
+    shapes += [(states, B, H)] * (2 if cell.has_c else 1)
+    arrays = aligned_empty(*shapes, dtype=x.dtype)
+    gates = None if recompute else arrays.pop(0)
+    h, c = arrays[0], arrays[1] if cell.has_c else None
     core.forward(
         cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, (gates, h, c),
-        recompute, given,
+        recompute, feedback,
     )  # fmt: skip
-    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, given)
+    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, feedback)
 
 
 def infer(
@@ -113,7 +115,7 @@ def infer(
     h_n: Array,
     c_n: Array | None,
     cache: Any = None,
-    given: Given | None = None,
+    feedback: Feedback | None = None,
     *,
     batch_invariant: bool = False,
 ) -> None:
@@ -125,8 +127,8 @@ def infer(
     cut into calls.
     """
     core.forward(
-        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, None, 0, given, cache,
-        batch_invariant,
+        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, None, 0, feedback,
+        cache, batch_invariant,
     )  # fmt: skip
 
 
@@ -139,7 +141,7 @@ def backward(
     dx: Array | None,
     dh_0: Array,
     dc_0: Array | None,
-    dgiven: Given | None = None,
+    feedback_gradient: Feedback | None = None,
 ) -> None:
     """Run the kernel into dx, dh_0 and dc_0, and add into grads. Uses the tape up."""
     precision = core.float32_matmul_precision()
@@ -151,7 +153,8 @@ def backward(
     try:
         core.backward(
             tape.cell.name, tape.x, tape.weights, (tape.gates, tape.h, tape.c), dy, (dh_n, dc_n),
-            dx, (dh_0, dc_0), grads, tape.lengths, tape.reverse, tape.recompute, tape.given, dgiven,
+            dx, (dh_0, dc_0), grads, tape.lengths, tape.reverse, tape.recompute, tape.feedback,
+            feedback_gradient,
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False

@@ -35,4 +35,6 @@ def activate_backward(activation: str, y: Array, dy: Array) -> None:
 
 def rows(x: Array) -> Array:
     """Return (..., D) as (N, D), a view where x is C-contiguous."""
+    if x.ndim == 2:
+        return x
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -21,7 +21,5 @@ def make_stepper(cell: Cell, layers: Sequence[Weights]) -> Stepper:
     It takes exact ndarrays of the layers' dtype, C-contiguous, of few sequences, whose shapes fit;
     anything else is NotImplemented, for the caller to convert or to say what is wrong.
     """
-    stepper: Stepper = core.make_stepper(
-        cell.name, list(layers), LSTMState if cell.has_c else None
-    )
+    stepper: Stepper = core.make_stepper(cell.name, list(layers), LSTMState if cell.has_c else None)
     return stepper

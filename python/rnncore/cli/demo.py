@@ -65,8 +65,8 @@ def mirrored(part: Part) -> tuple[Array, Array]:
     The training months mostly warm up and the test months cool down: a forecaster that treats
     both alike has to be shown both.
     """
-    turned = part.x * np.array([-1, 1, 1], np.float32)
-    return np.concatenate([part.x, turned]), np.concatenate([part.change, -part.change])
+    mirrored_x = part.x * np.array([-1, 1, 1], np.float32)
+    return np.concatenate([part.x, mirrored_x]), np.concatenate([part.change, -part.change])
 
 
 def forecast(model: ManyToOne, part: Part, scaler: Standardizer) -> Array:
@@ -161,10 +161,13 @@ def _draw(out: Path, test: Part, values: Array, history: History, unit: str) -> 
 
     midnight = int(np.flatnonzero(test.time[:, 0].astype(np.int64) % DAY == 0)[0])
     chosen = slice(midnight, midnight + 10 * DAY, DAY)
-    curves = {"LSTM": values[chosen].ravel(), "same hour yesterday": test.yesterday[chosen].ravel()}
+    forecasts = {
+        "LSTM": values[chosen].ravel(),
+        "same hour yesterday": test.yesterday[chosen].ravel(),
+    }
     pictures = out / "forecast.png", out / "loss.png"
     plot.forecast(
-        pictures[0], test.time[chosen].ravel(), test.truth[chosen].ravel(), curves,
+        pictures[0], test.time[chosen].ravel(), test.truth[chosen].ravel(), forecasts,
         name="temperature", unit=unit,
         title="San Francisco: each day forecast at midnight from the 168 hours before",
     )  # fmt: skip

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rnncore import functional
-from rnncore._native.isa import core, isa
+from rnncore import functional, isa
+from rnncore._native.cells import cells
 from rnncore._types import Array
 from rnncore.functional import Weights
 from rnncore.state import LSTMState
@@ -127,17 +127,15 @@ def run() -> int:
     """Check every cell and print a line for each; return 0 if all are right."""
     start, failed = time.perf_counter(), 0
     print(f"kernels {isa()}: gradients against central differences, float32 against float64")
-    for row in core.cells():
-        gradient, single = check_cell(row["name"], len(row["gates"]), "c" in row["states"])
+    for cell in cells():
+        gradient, single = check_cell(cell.name, cell.gates, cell.has_c)
         right = gradient <= GRADIENT_BOUND and single <= SINGLE_BOUND
         failed += not right
         print(
-            f"{'OK  ' if right else 'FAIL'} {row['name']:10} gradient error {gradient:.1e} "
+            f"{'OK  ' if right else 'FAIL'} {cell.name:10} gradient error {gradient:.1e} "
             f"(at most {GRADIENT_BOUND:.0e}), float32 error {single:.1e} "
             f"(at most {SINGLE_BOUND:.0e})"
         )
     seconds = time.perf_counter() - start
-    print(
-        f"{failed} of {len(core.cells())} cells failed" if failed else f"all right, {seconds:.1f} s"
-    )
+    print(f"{failed} of {len(cells())} cells failed" if failed else f"all right, {seconds:.1f} s")
     return 1 if failed else 0

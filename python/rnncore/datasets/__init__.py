@@ -12,6 +12,11 @@ from rnncore.datasets.sources import Source, data_folder
 
 __all__ = ["LabelledSeries", "Pairs", "RatedTexts", "Sequences", "Series", "load", "names"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 # Each data set, and the packages that carry it, the first one preferred.
 _SETS: dict[str, tuple[Source, ...]] = {
     "sf-temps": (

@@ -30,6 +30,9 @@ class Call(NamedTuple):
     batch_invariant: bool = False
 
 
+NO_GRADIENT = StackState(None, None, None)
+
+
 def zero_state(spec: StackSpec, B: int) -> StackState:
     """Return the state of B sequences before anything was read."""
     h = zeros((spec.depth, B, spec.width), spec.dtype)
@@ -48,6 +51,8 @@ def read_call(
     spec: StackSpec, batch_first: bool, x: Any, state: Any, lengths: Any, y0: Any = None
 ) -> Call:
     """Check the arguments that every call takes; errors name them."""
+    if y0 is not None and spec.readout is None:
+        _refuse_feedback(y0=y0)
     hidden, outputs = split_state("state", spec, state)
     layout, array, own_lengths = read_x(x, spec.input_size, spec.dtype, batch_first)
     T, B, _ = array.shape
@@ -55,11 +60,11 @@ def read_call(
         own_lengths = check_lengths(lengths, T, B)
     elif lengths is not None:
         raise ValueError("lengths: expected None with a list, which brings its own")
-    single = layout is Layout.SINGLE
+    single, y = layout is Layout.SINGLE, None
     h, c = read_hidden_state("state", spec, hidden, B, single)
     if y0 is not None:
         y = read_outputs("y0", spec, y0, B, single)
-    else:
+    elif spec.readout is not None:
         y = read_outputs("state.y", spec, outputs, B, single)
     return Call(layout, array, own_lengths, StackState(h, c, y))
 
@@ -75,6 +80,8 @@ def read_state_gradient(
     name: str, spec: StackSpec, gradient: Any, B: int, single: bool
 ) -> StackState:
     """Return the gradient of a final state; what is None counts as zeros, and stays None."""
+    if gradient is None:
+        return NO_GRADIENT
     hidden, outputs = split_state(name, spec, gradient)
     h, c = None, None
     if hidden is not None:
@@ -157,15 +164,23 @@ def read_targets(
 ) -> Call:
     """Return the call with what feeds back in place of outputs; `rng`: None without training."""
     if spec.readout is None:
+        _refuse_feedback(targets=targets, teacher_forcing=teacher_forcing)
         return call
     T, B, _ = call.x.shape
     if targets is not None:
         shape = (T, B, spec.readout.size)
         targets = read_like_x("targets", targets, call.layout, shape, call.lengths, spec.dtype, "O")
-    forced = _read_forcing(spec, call, targets, teacher_forcing, rng)
-    if forced is False or not spec.feeds_back or targets is None:  # then they change nothing
+    which = _read_forcing(spec, call, targets, teacher_forcing, rng)
+    if which is False or not spec.feeds_back or targets is None:  # then they change nothing
         return call
-    return call._replace(targets=targets, from_targets=None if forced is True else forced)
+    return call._replace(targets=targets, from_targets=None if which is True else which)
+
+
+def _refuse_feedback(**values: Any) -> None:
+    """Refuse what only a layer with output_size takes."""
+    for name, value in values.items():
+        if value is not None:
+            raise ValueError(f"{name}: expected None without output_size, got one")
 
 
 def _read_forcing(

@@ -140,9 +140,9 @@ class RecurrentCell(Stack, Generic[State]):
         return StackState(h, c, None)
 
     def _user_state(self, last: StackState, single: bool) -> State:
-        h, c, _ = last.of_layer(0)
+        h, c = last.h[0], None if last.c is None else last.c[0]
         if single:
-            h, c = h[0], c if c is None else c[0]
+            h, c = h[0], None if c is None else c[0]
         state: State = as_state(h, c)
         return state
 

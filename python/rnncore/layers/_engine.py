@@ -16,8 +16,8 @@ class Engine(ABC):
     Attributes
     ----------
     kernels : int
-        How many kernels of `backward` add into the gradients: an error between two of them leaves
-        half of a gradient.
+        How many kernels of `backward` add into the gradients. An error between two of them leaves
+        half of a gradient; one alone raises before it writes.
     """
 
     kernels: int

@@ -12,7 +12,7 @@ from rnncore._memory import empty, zeros
 from rnncore._native import closed_loop
 from rnncore._native import layer as kernels
 from rnncore._native.closed_loop import Loop, LoopTape
-from rnncore._native.layer import Given
+from rnncore._native.layer import Feedback
 from rnncore._types import Array
 from rnncore.layers._call import Call
 from rnncore.layers._engine import Engine
@@ -31,7 +31,7 @@ class StackTape:
     @property
     def used(self) -> bool:
         """Whether backward has overwritten a part of it."""
-        return any(kernel.used for kernel in self.kernels)
+        return True in [kernel.used for kernel in self.kernels]
 
 
 class LayerByLayer(Engine):
@@ -51,29 +51,30 @@ class LayerByLayer(Engine):
         return *self.run(call, tape), tape
 
     def run(
-        self, call: Call, tape: StackTape | None, fed: Given | None = None
+        self, call: Call, tape: StackTape | None, feedback: Feedback | None = None
     ) -> tuple[Array, StackState]:
-        """Run the layers, filling the tape; `fed`: given values that the first layer reads too."""
-        spec, (T, B, _) = self._spec, call.x.shape
+        """Run the layers, filling the tape; `feedback` goes into the first layer."""
+        spec, D, width = self._spec, self._spec.directions, self._spec.width
+        T, B, _ = call.x.shape
         h_0, c_0, y_0 = call.state
         h_n = empty(h_0.shape, spec.dtype)
         c_n = None if c_0 is None else empty(c_0.shape, spec.dtype)
-        first, last = StackState(h_0, c_0, None), StackState(h_n, c_n, None)
         y = call.x
-        for layer in range(spec.num_layers):
-            if layer > 0 and call.masks:
-                y *= call.masks[layer - 1]
-            x, y = y, new_sequences(call.layout, (T, B, spec.directions * spec.width), spec.dtype)
-            for direction in range(spec.directions):
-                k = layer * spec.directions + direction
-                part = y[..., direction * spec.width : (direction + 1) * spec.width]
-                kernel = self._run_one(
-                    k, call, x, first.of_layer(k), part, last.of_layer(k),
-                    fed if k == 0 else None, training=tape is not None,
-                )  # fmt: skip
-                if tape is not None:
-                    tape.kernels.append(kernel)
-        return y, last._replace(y=y_0)
+        for k in range(spec.depth):
+            direction = k % D
+            if direction == 0:
+                if k > 0 and call.masks:
+                    y *= call.masks[k // D - 1]
+                x, y = y, new_sequences(call.layout, (T, B, D * width), spec.dtype)
+            kernel = self._run_one(
+                k, call, x, h_0[k], None if c_0 is None else c_0[k],
+                y if D == 1 else y[..., direction * width : (direction + 1) * width],
+                h_n[k], None if c_n is None else c_n[k], feedback if k == 0 else None,
+                training=tape is not None,
+            )  # fmt: skip
+            if tape is not None:
+                tape.kernels.append(kernel)
+        return y, StackState(h_n, c_n, y_0)
 
     def backward(
         self,
@@ -81,36 +82,35 @@ class LayerByLayer(Engine):
         dy: Array | None,
         dlast: StackState,
         dx: Array | None,
-        fed_gradient: Given | None = None,
+        feedback_gradient: Feedback | None = None,
     ) -> StackState:
-        """Write dx and `fed_gradient`; return the gradient of the initial state."""
-        spec, call = self._spec, tape.call
+        """Write dx and `feedback_gradient`; return the gradient of the initial state."""
+        spec, D, width, call = self._spec, self._spec.directions, self._spec.width, tape.call
         T, B, _ = call.x.shape
-        first = StackState(
-            empty((spec.depth, B, spec.width), spec.dtype),
-            empty((spec.depth, B, spec.hidden_size), spec.dtype) if spec.cell.has_c else None,
-            None,
-        )
-        features = spec.directions * spec.width  # of what a layer above the first reads
+        dh_n, dc_n, _ = dlast
+        dh_0 = empty((spec.depth, B, width), spec.dtype)
+        dc_0 = empty((spec.depth, B, spec.hidden_size), spec.dtype) if spec.cell.has_c else None
         for layer in reversed(range(spec.num_layers)):
             if layer < spec.num_layers - 1 and call.masks:
                 assert dy is not None
                 dy *= call.masks[layer]
-            below = new_sequences(call.layout, (T, B, features), spec.dtype) if layer > 0 else dx
-            for direction in range(spec.directions):
-                k = layer * spec.directions + direction
+            below = new_sequences(call.layout, (T, B, D * width), spec.dtype) if layer > 0 else dx
+            for direction in range(D):
+                k, part = layer * D + direction, dy
+                if dy is not None and D > 1:
+                    part = dy[..., direction * width : (direction + 1) * width]
                 into = below  # the second direction's part is added to the first one's
                 if direction > 0 and below is not None:
                     into = new_sequences(call.layout, below.shape, spec.dtype)
-                part = slice(direction * spec.width, (direction + 1) * spec.width)
                 self._backward_one(
-                    k, tape.kernels[k], None if dy is None else dy[..., part], dlast.of_layer(k),
-                    into, first.of_layer(k), fed_gradient if k == 0 else None,
+                    k, tape.kernels[k], part, None if dh_n is None else dh_n[k],
+                    None if dc_n is None else dc_n[k], into, dh_0[k],
+                    None if dc_0 is None else dc_0[k], feedback_gradient if k == 0 else None,
                 )  # fmt: skip
                 if direction > 0 and below is not None:
                     below += into
             dy = below
-        return first
+        return StackState(dh_0, dc_0, None)
 
     @abstractmethod
     def _run_one(
@@ -118,14 +118,16 @@ class LayerByLayer(Engine):
         k: int,
         call: Call,
         x: Array,
-        first: StackState,
+        h_0: Array,
+        c_0: Array | None,
         y: Array,
-        last: StackState,
-        fed: Given | None,
+        h_n: Array,
+        c_n: Array | None,
+        feedback: Feedback | None,
         *,
         training: bool,
     ) -> Any:
-        """Run layer and direction k on x into y and `last`; return its tape when training."""
+        """Run layer and direction k on x into y, h_n and c_n; return its tape when training."""
 
     @abstractmethod
     def _backward_one(
@@ -133,12 +135,14 @@ class LayerByLayer(Engine):
         k: int,
         kernel: Any,
         dy: Array | None,
-        dlast: StackState,
+        dh_n: Array | None,
+        dc_n: Array | None,
         dx: Array | None,
-        dfirst: StackState,
-        fed_gradient: Given | None,
+        dh_0: Array,
+        dc_0: Array | None,
+        feedback_gradient: Feedback | None,
     ) -> None:
-        """Run layer and direction k backward into dx and `dfirst`."""
+        """Run layer and direction k backward into dx, dh_0 and dc_0."""
 
     def _reverse(self, k: int) -> bool:
         return k % self._spec.directions == 1
@@ -159,20 +163,22 @@ class Plain(LayerByLayer):
         k: int,
         call: Call,
         x: Array,
-        first: StackState,
+        h_0: Array,
+        c_0: Array | None,
         y: Array,
-        last: StackState,
-        fed: Given | None,
+        h_n: Array,
+        c_n: Array | None,
+        feedback: Feedback | None,
         *,
         training: bool,
     ) -> kernels.Tape | None:
         arguments = (
-            self._spec.cell, x, first.h, first.c, self._parameters.layers[k], call.lengths,
-            self._reverse(k), y, last.h, last.c,
+            self._spec.cell, x, h_0, c_0, self._parameters.layers[k], call.lengths,
+            self._reverse(k), y, h_n, c_n,
         )  # fmt: skip
         if training:
-            return kernels.forward(*arguments, call.recompute, fed)
-        kernels.infer(*arguments, self._caches[k], fed)
+            return kernels.forward(*arguments, call.recompute, feedback)
+        kernels.infer(*arguments, self._caches[k], feedback, batch_invariant=call.batch_invariant)
         return None
 
     def _backward_one(
@@ -180,14 +186,15 @@ class Plain(LayerByLayer):
         k: int,
         kernel: kernels.Tape,
         dy: Array | None,
-        dlast: StackState,
+        dh_n: Array | None,
+        dc_n: Array | None,
         dx: Array | None,
-        dfirst: StackState,
-        fed_gradient: Given | None,
+        dh_0: Array,
+        dc_0: Array | None,
+        feedback_gradient: Feedback | None,
     ) -> None:
         kernels.backward(
-            kernel, dy, dlast.h, dlast.c, self._gradients.layers[k], dx, dfirst.h, dfirst.c,
-            fed_gradient,
+            kernel, dy, dh_n, dc_n, self._gradients.layers[k], dx, dh_0, dc_0, feedback_gradient
         )  # fmt: skip
 
 
@@ -202,20 +209,22 @@ class Projected(LayerByLayer):
         k: int,
         call: Call,
         x: Array,
-        first: StackState,
+        h_0: Array,
+        c_0: Array | None,
         y: Array,
-        last: StackState,
-        fed: Given | None,
+        h_n: Array,
+        c_n: Array | None,
+        feedback: Feedback | None,
         *,
         training: bool,
     ) -> LoopTape | None:
         spec, (weights, projections, _) = self._spec, self._parameters
         loop = Loop(spec.cell, [weights[k]], projections[k], "identity", (1,), self._reverse(k))
-        assert first.c is not None
-        h = zeros((1, *first.c.shape), spec.dtype)  # before the first step; nothing reads it
+        assert c_0 is not None
+        h = zeros((1, *c_0.shape), spec.dtype)  # before the first step; nothing reads it
         return closed_loop.forward(
-            loop, x, _looped(h, first), call.lengths, None, None, y,
-            _looped(np.empty_like(h), last), training=training,
+            loop, x, _looped(h, c_0, h_0), call.lengths, None, None, y,
+            _looped(np.empty_like(h), c_n, h_n), training=training,
         )  # fmt: skip
 
     def _backward_one(
@@ -223,23 +232,24 @@ class Projected(LayerByLayer):
         k: int,
         kernel: LoopTape,
         dy: Array | None,
-        dlast: StackState,
+        dh_n: Array | None,
+        dc_n: Array | None,
         dx: Array | None,
-        dfirst: StackState,
-        fed_gradient: Given | None,
+        dh_0: Array,
+        dc_0: Array | None,
+        feedback_gradient: Feedback | None,
     ) -> None:
-        assert dfirst.c is not None
+        assert dc_0 is not None
         T, B, _ = kernel.x.shape
         if dy is None:
             dy = zeros((T, B, self._spec.width), self._spec.dtype)
-        h = empty((1, *dfirst.c.shape), self._spec.dtype)
+        h = empty((1, *dc_0.shape), self._spec.dtype)
         closed_loop.backward(
-            kernel, dy, _looped(None, dlast), [self._gradients.layers[k]],
-            self._gradients.projections[k], dx, _looped(h, dfirst),
+            kernel, dy, _looped(None, dc_n, dh_n), [self._gradients.layers[k]],
+            self._gradients.projections[k], dx, _looped(h, dc_0, dh_0),
         )  # fmt: skip
 
 
-def _looped(h: Any, state: StackState) -> StackState:
-    """Return the loop's state: its h is inner, its fed output the layer's h."""
-    r, c, _ = state
+def _looped(h: Array | None, c: Array | None, r: Array | None) -> StackState:
+    """Return the state of a loop of one layer, whose fed output is the projected h, r."""
     return StackState(h, None if c is None else c[None], None if r is None else r[None])

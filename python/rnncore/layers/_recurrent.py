@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import DTypeLike
@@ -107,15 +106,13 @@ class Recurrent(Stack, Generic[State]):
             a few rows (batch times steps up to 8, on AMX a batch below 48) may differ in the last
             places from those of many. Not with proj_size or output_size.
         """
-        self._refuse_feedback(y0=y0, targets=targets, teacher_forcing=teacher_forcing)
         call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
-        call = read_targets(self.spec, call, targets, teacher_forcing, rng=None)
+        if targets is not None or teacher_forcing is not None:
+            call = read_targets(self.spec, call, targets, teacher_forcing, rng=None)
         if batch_invariant:
             call = call._replace(batch_invariant=boolean("batch_invariant", batch_invariant))
         y, last = self.engine_for(call).infer(call)
-        return as_user(call.layout, y, call.lengths), user_state(
-            self.spec, last, call.layout is Layout.SINGLE
-        )
+        return self._to_user(call, y, last)
 
     def forward(
         self,
@@ -182,19 +179,20 @@ class Recurrent(Stack, Generic[State]):
         if recompute is not None and (spec.proj_size or spec.readout is not None):
             kind = "proj_size" if spec.proj_size else "output_size"
             raise ValueError(f"recompute: expected None with {kind}, got {recompute!r}")
-        self._refuse_feedback(y0=y0, targets=targets, teacher_forcing=teacher_forcing)
         call = read_call(spec, self.batch_first, x, state, lengths, y0)
         if recompute is not None:
             call = call._replace(recompute=positive_int("recompute", recompute))
-        draws = self._drops or self.spec.feeds_back
-        with self._undrawn_on_error() if draws else nullcontext():
-            call = read_targets(spec, call, targets, teacher_forcing, self.rng)
+        draws = self._drops or (spec.feeds_back and teacher_forcing is not None)
+        drawn = self.rng.bit_generator.state if draws else None
+        try:
+            if targets is not None or teacher_forcing is not None:
+                call = read_targets(spec, call, targets, teacher_forcing, self.rng)
             y, last, tape = self.run_training(call)
-        return (
-            as_user(call.layout, y, call.lengths),
-            user_state(self.spec, last, call.layout is Layout.SINGLE),
-            tape,
-        )
+        except BaseException:  # the generator is as it was
+            if drawn is not None:
+                self.rng.bit_generator.state = drawn
+            raise
+        return *self._to_user(call, y, last), tape
 
     def backward(
         self,
@@ -237,8 +235,11 @@ class Recurrent(Stack, Generic[State]):
             dy = read_like_x("dy", dy, call.layout, shape, call.lengths, self.dtype, last)
         dlast = read_state_gradient("dstate", spec, dstate, B, call.layout is Layout.SINGLE)
         dx = new_sequences(call.layout, call.x.shape, self.dtype) if input_gradient else None
-        with self.unchanged_on_error() if tape.engine.kernels > 1 else nullcontext():
+        if tape.engine.kernels == 1:
             first = tape.engine.backward(tape.kernels, dy, dlast, dx)
+        else:
+            with self.unchanged_on_error():
+                first = tape.engine.backward(tape.kernels, dy, dlast, dx)
         return self._to_user(call, dx, first)
 
     def step(self, x_t: Any, state: State | Any = None) -> tuple[Array, State]:
@@ -324,32 +325,13 @@ class Recurrent(Stack, Generic[State]):
         y, last = new_sequences(call.layout, (T, B, spec.features), self.dtype), call.state
         for part in interruptible_parts(T, self.num_parameters * B):
             last = self._engine.run_into(y[part], call._replace(x=call.x[part], state=last))
-        return as_user(call.layout, y, None), user_state(
-            self.spec, last, call.layout is Layout.SINGLE
-        )
+        return self._to_user(call, y, last)
 
     def _to_user(self, call: Call, sequences: Array | None, state: StackState) -> tuple[Any, State]:
         """Return y or dx, and a state or its gradient, in the user's layout."""
         if sequences is not None:
             sequences = as_user(call.layout, sequences, call.lengths)
         return sequences, user_state(self.spec, state, call.layout is Layout.SINGLE)
-
-    def _refuse_feedback(self, **values: Any) -> None:
-        """Refuse what only a layer with output_size takes."""
-        if self.spec.readout is None:
-            for name, value in values.items():
-                if value is not None:
-                    raise ValueError(f"{name}: expected None without output_size, got one")
-
-    @contextmanager
-    def _undrawn_on_error(self) -> Iterator[None]:
-        """Leave the generator as it was if the body raises."""
-        drawn = self.rng.bit_generator.state
-        try:
-            yield
-        except BaseException:
-            self.rng.bit_generator.state = drawn
-            raise
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         """Return the constructor's options by name: value and default."""

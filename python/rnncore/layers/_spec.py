@@ -26,12 +26,12 @@ class Readout:
     activation: str  # phi
     delays: tuple[int, ...]  # f_t = [y_{t-d} for every delay d]
 
-    @property
+    @cached_property
     def feeds_back(self) -> bool:
         """Whether there is U or Q."""
         return self.recurrence != ("hidden",)
 
-    @property
+    @cached_property
     def longest_delay(self) -> int:
         """M: so many outputs belong to a state."""
         return max(self.delays)
@@ -68,22 +68,22 @@ class StackSpec:
     dtype: np.dtype[Any]
     one_step: bool = False  # a cell: its parameters bear no layer's name
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """K: layers times directions, the first dimension of a state."""
         return self.num_layers * self.directions
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Features of h in one direction: of the state h, and of y without readout."""
         return self.proj_size or self.hidden_size
 
-    @property
+    @cached_property
     def features(self) -> int:
         """Features of y."""
         return self.directions * self.width if self.readout is None else self.readout.size
 
-    @property
+    @cached_property
     def feeds_back(self) -> bool:
         """Whether outputs feed back."""
         return self.readout is not None and self.readout.feeds_back

@@ -30,7 +30,7 @@ from rnncore.module import Module
 from rnncore.state import StackState
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class LayerTape:
     """What `backward` needs of one `forward`. Opaque; it serves one backward call.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnncore._memory import empty, zeros
-from rnncore._native.layer import Given
+from rnncore._native.layer import Feedback
 from rnncore._native.linear import (
     activate,
     activate_backward,
@@ -75,10 +75,10 @@ class TeacherForced(Engine):
             fed = self._gather(history, T)
             if call.lengths is not None:  # 0 da . f must be 0 there, even where a value is NaN
                 fed[_padding(call.lengths, T)] = 0
-        given = None if weights.weight_oh is None else Given(fed, weights.weight_oh)
+        feedback = None if weights.weight_oh is None else Feedback(fed, weights.weight_oh)
         inner = call._replace(layout=Layout.TIME_FIRST)
         stack = StackTape(inner, []) if training else None
-        h, last = self._stack.run(inner, stack, given)
+        h, last = self._stack.run(inner, stack, feedback)
         a = _linear(h, weights.weight_ho, weights.bias_o)
         if fed is not None and weights.weight_oo is not None:
             a += _linear(fed, weights.weight_oo, None)
@@ -115,13 +115,13 @@ class TeacherForced(Engine):
         _linear_backward(
             tape.h, dh, weights.weight_ho, dy_rows, gradients.weight_ho, gradients.bias_o
         )
-        dfed, into_fed = None, None  # of the first steps: later ones see no initial value
+        dfed, feedback_gradient = None, None  # of the first steps: later ones see no initial value
         if tape.fed is not None:
             seen = min(T, self._readout.longest_delay)
             dfed = zeros((seen, *tape.fed.shape[1:]), dtype)
         if weights.weight_oh is not None:
-            into_fed = Given(dfed, gradients.weight_oh)
-        first = self._stack.backward(tape.stack, dh, dlast, dx, into_fed)
+            feedback_gradient = Feedback(dfed, gradients.weight_oh)
+        first = self._stack.backward(tape.stack, dh, dlast, dx, feedback_gradient)
         if dfed is not None and weights.weight_oo is not None:
             assert tape.fed is not None
             assert gradients.weight_oo is not None

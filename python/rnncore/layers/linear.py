@@ -27,7 +27,8 @@ class LinearTape:
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """Return y = x W^T + b, (..., O), of checked arrays: x C-contiguous (..., I), weight (O, I)."""
-    return linear_forward(rows(x), weight, bias).reshape(*x.shape[:-1], len(weight))
+    y = linear_forward(rows(x), weight, bias)
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(weight))
 
 
 def linear_gradients(

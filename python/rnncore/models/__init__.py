@@ -8,3 +8,7 @@ from rnncore.models.many_to_one import ManyToOne
 from rnncore.models.one_to_many import OneToMany
 
 __all__ = ["EncoderDecoder", "LanguageModel", "ManyToMany", "ManyToOne", "Model", "OneToMany"]
+
+
+def __dir__() -> list[str]:
+    return __all__

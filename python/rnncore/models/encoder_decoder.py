@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from rnncore import losses
-from rnncore._checks import as_array, check_shape, choice, generator, positive_int
+from rnncore._checks import choice, generator, positive_int
+from rnncore._native import losses
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
-from rnncore.decoding import Marks
-from rnncore.layers import GRU, LSTM, RNN
+from rnncore.decoding import Hypothesis, beam_search, generate
+from rnncore.layers import Recurrent
 from rnncore.layers.attention import DotAttention, Memory
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
-from rnncore.models.base import check_core, core_features
-from rnncore.models.bridge import Bridge, needs_bridge
-from rnncore.models.inputs import check_embedding, check_target_embedding, read_inputs
-from rnncore.models.pairs import Pairs, check_mark, make_pairs
-from rnncore.models.rows import cleared
-from rnncore.models.writer import DecoderWriter
-from rnncore.models.writing import WritingModel
-from rnncore.module import Module, check_tape, constructor_text
+from rnncore.models.components import (
+    check_embedding,
+    check_recurrent,
+    check_special_tokens,
+    check_target_embedding,
+)
+from rnncore.models.generating_model import GeneratingModel, GeneratingTape
+from rnncore.models.generation import DecoderGeneration, check_beam, check_method, checked_draw
+from rnncore.models.initial_state import InitialState
+from rnncore.models.inputs import read_inputs
+from rnncore.models.samples.pairs import PairSamples, pair_samples
+from rnncore.models.states import arrays_of, gradient_of_state, last_ends
+from rnncore.module import Module, constructor_text
 
 
 @dataclass(eq=False, repr=False)
-class EncoderDecoderTape:
-    """What `EncoderDecoder.backward` needs of one `forward`. Opaque; it serves one backward."""
+class EncoderDecoderTape(GeneratingTape):
+    """What `EncoderDecoder.backward` needs of one `forward`."""
 
-    owner: EncoderDecoder
-    valid: Array  # (B, S), False behind each target's end mark
-    source_embedding: Any
-    encoder: Any
-    bridge: Any
-    target_embedding: Any
-    decoder: Any
-    attention: Any
-    head: Any
-    used: bool = False
+    source_tokens: Array | None = None
+    encoder: Any = None
+    initial_state: Any = None
+    target_tokens: Any = None
+    decoder: Any = None
+    attention: Any = None
+    features: Any = None  # what the head read
 
 
-class EncoderDecoder(WritingModel, loadable=True):
-    """Reads a sequence, then writes another: of other symbols, and of a length of its own.
+class EncoderDecoder(GeneratingModel, loadable=True):
+    """Reads a sequence, then generates another: of other symbols, and of a length of its own.
 
     ::
 
@@ -56,8 +57,8 @@ class EncoderDecoder(WritingModel, loadable=True):
 
     where h_n holds the ends of the encoder's last layer. In training the symbol before is the
     target's (teacher forcing), so that all steps are computed at once, and the loss is the mean
-    cross-entropy over the targets' symbols and their end marks. `predict` writes from its own
-    symbols until it writes end_id.
+    cross-entropy over the targets' symbols and their end tokens. `predict` goes on from its own
+    symbols until it generates end_id.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class EncoderDecoder(WritingModel, loadable=True):
     decoder : RNN, LSTM or GRU
         With batch_first=True, any number of layers, one direction.
     output_size : int
-        V, symbols of the target with start and end mark.
+        V, symbols of the target with the two special ones.
     source_embedding : Embedding, optional
         For sources of tokens; without it x are features (N, T, encoder.input_size).
     target_embedding : Embedding
@@ -77,14 +78,15 @@ class EncoderDecoder(WritingModel, loadable=True):
     start_id, end_id : int
         Two different symbols in [0, V) that no target holds.
     rng : int or numpy.random.Generator, optional
-        For the initial values of bridge, attention and head.
+        For the initial values of W, attention and head.
 
     Attributes
     ----------
     encoder, decoder, source_embedding, target_embedding
         As given; they become part of the model.
-    bridge : Bridge or None
-    attender : DotAttention or None
+    initial_state : InitialState or None
+        W and b, where s_0 is not s_n.
+    attention_layer : DotAttention or None
     head : Linear
         From the decoder's H features (those of h) to V logits.
 
@@ -101,10 +103,12 @@ class EncoderDecoder(WritingModel, loadable=True):
     reads of it are zero.
     """
 
+    _tape = EncoderDecoderTape
+
     def __init__(
         self,
-        encoder: RNN | LSTM | GRU,
-        decoder: RNN | LSTM | GRU,
+        encoder: Recurrent[Any],
+        decoder: Recurrent[Any],
         output_size: int,
         *,
         target_embedding: Embedding,
@@ -115,42 +119,43 @@ class EncoderDecoder(WritingModel, loadable=True):
         rng: Seed = None,
     ) -> None:
         for name, layers in (("encoder", encoder), ("decoder", decoder)):
-            check_core(name, layers)
+            check_recurrent(name, layers)
         if decoder.bidirectional:
             raise ValueError(
-                "decoder: expected bidirectional=False, since it writes in one direction, got True"
+                "decoder: expected bidirectional=False, since it generates step by step, got True"
             )
         self.output_size = V = positive_int("output_size", output_size)
         check_embedding("source_embedding", source_embedding, encoder, "encoder")
         check_target_embedding("target_embedding", target_embedding, decoder, "decoder", V)
-        self.start_id = check_mark("start_id", start_id, V)
-        self.end_id = check_mark("end_id", end_id, V)
-        if self.start_id == self.end_id:
-            raise ValueError(f"end_id: expected another token than start_id, got {end_id} for both")
+        self._special = check_special_tokens(start_id, end_id, V)
+        self.start_id, self.end_id = self._special
         self.attention = None if attention is None else choice("attention", attention, ("dot",))
         super().__init__({}, encoder.dtype)
         self.encoder, self.decoder = encoder, decoder
         self.source_embedding, self.target_embedding = source_embedding, target_embedding
-        self._marks, source, dtype = Marks(self.start_id, self.end_id), generator(rng), self.dtype
-        H, E = core_features(decoder), core_features(encoder) * (2 if encoder.bidirectional else 1)
-        self.bridge = (
-            Bridge(encoder, decoder, rng=source) if needs_bridge(encoder, decoder) else None
-        )
-        self.attender = DotAttention(H, E, dtype=dtype, rng=source) if self.attention else None
+        source, dtype = generator(rng), self.dtype
+        H, E = decoder.output_features, encoder.output_features
+        self.initial_state = self.attention_layer = None
+        if _states_differ(encoder, decoder):
+            self.initial_state = InitialState(E, decoder, rng=source)
+        if self.attention is not None:
+            self.attention_layer = DotAttention(H, E, dtype=dtype, rng=source)
         self.head = Linear(H, V, dtype=dtype, rng=source)
-        parts: dict[str, Module | None] = {
+        children: dict[str, Module | None] = {
             "source_embedding": source_embedding, "encoder": encoder,
-            "target_embedding": target_embedding, "decoder": decoder, "bridge": self.bridge,
-            "attention": self.attender, "head": self.head,
+            "target_embedding": target_embedding, "decoder": decoder,
+            "bridge": self.initial_state, "attention": self.attention_layer, "head": self.head,
         }  # fmt: skip
-        self._adopt({name: part for name, part in parts.items() if part is not None})
+        self._adopt({name: child for name, child in children.items() if child is not None})
 
     def __repr__(self) -> str:
-        parts = (self.encoder, self.decoder, self.output_size)
+        sizes = (self.encoder, self.decoder, self.output_size)
         names = ("target_embedding", "start_id", "end_id", "source_embedding", "attention")
-        return constructor_text(self, parts, {name: (getattr(self, name), None) for name in names})
+        return constructor_text(self, sizes, {name: (getattr(self, name), None) for name in names})
 
-    def training_samples(self, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Pairs:
+    def training_samples(
+        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+    ) -> PairSamples:
         """Check training data against the model.
 
         Parameters
@@ -158,7 +163,7 @@ class EncoderDecoder(WritingModel, loadable=True):
         x, lengths
             As `predict` takes them.
         y : list of N array_like of int (S_i,); a pair of (N, S) and lengths (N,); array_like (N, S)
-            Labels in [0, output_size) without start and end marks; S_i may be 0. The pair is what
+            Labels in [0, output_size) without the special ones; S_i may be 0. The pair is what
             `rnncore.data.pad` gives.
         mask : None
             The loss counts every symbol of every target.
@@ -173,86 +178,10 @@ class EncoderDecoder(WritingModel, loadable=True):
         x, lengths = read_inputs(x, lengths, self.encoder, self.source_embedding)
         if len(x) == 0:
             raise ValueError(f"x: expected at least one sequence, got shape {x.shape}")
-        return make_pairs(x, lengths, y, self.output_size, self._marks)
+        return pair_samples(x, lengths, y, self.output_size, self._special)
 
-    def batch_gradient(self, batch: Any) -> float:
-        """Add the gradient of a batch's mean loss into `grads`; return the loss."""
-        logits, tape = self._forward(batch)
-        loss, dlogits = losses.softmax_cross_entropy(logits, batch.labels, tape.valid)
-        if math.isfinite(loss):
-            self.backward(tape, dlogits, input_gradient=False)
-        return loss
-
-    def batch_loss(self, batch: Any) -> float:
-        """Return a batch's mean loss, targets fed back, in inference mode."""
-        logits = self.head(self._features(batch))
-        return losses.softmax_cross_entropy(logits, batch.labels, batch.valid)[0]
-
-    def __call__(self, x: Any, y: Any, lengths: Any = None) -> Array:
-        """Return the logits under teacher forcing, without a tape; as `forward` otherwise."""
-        batch = self.training_samples(x, y, lengths)
-        return cleared(self.head(self._features(batch)), batch.valid)
-
-    def forward(self, x: Any, y: Any, lengths: Any = None) -> tuple[Array, EncoderDecoderTape]:
-        """Run one batch under teacher forcing, in training mode (dropout is active).
-
-        Parameters
-        ----------
-        x, y, lengths
-            As `training_samples` takes them.
-
-        Returns
-        -------
-        logits : numpy.ndarray, shape (B, S + 1, output_size)
-            S is the longest target's length. At step t: of symbol t given those before it; at
-            step S_i of a target, of its end mark. Zero behind that.
-        tape : EncoderDecoderTape
-            For `backward`.
-
-        Raises
-        ------
-        ValueError, TypeError, IndexError
-            If something is of another shape or dtype, or out of range.
-        """
-        logits, tape = self._forward(self.training_samples(x, y, lengths))
-        return cleared(logits, tape.valid), tape
-
-    def backward(
-        self, tape: EncoderDecoderTape, dlogits: Any, *, input_gradient: bool = True
-    ) -> Array | None:
-        """Add the parameters' gradients into `grads`.
-
-        Parameters
-        ----------
-        tape : EncoderDecoderTape
-            From `forward`; serves once.
-        dlogits : array_like, shape (B, S + 1, output_size)
-            Gradient with respect to the logits. Steps behind an end mark don't count.
-        input_gradient : bool
-            Whether to compute the gradient with respect to x.
-
-        Returns
-        -------
-        dx : numpy.ndarray, shape (B, T, input_size), or None
-            None without `input_gradient`, and for tokens.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `tape` is another model's or used already, or dlogits' shape is not that of logits.
-        """
-        check_tape(tape, EncoderDecoderTape, self)
-        dlogits = as_array("dlogits", dlogits, self.dtype)
-        shape = (*tape.valid.shape, self.output_size)
-        check_shape("dlogits", dlogits, "(B, S + 1, output_size)", shape)
-        saved = self.flat_grads.copy()  # an error must leave no half of a gradient
-        try:
-            dx = self._backward(tape, cleared(dlogits, tape.valid), input_gradient)
-        except BaseException:
-            self.flat_grads[...] = saved
-            raise
-        tape.used = True
-        return dx
+    def _loss(self, y: Array, batch: PairSamples) -> tuple[float, Array]:
+        return losses.softmax_cross_entropy(y, batch.labels, batch.valid)
 
     def attention_weights(self, x: Any, y: Any, *, lengths: Any = None) -> list[Array]:
         """Return what each step of the decoder reads of the source, targets fed back.
@@ -265,90 +194,206 @@ class EncoderDecoder(WritingModel, loadable=True):
         Returns
         -------
         list of N numpy.ndarray, each of shape (S_i + 1, T_i)
-            One row per symbol of the target and one for its end mark; each sums to 1.
+            One row per symbol of the target and one for its end token; each sums to 1.
 
         Raises
         ------
         ValueError, TypeError, IndexError
             If the model has no attention, or an argument is not as described.
         """
-        if self.attender is None:
+        if self.attention_layer is None:
             raise ValueError('attention: expected a model with attention="dot", got None')
         batch = self.training_samples(x, y, lengths)
         h, memory = self._hidden(batch)
-        a = self.attender.weights(h, memory)
+        a = self.attention_layer.weights(h, memory)
         ends = np.full(len(a), a.shape[2]) if batch.lengths is None else batch.lengths
         return [a[i, :S, :T] for i, (S, T) in enumerate(zip(batch.steps, ends, strict=True))]
 
+    def predict(
+        self,
+        x: Any,
+        *,
+        lengths: Any = None,
+        method: str = "greedy",
+        max_steps: int = 100,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        beam_width: int | None = None,
+        alpha: float | None = None,
+        rng: Seed = None,
+        batch_size: int = 256,
+    ) -> list[Array]:
+        """Generate a sequence for each source.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, T, input_size), or integer tokens (N, T) with a source_embedding
+            A list of N arrays (T_i, input_size) or (T_i,) is taken as well.
+        lengths : array_like of int, shape (N,), optional
+            Valid steps of each source, in [0, T].
+        method : {"greedy", "sample", "beam"}
+            Take the likeliest symbol of each step; draw it; or `search` the likeliest sequence.
+        max_steps : int
+            Most symbols to generate, the end token among them.
+        temperature, top_k, rng
+            Of "sample" alone; see `rnncore.decoding.sample`. 1.0, None and None by default.
+        beam_width, alpha
+            Of "beam" alone; see `search`. 5 and 1.0 by default.
+        batch_size : int
+            Sequences to generate at a time, each beam counted.
+
+        Returns
+        -------
+        list of N numpy.ndarray of int64, each of shape (S_i,)
+            Without start and end. A sequence that does not end is cut after max_steps.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            If an argument is not as described, an option belongs to another method, or the
+            model's logits are NaN or infinite.
+        """
+        options = {
+            "temperature": temperature, "top_k": top_k, "rng": rng,
+            "beam_width": beam_width, "alpha": alpha,
+        }  # fmt: skip
+        chosen = check_method(method, options)
+        if method == "beam":
+            found = self.search(
+                x, lengths=lengths, max_steps=max_steps, batch_size=batch_size, **chosen
+            )
+            return [best[0].tokens for best in found]
+        drawn = {"temperature": 0} if method == "greedy" else chosen
+        draw, steps = checked_draw(self.output_size, **drawn), positive_int("max_steps", max_steps)
+        return [
+            tokens
+            for generation, B, first in self._generations(x, lengths, 1, batch_size)
+            for tokens in generate(generation, B, self._special, steps, draw, first=first)
+        ]
+
+    def search(
+        self,
+        x: Any,
+        *,
+        lengths: Any = None,
+        beam_width: int = 5,
+        alpha: float = 1.0,
+        max_steps: int = 100,
+        batch_size: int = 256,
+    ) -> list[list[Hypothesis]]:
+        """Search for the likeliest sequences of each source with a beam.
+
+        Parameters
+        ----------
+        x, lengths, max_steps, batch_size
+            As `predict` takes them.
+        beam_width : int
+            Candidates kept in each step, in [1, 1024]; 1 is greedy choice.
+        alpha : float
+            In [0, 10]: candidates are compared by log-probability / length^alpha.
+
+        Returns
+        -------
+        list of N lists of Hypothesis
+            At most beam_width for each source, the best first, each with tokens and score; see
+            `rnncore.decoding.beam_search`.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            As `predict`.
+        """
+        width, exponent = check_beam(beam_width, alpha)
+        steps = positive_int("max_steps", max_steps)
+        return [
+            best
+            for generation, B, first in self._generations(x, lengths, width, batch_size)
+            for best in beam_search(
+                generation, B, self._special, steps, width, exponent, first=first
+            )
+        ]
+
     def _encode(self, x: Array, lengths: Lengths | None) -> tuple[Any, Memory | None]:
-        """Return the decoder's initial state and what attention reads."""
+        """Return the decoder's initial state and what attention reads, for checked sources."""
         valid = valid_steps(x.shape[1], lengths)
         if self.source_embedding is not None:
-            x = self.source_embedding(x)
-        states, state = self.encoder(x, lengths=lengths)
-        memory = None if self.attender is None else self.attender.remember(states, valid)
-        return state if self.bridge is None else self.bridge(state), memory
+            x = self.source_embedding.run(np.ascontiguousarray(x))
+        states, state, _ = self.encoder.run(x, lengths=lengths)
+        attention = self.attention_layer
+        memory = None if attention is None else attention.remember(states, valid)
+        if self.initial_state is not None:
+            state = self.initial_state(last_ends(self.encoder, state))
+        return state, memory
 
-    def _hidden(self, batch: Pairs) -> tuple[Array, Any]:
+    def _hidden(self, batch: PairSamples) -> tuple[Array, Any]:
         """Return the decoder's outputs (B, S, H) under teacher forcing, and the memory."""
         state, memory = self._encode(batch.x, batch.lengths)
-        inputs = self.target_embedding(batch.inputs(self.start_id))
-        return self.decoder(inputs, state, lengths=batch.steps)[0], memory
+        inputs = self.target_embedding.run(batch.inputs(self.start_id))
+        return self.decoder.run(inputs, state, lengths=batch.steps)[0], memory
 
-    def _features(self, batch: Pairs) -> Array:
-        """Return what the head reads, (B, S, H)."""
+    def _run(self, batch: PairSamples) -> Array:
         h, memory = self._hidden(batch)
-        return h if self.attender is None else self.attender(h, memory)
+        return self.head.run(h if self.attention_layer is None else self.attention_layer(h, memory))
 
-    def _forward(self, batch: Pairs) -> tuple[Array, EncoderDecoderTape]:
-        """As `forward`, but the logits behind the end marks are whatever the head makes of 0."""
-        x, valid = batch.x, valid_steps(batch.x.shape[1], batch.lengths)
-        source = bridge = attention = None
+    def _forward(self, batch: PairSamples) -> tuple[Array, EncoderDecoderTape]:
+        tape, x = EncoderDecoderTape(self, batch.valid), batch.x
         if self.source_embedding is not None:
-            x, source = self.source_embedding.forward(x)
-        states, state, encoder = self.encoder.forward(x, lengths=batch.lengths)
-        if self.bridge is not None:
-            state, bridge = self.bridge.forward(state)
-        inputs, target = self.target_embedding.forward(batch.inputs(self.start_id))
-        h, _, decoder = self.decoder.forward(inputs, state, lengths=batch.steps)
-        if self.attender is not None:
-            h, attention = self.attender.forward(h, states, valid)
-        logits, head = self.head.forward(h)
-        return logits, EncoderDecoderTape(
-            self, batch.valid, source, encoder, bridge, target, decoder, attention, head
-        )
+            tape.source_tokens = np.ascontiguousarray(x)
+            x = self.source_embedding.run(tape.source_tokens)
+        states, state, tape.encoder = self.encoder.run(x, lengths=batch.lengths, training=True)
+        if self.initial_state is not None:
+            ends = last_ends(self.encoder, state)
+            state, tape.initial_state = self.initial_state.forward(ends)
+        tape.target_tokens = batch.inputs(self.start_id)
+        inputs = self.target_embedding.run(tape.target_tokens)
+        h, _, tape.decoder = self.decoder.run(inputs, state, lengths=batch.steps, training=True)
+        if self.attention_layer is not None:
+            valid = valid_steps(batch.x.shape[1], batch.lengths)
+            h, tape.attention = self.attention_layer.forward(h, states, valid)
+        tape.features = h
+        return self.head.run(h), tape
 
-    def _backward(
-        self, tape: EncoderDecoderTape, dlogits: Array, input_gradient: bool
-    ) -> Array | None:
-        dh, dstates = self.head.backward(tape.head, dlogits), None
-        if self.attender is not None:
-            dh, dstates = self.attender.backward(tape.attention, dh)
-        dinputs, dstate = self.decoder.backward(tape.decoder, dh)
-        self.target_embedding.backward(tape.target_embedding, dinputs)
-        if self.bridge is not None:
-            dstate = self.bridge.backward(tape.bridge, dstate)
+    def _backward(self, tape: EncoderDecoderTape, dy: Array, input_gradient: bool) -> Array | None:
+        dh, dstates = self.head.run_backward(tape.features, dy), None
+        if self.attention_layer is not None:
+            dh, dstates = self.attention_layer.backward(tape.attention, dh)
+        dinputs, dstate = self.decoder.run_backward(tape.decoder, dh)
+        assert dinputs is not None
+        self.target_embedding.run_backward(tape.target_tokens, dinputs)
+        if self.initial_state is not None:
+            dends = self.initial_state.backward(tape.initial_state, dstate)
+            assert dends is not None
+            dstate = gradient_of_state(self.encoder, dends)
         needed = input_gradient or self.source_embedding is not None
-        dx: Array | None
-        dx, _ = self.encoder.backward(tape.encoder, dstates, dstate, input_gradient=needed)
-        if self.source_embedding is None:
+        dx, _ = self.encoder.run_backward(tape.encoder, dstates, dstate, input_gradient=needed)
+        if self.source_embedding is None or tape.source_tokens is None:
             return dx
-        self.source_embedding.backward(tape.source_embedding, dx)
+        assert dx is not None
+        self.source_embedding.run_backward(tape.source_tokens, dx)
         return None
 
-    def _writers(
+    def _generations(
         self, x: Any, lengths: Any, beams: int, batch_size: int
-    ) -> Iterator[tuple[DecoderWriter, int, int]]:
-        """Encode a batch of sources at a time; yield its writer, its size and its first number."""
+    ) -> Iterator[tuple[DecoderGeneration, int, int]]:
+        """Encode a batch of sources at a time; yield its generation, its size, its first number."""
         x, lengths = read_inputs(x, lengths, self.encoder, self.source_embedding)
-        rows = max(1, positive_int("batch_size", batch_size) // beams)
-        for start in range(0, len(x), rows):
-            some, ends = x[start : start + rows], None
+        most = max(1, positive_int("batch_size", batch_size) // beams)
+        for start in range(0, len(x), most):
+            some, ends = x[start : start + most], None
             if lengths is not None:
-                ends = lengths[start : start + rows]
+                ends = lengths[start : start + most]
                 some = some[:, : int(ends.max())]
             state, memory = self._encode(some, ends)
-            writer = DecoderWriter(
-                self.target_embedding, self.decoder, state, self.attender, memory, self.head, beams
-            )
-            yield writer, len(some), start
+            generation = DecoderGeneration(
+                self.target_embedding, self.decoder, state, self.attention_layer, memory,
+                self.head, beams,
+            )  # fmt: skip
+            yield generation, len(some), start
+
+
+def _states_differ(encoder: Recurrent[Any], decoder: Recurrent[Any]) -> bool:
+    """Whether the encoder's final state is no initial state of the decoder as it is."""
+    shapes = [
+        [array.shape for array in arrays_of(layer.initial_state(1))] for layer in (encoder, decoder)
+    ]
+    return encoder.bidirectional or shapes[0] != shapes[1]

@@ -9,38 +9,14 @@ import numpy as np
 from rnncore._checks import as_array, as_integers, check_lengths, refuse
 from rnncore._ragged import is_ragged, read_sequences, side_by_side, valid_steps
 from rnncore._types import Array, Lengths
+from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 
 
-def check_embedding(name: str, embedding: Any, core: Any, core_name: str) -> None:
-    """Raise unless `embedding` is None or gives what the recurrent layers `core` take."""
-    if embedding is None:
-        return
-    if not isinstance(embedding, Embedding):
-        raise TypeError(f"{name}: expected an Embedding, got {type(embedding).__name__}")
-    if embedding.embedding_dim != core.input_size:
-        raise ValueError(
-            f"{name}: expected embedding_dim = {core_name}.input_size = {core.input_size}, "
-            f"got {embedding.embedding_dim}"
-        )
-
-
-def check_target_embedding(name: str, embedding: Any, core: Any, core_name: str, size: int) -> None:
-    """Raise unless `embedding` holds `size` symbols and gives what the layers `core` take."""
-    if embedding is None:
-        raise TypeError(f"{name}: expected an Embedding, got NoneType")
-    check_embedding(name, embedding, core, core_name)
-    if embedding.num_embeddings != size:
-        raise ValueError(
-            f"{name}: expected num_embeddings = output_size = {size}, "
-            f"got {embedding.num_embeddings}"
-        )
-
-
 def read_inputs(
-    x: Any, lengths: Any, core: Any, embedding: Embedding | None
+    x: Any, lengths: Any, layer: Recurrent[Any], embedding: Embedding | None
 ) -> tuple[Array, Lengths | None]:
-    """Return x as (N, T, I) in the core's dtype, or as tokens (N, T), and the lengths.
+    """Return x as (N, T, I) in the layer's dtype, or as tokens (N, T), and the lengths.
 
     Raises ValueError or TypeError for another shape or dtype, or lengths beside a list;
     IndexError for a token out of range.
@@ -50,15 +26,15 @@ def read_inputs(
             raise ValueError("lengths: expected None with a list of sequences, got an array")
         arrays, lengths = read_sequences("x", x)
         x = side_by_side(arrays, int(lengths.max()))
-    return check_batch(x, lengths, core, embedding)
+    return read_array(x, lengths, layer, embedding)
 
 
-def check_batch(
-    x: Any, lengths: Any, core: Any, embedding: Embedding | None
+def read_array(
+    x: Any, lengths: Any, layer: Recurrent[Any], embedding: Embedding | None
 ) -> tuple[Array, Lengths | None]:
     """Return an array (N, T, I) or tokens (N, T) as `read_inputs` does."""
     if embedding is None:
-        x, size = as_array("x", x, core.dtype), core.input_size
+        x, size = as_array("x", x, layer.dtype), layer.input_size
         if x.ndim != 3 or x.shape[2] != size:
             raise ValueError(f"x: expected (N, T, input_size) = (N, T, {size}), got {x.shape}")
         return x, check_lengths(lengths, x.shape[1], x.shape[0])
@@ -79,3 +55,8 @@ def checked_tokens(name: str, tokens: Any, size: int, valid: Array | None = None
     array = array if valid is None else np.where(valid, array, 0)  # padding may hold anything
     refuse(name, array, (array < 0) | (array >= size), f"tokens in [0, {size})", IndexError)
     return np.asarray(array, np.int64)
+
+
+def clear_padding(array: Array, valid: Array | None) -> Array:
+    """Return (B, T, D) with zeros behind each sequence's end; as it is where all is valid."""
+    return array if valid is None else np.where(valid[:, :, None], array, array.dtype.type(0))

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from rnncore import losses
 from rnncore._checks import as_array, boolean, check_shape, generator, positive_int
-from rnncore._types import Array, Seed
+from rnncore._native import losses
+from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.init import glorot_uniform
-from rnncore.layers import GRU, LSTM, RNN
+from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import linear, linear_gradients
-from rnncore.models.base import Model, TrainingSamples, check_core, core_features
-from rnncore.models.inputs import checked_tokens
-from rnncore.models.rows import cleared, first_rows, state_of_rows, with_rows, with_zeros
-from rnncore.models.streams import (
-    Chunk,
-    Score,
-    Stream,
-    check_sequences,
-    is_list,
-    separate,
-    token_samples,
-    training_data,
-)
+from rnncore.models.base import Model
+from rnncore.models.components import check_recurrent
+from rnncore.models.inputs import checked_tokens, clear_padding
+from rnncore.models.samples import streams
+from rnncore.models.samples.sequences import SequenceSamples
+from rnncore.models.states import map_state
+from rnncore.models.zero_rows import first_sequences, with_zero_rows, with_zeros
 from rnncore.module import check_tape, constructor_text
-
-if TYPE_CHECKING:
-    from rnncore.training import History
+from rnncore.training import History, evaluate, fit_samples
 
 
 @dataclass(eq=False, repr=False)
@@ -40,11 +33,11 @@ class LanguageTape:
     """What `LanguageModel.backward` needs of one `forward`. Opaque; it serves one call."""
 
     owner: LanguageModel
-    embedding: Any
-    core: Any
-    h: Array  # (rows, T, F)
-    valid: Array | None
-    batch: int  # B <= rows: the others are zeros
+    tokens: Array  # what the embedding read
+    layers: Any  # the recurrent layers' tape
+    h: Array  # (B or more, T, F)
+    B: int
+    valid: Array | None = None
     used: bool = False
 
 
@@ -80,17 +73,17 @@ class LanguageModel(Model, loadable=True):
 
     def __init__(
         self,
-        core: RNN | LSTM | GRU,
+        core: Recurrent[Any],
         vocabulary_size: int,
         *,
         tied: bool = False,
         rng: Seed = None,
     ) -> None:
-        check_core("core", core)
+        check_recurrent("core", core)
         if core.bidirectional:
             raise ValueError("core: expected one direction (the other one would see the answer)")
         self.vocabulary_size = positive_int("vocabulary_size", vocabulary_size)
-        self.tied, features, source = boolean("tied", tied), core_features(core), generator(rng)
+        self.tied, features, source = boolean("tied", tied), core.output_features, generator(rng)
         V, D = self.vocabulary_size, core.input_size
         if self.tied and features != D:
             raise ValueError(
@@ -113,12 +106,10 @@ class LanguageModel(Model, loadable=True):
 
     def __call__(self, tokens: Any, state: Any = None, *, lengths: Any = None) -> tuple[Array, Any]:
         """Return logits and state, without dropout and tape; as `forward` otherwise."""
-        tokens, lengths, valid = check_sequences(tokens, lengths, self.vocabulary_size)
-        B = len(tokens)
-        tokens, lengths, state = with_rows(self.core, tokens, lengths, state)
-        h, state = self.core(self.embedding(tokens), state, lengths=lengths)
-        logits = linear(h, self._head(self.parameters), self.parameters["head.bias"])
-        return cleared(logits[:B], valid), first_rows(state, B)
+        tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
+        state = None if state is None else self.core.read_state("state", state, len(tokens))
+        logits, state, _ = self._run(tokens, lengths, state)
+        return clear_padding(logits, valid), state
 
     def forward(
         self, tokens: Any, state: Any = None, *, lengths: Any = None
@@ -152,15 +143,11 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError
             If a shape, a dtype, a length or a token is not what the model takes.
         """
-        tokens, lengths, valid = check_sequences(tokens, lengths, self.vocabulary_size)
-        B = len(tokens)
-        tokens, lengths, state = with_rows(self.core, tokens, lengths, state)
-        x, tape_embedding = self.embedding.forward(tokens)
-        h, state, tape_core = self.core.forward(x, state, lengths=lengths)
-        h = np.ascontiguousarray(h)
-        logits = linear(h, self._head(self.parameters), self.parameters["head.bias"])
-        tape = LanguageTape(self, tape_embedding, tape_core, h, valid, B)
-        return cleared(logits[:B], valid), first_rows(state, B), tape
+        tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
+        state = None if state is None else self.core.read_state("state", state, len(tokens))
+        logits, state, tape = self._run(tokens, lengths, state, training=True)
+        tape.valid = valid
+        return clear_padding(logits, valid), state, tape
 
     def backward(self, tape: LanguageTape, dlogits: Any, dstate: Any = None) -> Any:
         """Add the parameters' gradients into `grads`.
@@ -185,23 +172,41 @@ class LanguageModel(Model, loadable=True):
             If `tape` is another model's or used already, or a shape does not fit.
         """
         check_tape(tape, LanguageTape, self)
-        rows, T, _ = tape.h.shape
         dlogits = as_array("dlogits", dlogits, self.dtype, contiguous=True)
-        check_shape("dlogits", dlogits, "(B, T, V)", (tape.batch, T, self.vocabulary_size))
-        if dstate is not None:
-            dstate = state_of_rows(self.core, "dstate", dstate, tape.batch, rows)
-        dlogits = with_zeros(cleared(dlogits, tape.valid), rows)
-        dweight, dbias = self._head(self.grads), self.grads["head.bias"]
-        saved = self.flat_grads.copy()  # an error in one part must leave no half of a gradient
-        try:
-            dh = linear_gradients(tape.h, self._head(self.parameters), dlogits, dweight, dbias)
-            dx, dstate = self.core.backward(tape.core, dh, dstate)
-            self.embedding.backward(tape.embedding, dx)
-        except BaseException:
-            self.flat_grads[...] = saved
-            raise
+        shape = (tape.B, tape.h.shape[1], self.vocabulary_size)
+        check_shape("dlogits", dlogits, "(B, T, V)", shape)
+        dstate = None if dstate is None else self.core.read_state("dstate", dstate, tape.B)
+        with self.unchanged_on_error():
+            dstate = self._backward(tape, clear_padding(dlogits, tape.valid), dstate)
         tape.used = True
-        return first_rows(dstate, tape.batch)
+        return dstate
+
+    def _run(
+        self, tokens: Array, lengths: Lengths | None, state: Any, *, training: bool = False
+    ) -> tuple[Array, Any, LanguageTape]:
+        """Return the logits of checked tokens, those behind an end being anything, and the state.
+
+        The tape serves `_backward` only with `training`.
+        """
+        B = len(tokens)
+        tokens, lengths, state = with_zero_rows(np.ascontiguousarray(tokens), lengths, state)
+        x = self.embedding.run(tokens)
+        h, state, layers = self.core.run(x, state, lengths=lengths, training=training)
+        tape = LanguageTape(self, tokens, layers, h, B)
+        return self._logits(h)[:B], first_sequences(state, B), tape
+
+    def _backward(self, tape: LanguageTape, dlogits: Array, dstate: Any) -> Any:
+        """As `backward`, of checked dlogits that are zero behind each end; unguarded."""
+        total = len(tape.h)
+        if dstate is not None:
+            dstate = map_state(lambda s: with_zeros(s, total, axis=1), dstate)
+        dweight, dbias = self._head(self.grads), self.grads["head.bias"]
+        weight = self._head(self.parameters)
+        dh = linear_gradients(tape.h, weight, with_zeros(dlogits, total), dweight, dbias)
+        dx, dstate = self.core.run_backward(tape.layers, dh, dstate)
+        assert dx is not None
+        self.embedding.run_backward(tape.tokens, dx)
+        return first_sequences(dstate, tape.B)
 
     def fit(  # type: ignore[override]  # a stream has no targets but its own tokens
         self,
@@ -230,7 +235,7 @@ class LanguageModel(Model, loadable=True):
         validation_data : as tokens, optional
             Never trained on; its loss is measured after each epoch.
         **options
-            epochs, optimizer, schedule, patience, clip_norm, rng, progress of
+            epochs, optimizer, lr_schedule, patience, clip_norm, rng, progress of
             `rnncore.training.fit`, and shuffle for a list.
 
         Returns
@@ -245,11 +250,11 @@ class LanguageModel(Model, loadable=True):
         FloatingPointError
             If the loss becomes NaN or infinite; see `rnncore.training.fit`.
         """
-        from rnncore.training import fit_samples
-
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        train, validation = training_data(tokens, validation_data, self.vocabulary_size, *sizes)
-        if isinstance(train, Stream):
+        train, validation = streams.training_tokens(
+            tokens, validation_data, self.vocabulary_size, *sizes
+        )
+        if isinstance(train, streams.Stream):
             if options.setdefault("shuffle", False):
                 raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
             return fit_samples(self, train, validation, batch_size=1, **options)
@@ -257,33 +262,35 @@ class LanguageModel(Model, loadable=True):
 
     def training_samples(
         self, x: Any, y: Any = None, lengths: Any = None, mask: Any = None
-    ) -> TrainingSamples:
+    ) -> SequenceSamples:
         """Return separate sequences (N, T), or a list of them, as samples; y is None."""
         if y is not None:
             raise ValueError("y: expected None: the targets are the sequences' own next tokens")
-        return separate(x, lengths, self.vocabulary_size, mask)
+        return streams.separate_sequences(x, lengths, self.vocabulary_size, mask)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss in nats."""
-        if isinstance(batch, Chunk):
-            logits, batch.stream.state, tape = self.forward(batch.x, _before(batch))
-            loss, dlogits = losses.softmax_cross_entropy(logits, batch.y)
-        else:
-            logits, _, tape = self.forward(batch.x, lengths=batch.lengths)
-            loss, dlogits = losses.softmax_cross_entropy(logits, batch.y, batch.counted)
+        loss, dlogits, tape = self._learn(batch, training=True)
         if math.isfinite(loss):
-            self.backward(tape, dlogits)
+            self._backward(tape, dlogits, None)
         return loss
 
     def batch_loss(self, batch: Any) -> float:
         """Return a batch's mean loss, in nats, in inference mode."""
-        if isinstance(batch, Chunk):
-            logits, batch.stream.state = self(batch.x, _before(batch))
-            return losses.softmax_cross_entropy(logits, batch.y)[0]
-        logits, _ = self(batch.x, lengths=batch.lengths)
-        return losses.softmax_cross_entropy(logits, batch.y, batch.counted)[0]
+        return self._learn(batch, training=False)[0]
 
-    def score(self, tokens: Any, *, batch_size: int = 1, steps: int = 1024) -> Score:
+    def _learn(
+        self, batch: SequenceSamples | streams.Chunk, *, training: bool
+    ) -> tuple[float, Array, LanguageTape]:
+        """Return the loss, its gradient, zero where nothing counts, and the tape."""
+        if isinstance(batch, streams.Chunk):
+            before, stream = None if batch.first else batch.stream.state, batch.stream
+            logits, stream.state, tape = self._run(batch.x, None, before, training=training)
+            return *losses.softmax_cross_entropy(logits, batch.y), tape
+        logits, _, tape = self._run(batch.x, batch.lengths, None, training=training)
+        return *losses.softmax_cross_entropy(logits, batch.y, batch.counted), tape
+
+    def score(self, tokens: Any, *, batch_size: int = 1, steps: int = 1024) -> streams.Score:
         """Return how well each token is predicted from all before it.
 
         Parameters
@@ -302,12 +309,10 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError
             If there is nothing to predict or a token is out of range.
         """
-        from rnncore.training import evaluate
-
         batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        data = token_samples(tokens, self.vocabulary_size, batch_size, steps)
-        nats = evaluate(self, data, 1 if isinstance(data, Stream) else batch_size)
-        return Score(nats, nats / math.log(2), data.count)
+        samples = streams.token_samples(tokens, self.vocabulary_size, batch_size, steps)
+        nats = evaluate(self, samples, 1 if isinstance(samples, streams.Stream) else batch_size)
+        return streams.Score(nats, nats / math.log(2), samples.count)
 
     def predict(self, tokens: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:
         """Return the logits of the token that follows each step, batch by batch.
@@ -329,15 +334,15 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError
             As `forward`.
         """
-        array, ends, _ = check_sequences(tokens, lengths, self.vocabulary_size)
+        array, ends, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
         batch_size = positive_int("batch_size", batch_size)
         logits = np.empty((*array.shape, self.vocabulary_size), self.dtype)
         for start in range(0, len(array), batch_size):
             part = slice(start, start + batch_size)
-            logits[part], _ = self(array[part], lengths=None if ends is None else ends[part])
-        if is_list(tokens) and ends is not None:
-            return [row[:end] for row, end in zip(logits, ends, strict=True)]
-        return logits
+            logits[part] = self._run(array[part], None if ends is None else ends[part], None)[0]
+        if streams.is_list(tokens) and ends is not None:
+            return [line[:end] for line, end in zip(logits, ends, strict=True)]
+        return clear_padding(logits, valid)
 
     def generate(
         self,
@@ -374,22 +379,19 @@ class LanguageModel(Model, loadable=True):
         prompt = checked_tokens("prompt", prompt, self.vocabulary_size)
         if prompt.ndim not in (1, 2) or prompt.size == 0:
             raise ValueError(f"prompt: expected (P,) or (B, P) tokens, P >= 1, got {prompt.shape}")
-        rows = prompt.reshape(-1, prompt.shape[-1])
-        h, state = self.core(self.embedding(rows))
+        lines = np.ascontiguousarray(prompt).reshape(-1, prompt.shape[-1])
+        h, state, _ = self.core.run(self.embedding.run(lines))
         h = np.ascontiguousarray(h[:, -1])
-        weight, bias = self._head(self.parameters), self.parameters["head.bias"]
-        result = np.empty((len(rows), n), np.int64)
+        result = np.empty((len(lines), n), np.int64)
         for t in range(n):
             if t > 0:
                 h, state = self.core.step(self.embedding(result[:, t - 1]), state)
-            result[:, t] = sample(linear(h, weight, bias), temperature, top_k, rng)
+            result[:, t] = sample(self._logits(h), temperature, top_k, rng)
         return result if prompt.ndim == 2 else result[0]
 
-    def _head(self, arrays: Any) -> Array:
+    def _logits(self, h: Array) -> Array:
+        return linear(h, self._head(self.parameters), self.parameters["head.bias"])
+
+    def _head(self, arrays: Mapping[str, Array]) -> Array:
         """Return the head's weight, or its gradient, (V, F)."""
-        weight: Array = arrays["embedding.weight" if self.tied else "head.weight"]
-        return weight
-
-
-def _before(chunk: Chunk) -> Any:
-    return None if chunk.first else chunk.stream.state
+        return arrays["embedding.weight" if self.tied else "head.weight"]

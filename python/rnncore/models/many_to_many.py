@@ -8,11 +8,11 @@ import numpy as np
 
 from rnncore._checks import closed_fraction, integer, refuse
 from rnncore._ragged import valid_steps
-from rnncore._types import Array, Seed
-from rnncore.batches import Samples
-from rnncore.layers import GRU, LSTM, RNN
+from rnncore._types import Array, Lengths, Seed
+from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-from rnncore.models.core import CoreModel, ModelTape
+from rnncore.models.samples.sequences import SequenceSamples
+from rnncore.models.sequence_model import ModelTape, SequenceModel
 
 
 class LoopLosses(NamedTuple):
@@ -30,7 +30,7 @@ class LoopLosses(NamedTuple):
     closed_loop: float
 
 
-class ManyToMany(CoreModel, loadable=True):
+class ManyToMany(SequenceModel, loadable=True):
     """One output per step, from the last layer's hidden state at that step: ``y_t = head(h_t)``.
 
     Steps beyond a sequence's length give zero and never count in the loss. A core with outputs of
@@ -52,7 +52,7 @@ class ManyToMany(CoreModel, loadable=True):
 
     def __init__(
         self,
-        core: RNN | LSTM | GRU,
+        core: Recurrent[Any],
         output_size: int,
         *,
         loss: str = "mean_squared_error",
@@ -66,23 +66,25 @@ class ManyToMany(CoreModel, loadable=True):
     @property
     def feeds_back(self) -> bool:
         """Whether the core's outputs feed back."""
-        return self.core.recurrence != ("hidden",)
+        return self.core.spec.feeds_back
 
-    def training_samples(self, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Samples:
+    def training_samples(
+        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+    ) -> SequenceSamples:
         """Check training data; targets that feed back must be finite where they don't count too."""
         checked = super().training_samples(x, y, lengths, mask)
         if self.feeds_back and self.teacher_forcing > 0:
             self._check_targets(checked)
         return checked
 
-    def _check_targets(self, data: Samples) -> None:
-        if data.y.dtype.kind != "f":
+    def _check_targets(self, samples: SequenceSamples) -> None:
+        if samples.y.dtype.kind != "f":
             return
-        wrong = ~np.isfinite(data.y)
-        valid = valid_steps(data.x.shape[1], data.lengths)
+        wrong = ~np.isfinite(samples.y)
+        valid = valid_steps(samples.x.shape[1], samples.lengths)
         if valid is not None:
             wrong &= valid[..., None]
-        refuse("y", data.y, wrong, "finite numbers, since they feed back")
+        refuse("y", samples.y, wrong, "finite numbers, since they feed back")
 
     def loop_losses(
         self,
@@ -119,31 +121,28 @@ class ManyToMany(CoreModel, loadable=True):
             raise ValueError(
                 "loop_losses: expected a core whose outputs feed back, got one without"
             )
-        data = super().training_samples(x, y, lengths, mask)
-        self._check_targets(data)
-        N, T = data.x.shape[:2]
+        samples = super().training_samples(x, y, lengths, mask)
+        self._check_targets(samples)
+        N, T = samples.x.shape[:2]
         steps = integer("known", known, 0, T - 1)
-        forced = np.broadcast_to(np.arange(T) < steps, (N, T))
-        counted = np.arange(T) >= steps
-        counted = np.broadcast_to(counted, (N, T)) & (
-            True if data.counted is None else data.counted
-        )
-        ends = T if data.lengths is None else data.lengths[:, None]
+        first = np.broadcast_to(np.arange(T) < steps, (N, T))
+        counted = ~first & (True if samples.counted is None else samples.counted)
+        ends = T if samples.lengths is None else samples.lengths[:, None]
         if not (counted & (np.arange(T) < ends)).any():
             raise ValueError(f"known: expected steps behind the known ones to count, got {known}")
         losses = []
-        for given in (np.ones_like(forced), forced):
+        for from_targets in (np.ones_like(first), first):
             outputs = self.predict(
-                data.x, lengths=data.lengths, batch_size=batch_size,
-                targets=self._fed(data.y), teacher_forcing=given,
+                samples.x, lengths=samples.lengths, batch_size=batch_size,
+                targets=self._fed(samples.y), teacher_forcing=from_targets,
             )  # fmt: skip
-            losses.append(self.loss_and_gradient(outputs, data.y, counted)[0])
+            losses.append(self.loss_and_gradient(outputs, samples.y, counted)[0])
         return LoopLosses(*losses)
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         return super()._options() | {"teacher_forcing": (self.teacher_forcing, 1.0)}
 
-    def _feedback(self, batch: Samples) -> dict[str, Any]:
+    def _feedback(self, batch: SequenceSamples) -> dict[str, Any]:
         if not self.feeds_back or self.teacher_forcing == 0:
             return {}
         return {"targets": self._fed(batch.y), "teacher_forcing": self.teacher_forcing}
@@ -155,12 +154,10 @@ class ManyToMany(CoreModel, loadable=True):
         fed: Array = (y[..., None] == np.arange(self.output_size)).astype(self.dtype)
         return fed
 
-    def _features(self, h: Array, state: Any, valid: Array | None) -> tuple[Array, Any]:
+    def _features(self, h: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
         return h, None
 
     def _core_backward(
         self, tape: ModelTape, dfeatures: Array, input_gradient: bool
     ) -> Array | None:
-        dx: Array | None
-        dx, _ = self.core.backward(tape.core, dfeatures, input_gradient=input_gradient)
-        return dx
+        return self.core.run_backward(tape.layers, dfeatures, input_gradient=input_gradient)[0]

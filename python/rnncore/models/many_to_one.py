@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import choice
-from rnncore._types import Array, Seed
-from rnncore.layers import GRU, LSTM, RNN
+from rnncore._ragged import valid_steps
+from rnncore._types import Array, Lengths, Seed
+from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-from rnncore.models.core import CoreModel, ModelTape
-from rnncore.state import LSTMState
+from rnncore.models.sequence_model import ModelTape, SequenceModel
+from rnncore.models.states import gradient_of_state, last_ends
 
 
-class ManyToOne(CoreModel, loadable=True):
+class ManyToOne(SequenceModel, loadable=True):
     """One output per sequence: a linear head on the last layer's hidden states, made one.
 
     Parameters
@@ -44,7 +45,7 @@ class ManyToOne(CoreModel, loadable=True):
 
     def __init__(
         self,
-        core: RNN | LSTM | GRU,
+        core: Recurrent[Any],
         output_size: int,
         *,
         loss: str = "mean_squared_error",
@@ -58,10 +59,10 @@ class ManyToOne(CoreModel, loadable=True):
     def _options(self) -> dict[str, tuple[Any, Any]]:
         return super()._options() | {"pooling": (self.pooling, "last")}
 
-    def _features(self, h: Array, state: Any, valid: Array | None) -> tuple[Array, Any]:
+    def _features(self, h: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
         if self.pooling == "last":
-            h_n = state.h if isinstance(state, LSTMState) else state
-            return np.concatenate(list(h_n[-self._directions :]), axis=1), None
+            return last_ends(self.core, state), None
+        valid = valid_steps(h.shape[1], lengths)
         if self.pooling == "max":
             return _maximum(h, valid)
         share = _share(h, valid)  # h is 0 in padding
@@ -70,28 +71,15 @@ class ManyToOne(CoreModel, loadable=True):
     def _core_backward(
         self, tape: ModelTape, dfeatures: Array, input_gradient: bool
     ) -> Array | None:
-        dx: Array | None
+        dh = dstate = None
         if self.pooling == "last":
-            dstate = self._last(dfeatures)
-            dx, _ = self.core.backward(tape.core, None, dstate, input_gradient=input_gradient)
-            return dx
-        if self.pooling == "max":
+            dstate = gradient_of_state(self.core, dfeatures)
+        elif self.pooling == "max":
             dh = _from_maximum(dfeatures, *tape.kept)
         else:
             share, steps = tape.kept
             dh = np.repeat(dfeatures[:, None] * share, steps, axis=1)  # padding is not read
-        dx, _ = self.core.backward(tape.core, dh, input_gradient=input_gradient)
-        return dx
-
-    def _last(self, dfeatures: Array) -> Any:
-        """Return the gradient of the core's final state, which only the last layer has."""
-        D, (B, size) = self._directions, dfeatures.shape
-        layers = self.core.num_layers * D
-        dh_n = np.zeros((layers, B, size // D), self.dtype)
-        dh_n[-D:] = dfeatures.reshape(B, D, size // D).swapaxes(0, 1)
-        if not isinstance(self.core, LSTM):
-            return dh_n
-        return LSTMState(dh_n, np.zeros((layers, B, self.core.hidden_size), self.dtype))
+        return self.core.run_backward(tape.layers, dh, dstate, input_gradient=input_gradient)[0]
 
 
 def _share(h: Array, valid: Array | None) -> Array:
@@ -118,6 +106,6 @@ def _from_maximum(dfeatures: Array, at: Array, some: Array, steps: int) -> Array
     """Return dh (B, T, F): the gradient goes to where the maximum was."""
     dh = np.zeros((len(dfeatures), steps, dfeatures.shape[1]), dfeatures.dtype)
     if steps > 0:
-        given = np.where(some[:, None], dfeatures, dfeatures.dtype.type(0))
-        np.put_along_axis(dh, at, given[:, None], axis=1)
+        reached = np.where(some[:, None], dfeatures, dfeatures.dtype.type(0))
+        np.put_along_axis(dh, at, reached[:, None], axis=1)
     return dh

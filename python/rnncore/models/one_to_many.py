@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from rnncore import losses
-from rnncore._checks import as_array, check_shape, choice, expect_none, generator, positive_int
-from rnncore._types import Array, Seed
-from rnncore.decoding import Marks, write
-from rnncore.layers import GRU, LSTM, RNN
+from rnncore._checks import as_array, choice, expect_none, generator, positive_int
+from rnncore._native import losses
+from rnncore._types import Array, Lengths, Seed
+from rnncore.decoding import SpecialTokens, generate
+from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
-from rnncore.models.base import Model, check_core, core_features
-from rnncore.models.curves import Curves, make_curves
-from rnncore.models.pairs import Pairs, make_pairs, padded_targets
-from rnncore.models.parts import check_parts
-from rnncore.models.rows import cleared
-from rnncore.models.start import StartState
-from rnncore.models.writer import VectorWriter, checked_draw
-from rnncore.module import Module, check_tape, constructor_text
-from rnncore.state import FeedbackState
+from rnncore.models.components import (
+    check_no_forcing,
+    check_recurrent,
+    check_special_tokens,
+    check_token_components,
+    check_value_components,
+)
+from rnncore.models.generating_model import GeneratingModel, GeneratingTape
+from rnncore.models.generation import VectorGeneration, checked_draw
+from rnncore.models.initial_state import InitialState
+from rnncore.models.samples.pairs import PairSamples, padded_targets, pair_samples
+from rnncore.models.samples.values import ValueSamples, value_samples
+from rnncore.models.states import hidden_of
+from rnncore.module import Module, constructor_text
 
 
 @dataclass(eq=False, repr=False)
-class OneToManyTape:
-    """What `OneToMany.backward` needs of one `forward`. Opaque; it serves one backward call."""
+class OneToManyTape(GeneratingTape):
+    """What `OneToMany.backward` needs of one `forward`."""
 
-    owner: OneToMany
-    valid: Array  # (B, S), False behind each target's end
-    start: Any = None
-    embedding: Any = None
-    core: Any = None
-    head: Any = None
-    used: bool = False
+    initial_state: Any = None
+    tokens: Array | None = None  # what the embedding read
+    layers: Any = None  # the recurrent layers' tape
+    features: Array | None = None  # what the head read
 
 
-class OneToMany(Model, loadable=True):
-    """Writes the sequence that a vector v stands for: tokens, or values.
+class OneToMany(GeneratingModel, loadable=True):
+    """Generates the sequence that a vector v stands for: tokens, or values.
 
     ::
 
@@ -51,8 +52,8 @@ class OneToMany(Model, loadable=True):
         u_t is followed by v in each step with start "repeat" or "both"
 
     Tokens are learnt with the target's token before (teacher forcing), all steps at once; the
-    loss is the mean cross-entropy over the targets' tokens and their end marks, and `predict`
-    writes from its own tokens until it writes end_id. Values are learnt in closed loop, or with
+    loss is the mean cross-entropy over the targets' tokens and their end tokens, and `predict`
+    goes on from its own tokens until it generates end_id. Values are learnt in closed loop, or with
     targets fed back now and then (`teacher_forcing`); the loss is the mean squared error, and
     `predict` runs the closed loop for as many steps as it is asked for.
 
@@ -62,7 +63,7 @@ class OneToMany(Model, loadable=True):
         Layers of one direction with batch_first=True; they become part of the model. For values
         with an output_size, and as a rule with output recurrence.
     output_size : int
-        V, tokens with start and end mark; or O, values of a step, the core's output_size.
+        V, tokens with the special ones; or O, values of a step, the core's output_size.
     vector_size : int
         F, features of v.
     embedding : Embedding, optional
@@ -84,7 +85,7 @@ class OneToMany(Model, loadable=True):
     ----------
     core, embedding
         As given.
-    starter : StartState or None
+    initial_state : InitialState or None
         W and b.
     head : Linear or None
         From the core's outputs to V logits.
@@ -95,9 +96,11 @@ class OneToMany(Model, loadable=True):
         If a part does not fit, or is already part of another model.
     """
 
+    _tape = OneToManyTape
+
     def __init__(
         self,
-        core: RNN | LSTM | GRU,
+        core: Recurrent[Any],
         output_size: int,
         *,
         vector_size: int,
@@ -108,38 +111,41 @@ class OneToMany(Model, loadable=True):
         teacher_forcing: float = 0.0,
         rng: Seed = None,
     ) -> None:
-        check_core("core", core, own_outputs=True)
+        check_recurrent("core", core, own_outputs=True)
         if core.bidirectional:
-            raise ValueError("core: expected one direction, since it writes in one, got two")
+            raise ValueError("core: expected one direction, since it generates in one, got two")
         self.output_size = positive_int("output_size", output_size)
         self.vector_size = positive_int("vector_size", vector_size)
         self.start = choice("start", start, ("state", "repeat", "both"))
-        check_parts(
-            core, embedding, self.output_size, 0 if start == "state" else self.vector_size,
-            start_id, end_id, teacher_forcing,
-        )  # fmt: skip
-        self.start_id = None if start_id is None else int(start_id)
-        self.end_id = None if end_id is None else int(end_id)
-        self._marks: Any = Marks(self.start_id, self.end_id)  # type: ignore[arg-type]
-        self._teacher_forcing = float(teacher_forcing)
+        extra = 0 if start == "state" else self.vector_size
+        self._special: SpecialTokens | None = None
+        self.start_id: int | None = None
+        self.end_id: int | None = None
+        if embedding is None:
+            tokens = {"start_id": start_id, "end_id": end_id}
+            check_value_components(core, self.output_size, extra, **tokens)
+        else:
+            check_token_components(core, embedding, self.output_size, extra)
+            self._special = check_special_tokens(start_id, end_id, self.output_size)
+            self.start_id, self.end_id = self._special
+        self._teacher_forcing = check_no_forcing(teacher_forcing, core, embedding is not None)
         super().__init__({}, core.dtype)
         self.core, self.embedding, source = core, embedding, generator(rng)
-        self.starter = (
-            None if self.start == "repeat" else StartState(self.vector_size, core, rng=source)
-        )
-        parts: dict[str, Module | None] = {
-            "start": self.starter, "embedding": embedding, "core": core, "head": None,
-        }  # fmt: skip
+        self.initial_state = self.head = None
+        if self.start != "repeat":
+            self.initial_state = InitialState(self.vector_size, core, rng=source)
         if embedding is not None:
-            features = core_features(core)
-            parts["head"] = Linear(features, self.output_size, dtype=core.dtype, rng=source)
-        self.head: Any = parts["head"]
-        self._adopt({name: part for name, part in parts.items() if part is not None})
+            features = core.output_features
+            self.head = Linear(features, self.output_size, dtype=core.dtype, rng=source)
+        children: dict[str, Module | None] = {
+            "start": self.initial_state, "embedding": embedding, "core": core, "head": self.head,
+        }  # fmt: skip
+        self._adopt({name: child for name, child in children.items() if child is not None})
 
     @property
     def feeds_back(self) -> bool:
-        """Whether values feed back; tokens always do, as they are given."""
-        return self.embedding is None and self.core.recurrence != ("hidden",)
+        """Whether values feed back; tokens always do, from the targets."""
+        return self.embedding is None and self.core.spec.feeds_back
 
     def __repr__(self) -> str:
         options = {
@@ -150,7 +156,7 @@ class OneToMany(Model, loadable=True):
 
     def training_samples(
         self, x: Any, y: Any, lengths: Any = None, mask: Any = None
-    ) -> Pairs | Curves:
+    ) -> PairSamples | ValueSamples:
         """Check training data against the model.
 
         Parameters
@@ -158,7 +164,7 @@ class OneToMany(Model, loadable=True):
         x : array_like, shape (N, F)
             Vectors.
         y : list of N arrays, or array_like
-            Tokens (S_i,) or (N, S), in [0, V) without start and end marks, S_i may be 0; values
+            Tokens (S_i,) or (N, S), in [0, V) without the special ones, S_i may be 0; values
             (T_i, O) or (N, T, O).
         lengths : array_like of int, shape (N,), optional
             S_i or T_i of an array y.
@@ -173,90 +179,17 @@ class OneToMany(Model, loadable=True):
         x = self._vectors(x)
         if len(x) == 0:
             raise ValueError(f"x: expected at least one vector, got shape {x.shape}")
-        if self.embedding is None:
-            return make_curves(x, y, lengths, mask, self.output_size, self.teacher_forcing > 0)
+        if self._special is None:
+            return value_samples(x, y, lengths, mask, self.output_size, self.teacher_forcing > 0)
         if mask is not None:
             raise ValueError(f"mask: expected None, got {type(mask).__name__}: every token counts")
         pair = y if lengths is None else (padded_targets(y), lengths)
-        return make_pairs(x, None, pair, self.output_size, self._marks)
+        return pair_samples(x, None, pair, self.output_size, self._special)
 
-    def batch_gradient(self, batch: Any) -> float:
-        """Add the gradient of a batch's mean loss into `grads`; return the loss."""
-        y, tape = self._forward(batch)
-        loss, dy = _loss(y, batch)
-        if math.isfinite(loss):
-            self.backward(tape, dy, input_gradient=False)
-        return loss
-
-    def batch_loss(self, batch: Any) -> float:
-        """Return a batch's mean loss in inference mode: of values in closed loop."""
-        return _loss(self._run(batch), batch)[0]
-
-    def __call__(self, x: Any, y: Any, lengths: Any = None) -> Array:
-        """Return the outputs without a tape: logits as `forward`, values in closed loop."""
-        batch = self.training_samples(x, y, lengths)
-        return cleared(self._run(batch), batch.valid)
-
-    def forward(self, x: Any, y: Any, lengths: Any = None) -> tuple[Array, OneToManyTape]:
-        """Run one batch in training mode (dropout is active): tokens under teacher forcing.
-
-        Parameters
-        ----------
-        x, y, lengths
-            As `training_samples` takes them. Values in closed loop take only their number of
-            steps from y.
-
-        Returns
-        -------
-        y : numpy.ndarray, shape (B, S + 1, V) or (B, T, O)
-            Logits: at step t of token t given those before it, at step S_i of a target of its end
-            mark; S is the longest target's length. Or values. Zero behind a target's end.
-        tape : OneToManyTape
-            For `backward`.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If something is of another shape or dtype, or out of range.
-        """
-        outputs, tape = self._forward(self.training_samples(x, y, lengths))
-        return cleared(outputs, tape.valid), tape
-
-    def backward(
-        self, tape: OneToManyTape, dy: Any, *, input_gradient: bool = True
-    ) -> Array | None:
-        """Add the parameters' gradients into `grads`.
-
-        Parameters
-        ----------
-        tape : OneToManyTape
-            From `forward`; serves once.
-        dy : array_like, shape (B, S + 1, V) or (B, T, O)
-            Gradient with respect to the outputs. Steps behind a target's end don't count.
-        input_gradient : bool
-            Whether to compute the gradient with respect to x.
-
-        Returns
-        -------
-        dx : numpy.ndarray, shape (B, F), or None
-            None without `input_gradient`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `tape` is another model's or used already, or dy's shape is not that of the outputs.
-        """
-        check_tape(tape, OneToManyTape, self)
-        dy = as_array("dy", dy, self.dtype)
-        check_shape("dy", dy, "the shape of y", (*tape.valid.shape, self.output_size))
-        saved = self.flat_grads.copy()  # an error must leave no half of a gradient
-        try:
-            dx = self._backward(tape, cleared(dy, tape.valid), input_gradient)
-        except BaseException:
-            self.flat_grads[...] = saved
-            raise
-        tape.used = True
-        return dx
+    def _loss(self, y: Array, batch: PairSamples | ValueSamples) -> tuple[float, Array]:
+        if isinstance(batch, ValueSamples):
+            return losses.mean_squared_error(y, batch.y, batch.counted)
+        return losses.softmax_cross_entropy(y, batch.labels, batch.valid)
 
     def predict(
         self,
@@ -269,7 +202,7 @@ class OneToMany(Model, loadable=True):
         rng: Seed = None,
         batch_size: int = 256,
     ) -> Any:
-        """Write a sequence for each vector: tokens until the end mark, or `steps` values.
+        """Generate a sequence for each vector: tokens until the end token, or `steps` values.
 
         Parameters
         ----------
@@ -278,7 +211,7 @@ class OneToMany(Model, loadable=True):
         steps : int
             For values, which need it: how many.
         max_steps : int
-            For tokens: most of a sequence, the end mark among them; 100 by default.
+            For tokens: most of a sequence, the end token among them; 100 by default.
         temperature, top_k, rng
             For tokens, as `rnncore.decoding.sample` takes them; temperature 0, the default, takes
             the likeliest token each time.
@@ -297,22 +230,22 @@ class OneToMany(Model, loadable=True):
         """
         x, batch_size = self._vectors(x), positive_int("batch_size", batch_size)
         parts = [x[start : start + batch_size] for start in range(0, len(x), batch_size)]
-        if self.embedding is None:
+        if self._special is None:
             T = positive_int("steps", steps)
             expect_none(
                 "for values (see steps)",
                 max_steps=max_steps, temperature=temperature, top_k=top_k, rng=rng,
             )  # fmt: skip
-            y = [self.core(self._inputs(part, None, T), self._begin(part))[0] for part in parts]
+            y = [self.core.run(self._inputs(v, None, T), self._initial(v))[0] for v in parts]
             return np.concatenate([np.empty((0, T, self.output_size), self.dtype), *y])
         expect_none("for tokens (see max_steps)", steps=steps)
         most = 100 if max_steps is None else positive_int("max_steps", max_steps)
         heat = 0 if temperature is None else temperature
         draw = checked_draw(self.output_size, temperature=heat, top_k=top_k, rng=rng)
         found: list[Array] = []
-        for part in parts:
-            writer = VectorWriter(self._read_on, self._begin(part), part)
-            found += write(writer, len(part), self._marks, most, draw)
+        for v in parts:
+            generation = VectorGeneration(self._read_on, self._initial(v), v)
+            found += generate(generation, len(v), self._special, most, draw)
         return found
 
     def _vectors(self, x: Any) -> Array:
@@ -321,72 +254,70 @@ class OneToMany(Model, loadable=True):
             raise ValueError(f"x: expected (N, vector_size) = (N, {F}), got {v.shape}")
         return v
 
-    def _begin(self, x: Array) -> Any:
-        return None if self.starter is None else self.starter(x)
+    def _initial(self, x: Array) -> Any:
+        return None if self.initial_state is None else self.initial_state(x)
 
     def _inputs(self, x: Array, embedded: Array | None, steps: int) -> Array:
         """Return the core's inputs (B, T, I): what is embedded, the vectors, or zeros."""
-        parts = [] if embedded is None else [embedded]
+        both = [] if embedded is None else [embedded]
         if self.start != "state":
-            parts.append(np.repeat(x[:, None], steps, axis=1))
-        if not parts:
+            both.append(np.repeat(x[:, None], steps, axis=1))
+        if not both:
             return np.zeros((len(x), steps, 1), self.dtype)
-        whole: Array = np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
+        whole: Array = np.concatenate(both, axis=2) if len(both) > 1 else both[0]
         return whole
 
     def _read_on(self, x: Array, tokens: Array, state: Any) -> tuple[Array, Any]:
-        """Return the logits after tokens (R, 1), (R, 1, V), and the state."""
+        """Return the logits after tokens (B, 1), (B, 1, V), and the state."""
         assert self.embedding is not None
+        assert self.head is not None
         inputs = self._inputs(x, self.embedding(tokens), 1)
         h, state = self.core.step(inputs[:, 0], state)
-        return np.asarray(self.head(h)[:, None]), state
+        return self.head.run(h)[:, None], state
 
-    def _run(self, batch: Pairs | Curves) -> Array:
-        state, steps = self._begin(batch.x), batch.valid.shape[1]
-        if isinstance(batch, Curves):
-            inputs = self._inputs(batch.x, None, steps)
-            return np.asarray(self.core(inputs, state, lengths=batch.lengths)[0])
-        embedded = self.embedding(batch.inputs(self._marks.start))  # type: ignore[misc]
-        h, _ = self.core(self._inputs(batch.x, embedded, steps), state, lengths=batch.steps)
-        return np.asarray(self.head(h))
-
-    def _forward(self, batch: Pairs | Curves) -> tuple[Array, OneToManyTape]:
-        tape = OneToManyTape(self, batch.valid)
-        state, steps = None, batch.valid.shape[1]
-        if self.starter is not None:
-            state, tape.start = self.starter.forward(batch.x)
-        if isinstance(batch, Curves):
-            inputs = self._inputs(batch.x, None, steps)
-            forced: dict[str, Any] = {}
-            if self.teacher_forcing > 0:
-                forced = {"targets": batch.y, "teacher_forcing": self.teacher_forcing}
-            y, _, tape.core = self.core.forward(inputs, state, lengths=batch.lengths, **forced)
-            return y, tape
+    def _read(self, batch: PairSamples | ValueSamples) -> tuple[Array | None, Array, Lengths]:
+        """Return the tokens that the embedding reads, the core's inputs, and their lengths."""
+        if isinstance(batch, ValueSamples):
+            return None, self._inputs(batch.x, None, batch.y.shape[1]), batch.lengths
         assert self.embedding is not None
-        embedded, tape.embedding = self.embedding.forward(batch.inputs(self._marks.start))
-        inputs = self._inputs(batch.x, embedded, steps)
-        h, _, tape.core = self.core.forward(inputs, state, lengths=batch.steps)
-        y, tape.head = self.head.forward(h)
+        assert self._special is not None
+        tokens = batch.inputs(self._special.start)
+        embedded = self.embedding.run(tokens)
+        return tokens, self._inputs(batch.x, embedded, tokens.shape[1]), batch.steps
+
+    def _run(self, batch: PairSamples | ValueSamples) -> Array:
+        _, inputs, lengths = self._read(batch)
+        h, _, _ = self.core.run(inputs, self._initial(batch.x), lengths=lengths)
+        return h if self.head is None else self.head.run(h)
+
+    def _forward(self, batch: PairSamples | ValueSamples) -> tuple[Array, OneToManyTape]:
+        tape, state = OneToManyTape(self, batch.valid), None
+        if self.initial_state is not None:
+            state, tape.initial_state = self.initial_state.forward(batch.x)
+        tape.tokens, inputs, lengths = self._read(batch)
+        fed: dict[str, Any] = {}
+        if isinstance(batch, ValueSamples) and self.teacher_forcing > 0:
+            fed = {"targets": batch.y, "teacher_forcing": self.teacher_forcing}
+        y, _, tape.layers = self.core.run(inputs, state, lengths=lengths, training=True, **fed)
+        if self.head is not None:
+            tape.features, y = y, self.head.run(y)
         return y, tape
 
     def _backward(self, tape: OneToManyTape, dy: Array, input_gradient: bool) -> Array | None:
-        dh = dy if self.head is None else self.head.backward(tape.head, dy)
+        dh: Array | None = dy
+        if self.head is not None and tape.features is not None:
+            dh = self.head.run_backward(tape.features, dy)
         D = 0 if self.embedding is None else self.embedding.embedding_dim
         wanted = D > 0 or (input_gradient and self.start != "state")
-        du, dstate = self.core.backward(tape.core, dh, input_gradient=wanted)
-        if self.embedding is not None:
-            self.embedding.backward(tape.embedding, du[..., :D])
+        du, dstate = self.core.run_backward(tape.layers, dh, input_gradient=wanted)
+        if self.embedding is not None and tape.tokens is not None and du is not None:
+            self.embedding.run_backward(tape.tokens, np.ascontiguousarray(du[..., :D]))
         dx: Array | None = None
-        if self.starter is not None:
-            dhidden = dstate.hidden if isinstance(dstate, FeedbackState) else dstate
-            dx = self.starter.backward(tape.start, dhidden, input_gradient=input_gradient)
-        if input_gradient and self.start != "state":
+        if self.initial_state is not None:
+            dx = self.initial_state.backward(
+                tape.initial_state, hidden_of(dstate), input_gradient=input_gradient
+            )
+        if input_gradient and self.start != "state" and du is not None:
             dv: Array = du[..., D:].sum(axis=1)  # zero behind each target's end
             dx = dv if dx is None else dx + dv
         return dx
-
-
-def _loss(y: Array, batch: Pairs | Curves) -> tuple[float, Array]:
-    if isinstance(batch, Curves):
-        return losses.mean_squared_error(y, batch.y, batch.counted)
-    return losses.softmax_cross_entropy(y, batch.labels, batch.valid)

@@ -1,8 +1,9 @@
-"""Curves: checked vectors and the sequences of values that they stand for."""
+"""ValueSamples: vectors, and the sequences of values that are to follow from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy as np
 from rnncore._checks import as_array, as_booleans, as_numpy, check_lengths, check_shape, refuse
 from rnncore._ragged import is_ragged, read_sequences, side_by_side
 from rnncore._types import Array, Lengths
+from rnncore.models.samples.chosen import Choice, chosen
 
 
-@dataclass(frozen=True, eq=False)
-class Curves:
+@dataclass(eq=False)
+class ValueSamples:
     """N vectors and, for each, the values that are to follow from it.
 
     Attributes
@@ -41,19 +43,26 @@ class Curves:
         """How many outputs the mean loss is taken over."""
         return int(np.count_nonzero(self.counted))
 
-    @property
+    @cached_property
     def valid(self) -> Array:
         """(N, T), True up to each sequence's end."""
         return np.asarray(np.arange(self.y.shape[1]) < self.lengths[:, None])
 
-    def take(self, which: Any) -> Curves:
+    def take(self, which: Choice) -> ValueSamples:
         """Return the chosen ones, cut after the longest of them."""
         lengths = self.lengths[which]
         T = int(lengths.max(initial=0))
-        return Curves(self.x[which], self.y[which][:, :T], lengths, self.counted[which][:, :T])
+        return ValueSamples(
+            chosen(self.x, which),
+            chosen(self.y, which, T),
+            lengths,
+            chosen(self.counted, which, T),
+        )
 
 
-def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int, fed: bool) -> Curves:
+def value_samples(
+    x: Array, y: Any, lengths: Any, mask: Any, output_size: int, fed: bool
+) -> ValueSamples:
     """Check targets against vectors that are checked already.
 
     Parameters
@@ -104,4 +113,4 @@ def make_curves(x: Array, y: Any, lengths: Any, mask: Any, output_size: int, fed
     if not counted.any():
         name = "y" if mask is None else "mask"
         raise ValueError(f"{name}: expected something that counts in the loss, got nothing")
-    return Curves(x, y, steps, counted)
+    return ValueSamples(x, y, steps, counted)

@@ -1,4 +1,4 @@
-"""DecoderWriter: a decoder that writes symbol by symbol; and the options of writing, checked."""
+"""How models generate sequences token by token; and the options of generation, checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rnncore._checks import choice, expect_none, generator, number, positive_int
 from rnncore._types import Array, Seed
 from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.layers.attention import DotAttention, Memory
-from rnncore.state import LSTMState, as_state
+from rnncore.models.states import arrays_of, map_state
 
 _WIDEST = 1024  # beams of a search
 _OPTIONS = {
@@ -21,20 +21,20 @@ _OPTIONS = {
 }
 
 
-class DecoderWriter:
-    """The `rnncore.decoding.Writer` of an encoder-decoder.
+class DecoderGeneration:
+    """The `rnncore.decoding.Generation` of an encoder-decoder.
 
     Parameters
     ----------
     embed : callable
-        From tokens (R*K,) to the decoder's inputs (R*K, I).
+        From tokens (B*K,) to the decoder's inputs (B*K, I).
     decoder : RNN, LSTM or GRU
         Run for inference, one step at a time.
-    state : numpy.ndarray or LSTMState, shape (num_layers, R, H)
+    state : numpy.ndarray or LSTMState, shape (num_layers, B, H)
         The decoder's initial state.
-    attender : DotAttention or None
+    attention : DotAttention or None
     memory : Memory or None
-        What attention reads, of R sources.
+        What attention reads, of B sources.
     head : callable
         From the decoder's features to logits.
     beams : int
@@ -46,44 +46,44 @@ class DecoderWriter:
         embed: Callable[[Array], Array],
         decoder: Any,
         state: Any,
-        attender: DotAttention | None,
+        attention: DotAttention | None,
         memory: Memory | None,
         head: Callable[[Array], Array],
         beams: int,
     ) -> None:
         self._embed, self._decoder, self._head = embed, decoder, head
-        self._attender, self._memory = attender, memory
-        self._state = _map(state, lambda s: np.repeat(s, beams, axis=1))
+        self._attention, self._memory = attention, memory
+        self._state = map_state(lambda s: np.repeat(s, beams, axis=1), state)
 
     def step(self, tokens: Array) -> Array:
-        """Append tokens (R, K); return the logits of what follows, (R, K, V)."""
-        R, K = tokens.shape
+        """Append tokens (B, K); return the logits of what follows, (B, K, V)."""
+        B, K = tokens.shape
         h, self._state = self._decoder.step(self._embed(tokens.reshape(-1)), self._state)
-        h = h.reshape(R, K, -1)
-        if self._attender is not None and self._memory is not None:
-            h = self._attender(h, self._memory)  # beams of a source are queries of one memory
+        h = h.reshape(B, K, -1)
+        if self._attention is not None and self._memory is not None:
+            h = self._attention(h, self._memory)  # beams of a source are queries of one memory
         return self._head(h)
 
-    def keep(self, rows: Array, beams: Array) -> None:
-        """Go on with these rows (R',) and, of each, these of its beams (R', K)."""
-        R, K = len(rows), beams.shape[1]
-        which = (rows[:, None] * K + beams).reshape(-1)
-        before = (self._state.h if isinstance(self._state, LSTMState) else self._state).shape[1]
-        self._state = _map(self._state, lambda s: s[:, which])
-        if self._memory is not None and before > R * K:
-            self._memory = self._memory.take(rows)
+    def keep(self, sequences: Array, beams: Array) -> None:
+        """Go on with these sequences (B',) and, of each, these of its beams (B', K)."""
+        B, K = len(sequences), beams.shape[1]
+        which = (sequences[:, None] * K + beams).reshape(-1)
+        before = arrays_of(self._state)[0].shape[1]
+        self._state = map_state(lambda s: s[:, which], self._state)
+        if self._memory is not None and before > B * K:
+            self._memory = self._memory.take(sequences)
 
 
-class VectorWriter:
-    """The `rnncore.decoding.Writer` of sequences that vectors stand for, one beam for each.
+class VectorGeneration:
+    """The `rnncore.decoding.Generation` of sequences that vectors stand for, one beam for each.
 
     Parameters
     ----------
     read_on : callable
-        From vectors (R, F), tokens (R, 1) and a state to logits (R, 1, V) and the next state.
+        From vectors (B, F), tokens (B, 1) and a state to logits (B, 1, V) and the next state.
     state : numpy.ndarray, LSTMState or None
         The initial state; None = zeros.
-    x : numpy.ndarray, shape (R, F)
+    x : numpy.ndarray, shape (B, F)
         The vectors.
     """
 
@@ -93,25 +93,18 @@ class VectorWriter:
         self._read_on, self._state, self._x = read_on, state, x
 
     def step(self, tokens: Array) -> Array:
-        """Append tokens (R, 1); return the logits of what follows, (R, 1, V)."""
+        """Append tokens (B, 1); return the logits of what follows, (B, 1, V)."""
         logits, self._state = self._read_on(self._x, tokens, self._state)
         return logits
 
-    def keep(self, rows: Array, beams: Array) -> None:
-        """Go on with these rows (R',)."""
-        self._x = self._x[rows]
-        self._state = _map(self._state, lambda s: s[:, rows])
-
-
-def _map(state: Any, function: Callable[[Array], Array]) -> Any:
-    """Return the state with h and c passed through a function."""
-    if isinstance(state, LSTMState):
-        return as_state(function(state.h), function(state.c))
-    return function(state)
+    def keep(self, sequences: Array, beams: Array) -> None:
+        """Go on with these sequences (B',)."""
+        self._x = self._x[sequences]
+        self._state = map_state(lambda s: s[:, sequences], self._state)
 
 
 def check_method(method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that were given (not None); ValueError for those of another method."""
+    """Return the options that are not None; ValueError for those of another method."""
     allowed = _OPTIONS[choice("method", method, tuple(_OPTIONS))]
     others = {name: value for name, value in options.items() if name not in allowed}
     expect_none(f"with method {method!r}", **others)
@@ -121,7 +114,7 @@ def check_method(method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 def checked_draw(
     size: int, *, temperature: Any = 1.0, top_k: Any = None, rng: Seed = None
 ) -> Callable[[Array], Array]:
-    """Return `sample` with checked options for logits (R, size)."""
+    """Return `sample` with checked options for logits (B, size)."""
     heat, most, source = check_temperature(temperature), check_top_k(top_k, size), generator(rng)
     return lambda logits: sample(logits, heat, most, source)
 

@@ -1,25 +1,23 @@
-"""Samples: the checked inputs, targets and masks that training takes its batches from."""
+"""SequenceSamples: sequences and, for each of them or for each of its steps, a target."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rnncore._checks import as_array, as_booleans, as_integers, as_numpy, check_shape, refuse
+from rnncore._native.losses import IGNORED
 from rnncore._ragged import is_ragged, read_sequences, side_by_side
 from rnncore._types import Array, Lengths
+from rnncore.models.samples.chosen import Choice, chosen
 
-if TYPE_CHECKING:
-    from rnncore.models.core import CoreModel
-
-IGNORED = -100  # a label that never counts in the cross-entropy
 LABELLED = ("softmax_cross_entropy", "negative_log_likelihood")  # losses of integer labels
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
+@dataclass(eq=False, slots=True)
+class SequenceSamples:
     """N sequences and what to learn of them.
 
     Attributes
@@ -31,7 +29,9 @@ class Samples:
     lengths : numpy.ndarray of int64, shape (N,), or None
         Valid steps; None where all are.
     counted : numpy.ndarray of bool, shape (N,) or (N, T), or None
-        Where the loss counts; None where it does everywhere.
+        Where the loss counts, never behind a length; None where it does everywhere.
+    per_step : bool
+        Whether there is a target for each step.
     """
 
     x: Array
@@ -50,38 +50,59 @@ class Samples:
             return int(np.count_nonzero(self.counted))
         return len(self.y) * self.y.shape[1] if self.per_step else len(self.y)
 
-    def take(self, which: Any) -> Samples:
+    def take(self, which: Choice) -> SequenceSamples:
         """Return the chosen sequences, cut after the longest of them."""
-        lengths = None if self.lengths is None else self.lengths[which]
-        steps = self.x.shape[1] if lengths is None else int(lengths.max(initial=0))
+        lengths = steps = None
+        if self.lengths is not None:
+            lengths = self.lengths[which]
+            steps = int(lengths.max(initial=0))
+        target_steps = steps if self.per_step else None
+        return SequenceSamples(
+            chosen(self.x, which, steps),
+            chosen(self.y, which, target_steps),
+            lengths,
+            None if self.counted is None else chosen(self.counted, which, target_steps),
+            self.per_step,
+        )
 
-        def cut(array: Array) -> Array:
-            rows: Array = array[which]
-            return rows[:, :steps] if self.per_step else rows
 
-        counted = None if self.counted is None else cut(self.counted)
-        return Samples(self.x[which][:, :steps], cut(self.y), lengths, counted, self.per_step)
+@dataclass(frozen=True)
+class Wanted:
+    """What the targets of a model are.
+
+    Attributes
+    ----------
+    loss : str
+        Name of the loss.
+    output_size : int
+        O: numbers, or classes.
+    per_step : bool
+        Whether there is a target for each step.
+    dtype : numpy.dtype
+        Of numbers.
+    """
+
+    loss: str
+    output_size: int
+    per_step: bool
+    dtype: np.dtype[Any]
 
 
-def samples(model: CoreModel, x: Any, y: Any, lengths: Any = None, mask: Any = None) -> Samples:
-    """Check training data against a model.
+def sequence_samples(
+    wanted: Wanted, x: Array, lengths: Lengths | None, y: Any, mask: Any = None
+) -> SequenceSamples:
+    """Check targets against inputs that are checked already.
 
     Parameters
     ----------
-    model : ManyToOne or ManyToMany
-        What is to be trained.
+    wanted : Wanted
     x, lengths
-        As `Model.predict` takes them.
+        As `SequenceSamples` holds them.
     y : array_like
-        Shape (N, output_size), or (N, T, output_size) for ManyToMany; integer labels (N,) or
-        (N, T) for "softmax_cross_entropy". A list of N arrays where x is one and outputs are
-        per step.
-    mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
-        True where the loss counts; a list of N arrays (T_i,) where x is one.
-
-    Returns
-    -------
-    Samples
+        Shape (N, O) or (N, T, O); for the losses of labels integers (N,) or (N, T). Per step a
+        list of N arrays too.
+    mask : array_like of bool, shape (N,) or (N, T), optional
+        True where the loss counts. Per step a list of N arrays (T_i,) too.
 
     Raises
     ------
@@ -89,52 +110,51 @@ def samples(model: CoreModel, x: Any, y: Any, lengths: Any = None, mask: Any = N
         If something is of another shape or dtype, a target that counts is NaN, infinite or out
         of range, there is no sequence, or nothing counts.
     """
-    x, lengths = model.check_inputs(x, lengths)
     if len(x) == 0:
         raise ValueError(f"x: expected at least one sequence, got shape {x.shape}")
     steps = np.full(len(x), x.shape[1]) if lengths is None else lengths
-    shape = x.shape[: 1 + model.per_step]
-    y = _targets(model, y, shape, steps)
+    shape = x.shape[: 1 + wanted.per_step]
+    y = _targets(wanted, y, shape, steps)
     counted = np.ones(shape, np.bool_)
     if mask is not None:
-        counted &= _mask(model, mask, shape, steps)
-    if model.per_step:
+        counted &= _mask(wanted, mask, shape, steps)
+    if wanted.per_step:
         counted &= np.arange(x.shape[1]) < steps[:, None]
-    if model.loss in LABELLED:
+    if wanted.loss in LABELLED:
         counted &= y != IGNORED
-    elif model.loss == "binary_cross_entropy":
+    elif wanted.loss == "binary_cross_entropy":
         refuse("y", y, counted[..., None] & ~((y >= 0) & (y <= 1)), "probabilities in [0, 1]")
     else:
         refuse("y", y, counted[..., None] & ~np.isfinite(y), "finite numbers")
     if not counted.any():
         raise ValueError("mask: expected something that counts in the loss, got nothing")
-    return Samples(x, y, lengths, None if counted.all() else counted, model.per_step)
+    return SequenceSamples(x, y, lengths, None if counted.all() else counted, wanted.per_step)
 
 
-def _targets(model: CoreModel, y: Any, shape: tuple[int, ...], steps: Array) -> Array:
-    if model.per_step and is_ragged(y):
+def _targets(wanted: Wanted, y: Any, shape: tuple[int, ...], steps: Array) -> Array:
+    if wanted.per_step and is_ragged(y):
         y = _padded("y", y, steps, shape[1])
-    dimensions = "N, T" if model.per_step else "N"
-    if model.loss not in LABELLED:
+    dimensions = "N, T" if wanted.per_step else "N"
+    if wanted.loss not in LABELLED:
         y = as_numpy("y", y)
         if y.dtype.kind in "fiub":  # silently: a target needs no more digits than the output has
-            y = y.astype(model.dtype, copy=False)
-        y = as_array("y", y, model.dtype)
-        expected = (*shape, model.output_size)
+            y = y.astype(wanted.dtype, copy=False)
+        y = as_array("y", y, wanted.dtype)
+        expected = (*shape, wanted.output_size)
         check_shape("y", y, f"({dimensions}, output_size)", expected)
         return np.asarray(y)
     y = as_integers("y", y, "integer class labels")
-    check_shape("y", y, f"({dimensions})" if model.per_step else "(N,)", shape)
-    wrong = ((y < 0) | (y >= model.output_size)) & (y != IGNORED)
-    refuse("y", y, wrong, f"labels in [0, {model.output_size}) or {IGNORED} (ignored)")
+    check_shape("y", y, f"({dimensions})" if wanted.per_step else "(N,)", shape)
+    wrong = ((y < 0) | (y >= wanted.output_size)) & (y != IGNORED)
+    refuse("y", y, wrong, f"labels in [0, {wanted.output_size}) or {IGNORED} (ignored)")
     return np.asarray(y, np.int64)
 
 
-def _mask(model: CoreModel, mask: Any, shape: tuple[int, ...], steps: Array) -> Array:
-    if model.per_step and is_ragged(mask):
+def _mask(wanted: Wanted, mask: Any, shape: tuple[int, ...], steps: Array) -> Array:
+    if wanted.per_step and is_ragged(mask):
         mask = _padded("mask", mask, steps, shape[1])
     mask = as_booleans("mask", mask)
-    check_shape("mask", mask, "(N, T)" if model.per_step else "(N,)", shape)
+    check_shape("mask", mask, "(N, T)" if wanted.per_step else "(N,)", shape)
     return np.asarray(mask)
 
 

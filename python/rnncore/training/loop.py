@@ -1,85 +1,33 @@
-"""fit: the training loop, and History: what it saw."""
+"""fit: the training loop."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from rnncore._checks import boolean, generator, number, positive_int
-from rnncore._rates import Forcing, Rate, Schedule
 from rnncore._types import Array, Seed
-from rnncore.models.base import Batch, Model, TrainingSamples
+from rnncore.module import Module
 from rnncore.optim import Adam, clip_grad_norm
-
-
-class Optimizer(Protocol):
-    """What `fit` asks of an optimizer."""
-
-    def step(self) -> None:
-        """Update the model's parameters by its gradients."""
-
-
-@dataclass
-class History:
-    """What a call of `fit` did.
-
-    Attributes
-    ----------
-    loss : list of float
-        Mean training loss of each epoch, taken while the parameters were moving.
-    validation_loss : list of float
-        Loss on the validation data after each epoch; empty without such data.
-    best_epoch : int
-        Epoch, counted from 1, of the lowest validation loss (training loss without validation
-        data); 0 before the first epoch's end.
-    steps : int
-        Optimizer steps.
-    seconds : float
-        Wall-clock time.
-    stopped_early : bool
-        Whether `patience` ended the training.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    stopped_early: bool = False
-
-    @property
-    def watched(self) -> list[float]:
-        """The losses that decide which epoch is best."""
-        return self.validation_loss or self.loss
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as a dict of plain Python values."""
-        return asdict(self)
-
-    def __repr__(self) -> str:
-        if not self.loss:
-            return "History(no finished epoch)"
-        text = f"History({len(self.loss)} epochs, {self.steps} steps, {self.seconds:.1f} s"
-        text += ", stopped early" * self.stopped_early + f": loss {self.loss[-1]:.4g}"
-        if self.validation_loss:
-            text += f", validation loss {self.validation_loss[-1]:.4g}"
-        return text + f"; best {min(self.watched):.4g} in epoch {self.best_epoch})"
+from rnncore.training.history import History
+from rnncore.training.progress import Progress
+from rnncore.training.protocol import Batch, Optimizer, Samples, Trainable
+from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
 
 
 def fit(
-    model: Model,
+    model: Trainable,
     x: Any,
     y: Any,
     *,
     epochs: int = 10,
     batch_size: int = 32,
     optimizer: Optimizer | None = None,
-    schedule: str | Schedule = "constant",
+    lr_schedule: str | Callable[[float], float] = "constant",
     lengths: Any = None,
     mask: Any = None,
     validation_data: tuple[Any, ...] | None = None,
@@ -89,6 +37,7 @@ def fit(
     shuffle: bool = True,
     rng: Seed = None,
     progress: bool = True,
+    **unknown: Any,
 ) -> History:
     """Train a model.
 
@@ -106,10 +55,10 @@ def fit(
         Sequences per step; the last batch of an epoch may be smaller.
     optimizer : Optimizer, optional
         Made for this model; ``Adam(model, 1e-3)`` by default.
-    schedule : {"constant", "linear", "cosine"} or callable
+    lr_schedule : {"constant", "linear", "cosine"} or callable
         The learning rate's factor while training runs: from 1 down to 0 along a line or half a
-        cosine, or any function of the share of all steps done, in [0, 1), to a number >= 0. The
-        optimizer's `lr` is what it was when `fit` returns.
+        cosine, or any function of the share of all steps done, in [0, 1), to a number >= 0
+        (`rnncore.schedules`). The optimizer's `lr` is what it was when `fit` returns.
     lengths : array_like of int, shape (N,), optional
         Valid steps of each sequence; steps beyond never count in the loss.
     mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
@@ -153,9 +102,10 @@ def fit(
     -----
     Whatever else interrupts the loop (Ctrl-C, an error) leaves the model at its last step.
     """
-    if not isinstance(model, Model):
+    _refuse_unknown(unknown)
+    if not (isinstance(model, Module) and isinstance(model, Trainable)):
         raise TypeError(f"model: expected a model such as ManyToOne, got {type(model).__name__}")
-    with Forcing(model, teacher_forcing) as forcing:
+    with ScheduledTeacherForcing(model, teacher_forcing) as forcing:
         return fit_samples(
             model,
             model.training_samples(x, y, lengths, mask),
@@ -163,7 +113,7 @@ def fit(
             epochs=epochs,
             batch_size=batch_size,
             optimizer=optimizer,
-            schedule=schedule,
+            lr_schedule=lr_schedule,
             patience=patience,
             clip_norm=clip_norm,
             forcing=forcing,
@@ -174,22 +124,24 @@ def fit(
 
 
 def fit_samples(
-    model: Model,
-    train: TrainingSamples,
-    validation: TrainingSamples | None = None,
+    model: Trainable,
+    train: Samples,
+    validation: Samples | None = None,
     *,
     epochs: int = 10,
     batch_size: int = 32,
     optimizer: Optimizer | None = None,
-    schedule: str | Schedule = "constant",
+    lr_schedule: str | Callable[[float], float] = "constant",
     patience: int | None = None,
     clip_norm: float | None = None,
-    forcing: Forcing | None = None,
+    forcing: ScheduledTeacherForcing | None = None,
     shuffle: bool = True,
     rng: Seed = None,
     progress: bool = True,
+    **unknown: Any,
 ) -> History:
     """Train a model on samples that are checked already; as `fit` otherwise."""
+    _refuse_unknown(unknown)
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     if patience is not None:
         patience = positive_int("patience", patience)
@@ -197,21 +149,25 @@ def fit_samples(
             raise ValueError(f"patience: expected None without validation_data, got {patience}")
     if clip_norm is not None:
         clip_norm = _positive("clip_norm", clip_norm)
+    assert isinstance(model, Module)
     optimizer = Adam(model, 1e-3) if optimizer is None else _checked(optimizer, model)
-    rate = Rate(optimizer, schedule)
-    shuffle, progress = boolean("shuffle", shuffle), boolean("progress", progress)
-    order_rng = generator(rng)
+    rate = ScheduledLearningRate(optimizer, lr_schedule)
+    shuffle, progress, source = (
+        boolean("shuffle", shuffle),
+        boolean("progress", progress),
+        generator(rng),
+    )
 
-    batches = math.ceil(len(train) / batch_size)
+    steps = epochs * math.ceil(len(train) / batch_size)
     history, start = History(), time.perf_counter()
     best = model.flat_parameters.copy()
-    with rate, _Progress(epochs, batches, enabled=progress) as bar:
+    # every step begins with zero gradients, so they need no copy for an error
+    with rate, Progress(epochs, steps, enabled=progress) as bar, model.zero_on_error():
         for epoch in range(1, epochs + 1):
             if forcing is not None:
                 forcing.set(epoch - 1)
-            order = order_rng.permutation(len(train)) if shuffle else np.arange(len(train))
             total = 0.0
-            for batch in _batches(train, order, batch_size):
+            for batch in _batches(train, batch_size, source if shuffle else None):
                 model.zero_grad()
                 loss = model.batch_gradient(batch)
                 if not math.isfinite(loss):
@@ -219,28 +175,41 @@ def fit_samples(
                     raise FloatingPointError(_not_finite(loss, history.steps + 1, history, epoch))
                 if clip_norm is not None:
                     clip_grad_norm(model, clip_norm)
-                rate.set(history.steps / (epochs * batches))
+                if rate.moves:
+                    rate.set(history.steps / steps)
                 optimizer.step()
                 history.steps += 1
                 total += loss * batch.count
-                bar.step(epoch, loss, history)
+                if progress:
+                    bar.step(epoch, loss, history)
             history.loss.append(total / train.count)
             if validation is not None:
                 history.validation_loss.append(evaluate(model, validation, batch_size))
             history.seconds = time.perf_counter() - start
-            *earlier, watched = history.watched
-            if not (math.isfinite(watched) and np.isfinite(model.flat_parameters).all()):
-                model.flat_parameters[...] = best
-                raise FloatingPointError(_not_finite(watched, history.steps, history, epoch))
-            if watched < min(earlier, default=math.inf):
-                history.best_epoch = epoch
-                best[...] = model.flat_parameters
-            elif patience is not None and epoch - history.best_epoch >= patience:
-                history.stopped_early = True
+            if _ends(model, history, epoch, best, patience):
                 break
     if patience is not None:
         model.flat_parameters[...] = best
     return history
+
+
+def _ends(
+    model: Trainable, history: History, epoch: int, best: Array, patience: int | None
+) -> bool:
+    """Note an epoch in the history, keep its parameters if they are the best; True: no more.
+
+    FloatingPointError if its loss or a parameter is not finite.
+    """
+    *earlier, watched = history.watched
+    if not (math.isfinite(watched) and np.isfinite(model.flat_parameters).all()):
+        model.flat_parameters[...] = best
+        raise FloatingPointError(_not_finite(watched, history.steps, history, epoch))
+    if watched < min(earlier, default=math.inf):
+        history.best_epoch = epoch
+        best[...] = model.flat_parameters
+    elif patience is not None and epoch - history.best_epoch >= patience:
+        history.stopped_early = True
+    return history.stopped_early
 
 
 def _not_finite(loss: float, step: int, history: History, epoch: int) -> str:
@@ -252,14 +221,14 @@ def _not_finite(loss: float, step: int, history: History, epoch: int) -> str:
     )
 
 
-def evaluate(model: Model, data: TrainingSamples, batch_size: int = 256) -> float:
-    """Return the mean loss over all that counts in `data`, without training.
+def evaluate(model: Trainable, samples: Samples, batch_size: int = 256) -> float:
+    """Return the mean loss over all that counts, without training.
 
     Parameters
     ----------
     model : Model
         Used in inference mode.
-    data : TrainingSamples
+    samples : Samples
         From the model's `training_samples`.
     batch_size : int
         Sequences at a time.
@@ -270,17 +239,34 @@ def evaluate(model: Model, data: TrainingSamples, batch_size: int = 256) -> floa
         NaN or infinite where an output is.
     """
     total = 0.0
-    for batch in _batches(data, np.arange(len(data)), batch_size):
+    for batch in _batches(samples, batch_size, None):
         total += model.batch_loss(batch) * batch.count
-    return total / data.count
+    return total / samples.count
 
 
-def _batches(data: TrainingSamples, order: Array, batch_size: int) -> Iterator[Batch]:
-    for start in range(0, len(order), batch_size):
-        yield data.take(order[start : start + batch_size])
+def _batches(
+    samples: Samples, batch_size: int, shuffle: np.random.Generator | None
+) -> Iterator[Batch]:
+    """Yield all samples once: in their order, which needs no copies, or in a new one."""
+    starts = range(0, len(samples), batch_size)
+    if shuffle is None:
+        for start in starts:
+            yield samples.take(slice(start, start + batch_size))
+        return
+    order = shuffle.permutation(len(samples))
+    for start in starts:
+        yield samples.take(order[start : start + batch_size])
 
 
-def _validation(model: Model, data: tuple[Any, ...] | None) -> TrainingSamples | None:
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    """Raise TypeError for an option that there is not, as Python would; say what was renamed."""
+    for name in options:
+        if name == "schedule":
+            raise TypeError("schedule: was renamed lr_schedule; see rnncore.schedules")
+        raise TypeError(f"fit() got an unexpected keyword argument {name!r}")
+
+
+def _validation(model: Trainable, data: tuple[Any, ...] | None) -> Samples | None:
     if data is None:
         return None
     if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 4:
@@ -302,40 +288,10 @@ def _positive(name: str, value: Any) -> float:
     return result
 
 
-def _checked(optimizer: Any, model: Model) -> Optimizer:
+def _checked(optimizer: Any, model: Trainable) -> Optimizer:
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected one like Adam(model), got {optimizer!r}")
     if getattr(optimizer, "module", model) is not model:
         raise ValueError("optimizer: expected one made for this model, got one of another")
     checked: Optimizer = optimizer
     return checked
-
-
-class _Progress:
-    """One tqdm bar for the whole training, in a terminal or a notebook; or nothing."""
-
-    def __init__(self, epochs: int, batches: int, *, enabled: bool) -> None:
-        self._epochs = epochs
-        self._bar: Any = None
-        if enabled:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=epochs * batches, unit="batch", dynamic_ncols=True)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def step(self, epoch: int, loss: float, history: History) -> None:
-        """Move by one batch."""
-        if self._bar is None:
-            return
-        self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
-        losses = {"loss": f"{loss:.4g}"}
-        if history.validation_loss:
-            losses["validation"] = f"{history.validation_loss[-1]:.4g}"
-        self._bar.set_postfix(losses, refresh=False)
-        self._bar.update()

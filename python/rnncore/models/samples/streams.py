@@ -10,8 +10,9 @@ import numpy as np
 from rnncore._checks import as_booleans, as_integers, as_numpy, check_lengths, check_shape
 from rnncore._ragged import side_by_side, valid_steps
 from rnncore._types import Array, Lengths
-from rnncore.batches import Samples
 from rnncore.models.inputs import checked_tokens
+from rnncore.models.samples.chosen import Choice
+from rnncore.models.samples.sequences import SequenceSamples
 
 
 class Score(NamedTuple):
@@ -44,7 +45,7 @@ class Stream:
         Tokens, and the tokens that follow them.
     steps : int
         Steps of a chunk; the last one may be shorter.
-    state : state of the core, or None
+    state : state of the recurrent layers, or None
         Where the chunk before ended; the model that reads the chunks keeps it here.
     """
 
@@ -74,9 +75,9 @@ class Stream:
         """Tokens that are predicted."""
         return int(self.x.size)
 
-    def take(self, which: Any) -> Chunk:
+    def take(self, which: Choice) -> Chunk:
         """Return one chunk."""
-        (i,) = which
+        (i,) = np.arange(len(self))[which]
         part = slice(i * self.steps, (i + 1) * self.steps)
         return Chunk(self.x[:, part], self.y[:, part], self, bool(i == 0))
 
@@ -124,7 +125,9 @@ def check_sequences(
     return checked_tokens("tokens", tokens, vocabulary_size, valid), lengths, valid
 
 
-def separate(tokens: Any, lengths: Any, vocabulary_size: int, mask: Any = None) -> Samples:
+def separate_sequences(
+    tokens: Any, lengths: Any, vocabulary_size: int, mask: Any = None
+) -> SequenceSamples:
     """Return sequences as samples whose targets are their own next tokens."""
     tokens, lengths, _ = check_sequences(tokens, lengths, vocabulary_size)
     N, T = tokens.shape
@@ -139,25 +142,25 @@ def separate(tokens: Any, lengths: Any, vocabulary_size: int, mask: Any = None) 
         raise ValueError("tokens: expected a sequence of two tokens or more, got none")
     if not counted.any():
         raise ValueError("mask: expected something that counts in the loss, got nothing")
-    return Samples(tokens[:, :-1], tokens[:, 1:], steps, counted, per_step=True)
+    return SequenceSamples(tokens[:, :-1], tokens[:, 1:], steps, counted, per_step=True)
 
 
 def token_samples(
     tokens: Any, vocabulary_size: int, batch_size: int, steps: int
-) -> Stream | Samples:
+) -> Stream | SequenceSamples:
     """Return one stream (N,), or a list of sequences, as training samples."""
     if is_list(tokens):
-        return separate(tokens, None, vocabulary_size)
+        return separate_sequences(tokens, None, vocabulary_size)
     shape = as_numpy("tokens", tokens).shape
     if len(shape) != 1:
         raise ValueError(f"tokens: expected one stream (N,) or a list of (T_i,), got {shape}")
     return Stream.of(checked_tokens("tokens", tokens, vocabulary_size), batch_size, steps)
 
 
-def training_data(
+def training_tokens(
     tokens: Any, validation_data: Any, vocabulary_size: int, batch_size: int, steps: int
-) -> tuple[Stream | Samples, Stream | Samples | None]:
-    """Return training and validation samples, both of streams or both of lists."""
+) -> tuple[Stream | SequenceSamples, Stream | SequenceSamples | None]:
+    """Return training and validation samples, both streams or both separate sequences."""
     sizes = vocabulary_size, batch_size, steps
     train = token_samples(tokens, *sizes)
     if validation_data is None:

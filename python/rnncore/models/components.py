@@ -1,0 +1,146 @@
+"""Checks of what a model is built of: its components must fit together."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from rnncore._checks import choice, closed_fraction, expect_none
+from rnncore.decoding import SpecialTokens
+from rnncore.layers import Recurrent
+from rnncore.layers.embedding import Embedding
+
+LOSSES = (
+    "mean_squared_error",
+    "softmax_cross_entropy",
+    "binary_cross_entropy",
+    "negative_log_likelihood",
+)
+
+
+def check_recurrent(name: str, layer: Any, *, own_outputs: bool = False) -> None:
+    """Raise TypeError or ValueError unless `layer` is recurrent and takes batches first.
+
+    And, without `own_outputs`, unless its outputs are h, which a head reads.
+    """
+    if not isinstance(layer, Recurrent):
+        raise TypeError(f"{name}: expected an RNN, LSTM or GRU, got {type(layer).__name__}")
+    if not layer.batch_first:
+        raise ValueError(f"{name}: expected batch_first=True, got batch_first=False")
+    if layer.output_size is not None and not own_outputs:
+        got = layer.output_size
+        raise ValueError(f"{name}: expected output_size=None, so that y is h, got {got}")
+
+
+def check_loss(loss: Any, core: Recurrent[Any]) -> str:
+    """Return the loss's name; ValueError unless the core's outputs are what it takes."""
+    name, own = choice("loss", loss, LOSSES), core.output_size is not None
+    softmax = own and core.output_activation == "softmax"
+    usual = "mean_squared_error" if own else "softmax_cross_entropy"
+    if name == "negative_log_likelihood" and not softmax:
+        raise ValueError(
+            f"loss: expected {usual!r} for outputs without a softmax of their own, got {loss!r}"
+        )
+    if own and name.endswith("cross_entropy"):
+        wanted = "negative_log_likelihood" if softmax else usual
+        raise ValueError(f"loss: expected {wanted!r} for a core with output_size, got {loss!r}")
+    return name
+
+
+def check_embedding(name: str, embedding: Any, layer: Any, layer_name: str) -> None:
+    """Raise unless `embedding` is None or gives what the recurrent `layer` takes."""
+    if embedding is None:
+        return
+    if not isinstance(embedding, Embedding):
+        raise TypeError(f"{name}: expected an Embedding, got {type(embedding).__name__}")
+    if embedding.embedding_dim != layer.input_size:
+        raise ValueError(
+            f"{name}: expected embedding_dim = {layer_name}.input_size = {layer.input_size}, "
+            f"got {embedding.embedding_dim}"
+        )
+
+
+def check_target_embedding(
+    name: str, embedding: Any, layer: Any, layer_name: str, size: int
+) -> None:
+    """Raise unless `embedding` holds `size` tokens and gives what the recurrent `layer` takes."""
+    if embedding is None:
+        raise TypeError(f"{name}: expected an Embedding, got NoneType")
+    check_embedding(name, embedding, layer, layer_name)
+    _check_count(name, embedding, size)
+
+
+def check_special_tokens(start_id: Any, end_id: Any, size: int) -> SpecialTokens:
+    """Return two different tokens in [0, size); TypeError or ValueError for anything else."""
+    start, end = _token("start_id", start_id, size), _token("end_id", end_id, size)
+    if start == end:
+        raise ValueError(f"end_id: expected another token than start_id, got {end} for both")
+    return SpecialTokens(start, end)
+
+
+def check_token_components(layer: Recurrent[Any], embedding: Any, size: int, extra: int) -> None:
+    """Raise unless the layer reads embeddings of `size` tokens, and `extra` features behind."""
+    if not isinstance(embedding, Embedding):
+        raise TypeError(f"embedding: expected an Embedding, got {type(embedding).__name__}")
+    _check_count("embedding", embedding, size)
+    text = "embedding_dim + vector_size" if extra else "embedding_dim"
+    _check_inputs(layer, embedding.embedding_dim + extra, text)
+    if layer.output_size is not None:
+        raise ValueError(
+            f"core: expected output_size=None with an embedding, got {layer.output_size}"
+        )
+
+
+def check_value_components(layer: Recurrent[Any], size: int, extra: int, **tokens: Any) -> None:
+    """Raise unless the layer has outputs of `size` and reads `extra` features, or one of zeros."""
+    own = layer.output_size
+    if own is None:
+        raise ValueError(
+            "core: expected one with an output_size and output recurrence, whose values feed back, "
+            "or an embedding for tokens; got neither"
+        )
+    if own != size:
+        raise ValueError(f"output_size: expected the core's, {own}, got {size}")
+    expect_none("without an embedding", **tokens)
+    _check_inputs(layer, extra or 1, "vector_size" if extra else "1 (no input)")
+
+
+def check_no_forcing(teacher_forcing: Any, layer: Recurrent[Any], tokens: bool) -> float:
+    """Return teacher_forcing; ValueError if it is not 0 where no value feeds back."""
+    forcing = closed_fraction("teacher_forcing", teacher_forcing)
+    if forcing > 0 and tokens:
+        raise ValueError(
+            f"teacher_forcing: expected 0.0 for tokens, which always have it, got {forcing}"
+        )
+    if forcing > 0 and not layer.spec.feeds_back:
+        raise ValueError(
+            f"teacher_forcing: expected 0.0, since no output feeds back, got {forcing}"
+        )
+    return forcing
+
+
+def _check_count(name: str, embedding: Embedding, size: int) -> None:
+    if embedding.num_embeddings != size:
+        raise ValueError(
+            f"{name}: expected num_embeddings = output_size = {size}, "
+            f"got {embedding.num_embeddings}"
+        )
+
+
+def _check_inputs(layer: Recurrent[Any], size: int, text: str) -> None:
+    if layer.input_size != size:
+        raise ValueError(f"core: expected input_size = {text} = {size}, got {layer.input_size}")
+
+
+def _token(name: str, value: Any, size: int) -> int:
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        token = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a token in [0, {size}), got {value!r}") from None
+    if not 0 <= token < size:
+        raise ValueError(f"{name}: expected a token in [0, {size}), got {token}")
+    return token

@@ -1,0 +1,1 @@
+"""What models are trained on, checked: sequences, pairs of them, values after a vector, streams."""
