@@ -1,6 +1,7 @@
 // One aligned block of memory per call, laid out before the kernel starts.
 #pragma once
 
+#include <array>
 #include <cstdlib>
 #include <vector>
 
@@ -14,15 +15,18 @@ class ArenaPlan {
  public:
   static constexpr Index alignment = 64;
 
-  ArenaPlan() { arrays_.reserve(16); }
-
   // `pointer` will hold `count` elements, aligned to a cache line.
   template <class T>
   void array(T*& pointer, Index count) {
     const auto set = [](void* to, std::byte* at) {
       *static_cast<T**>(to) = reinterpret_cast<T*>(at);
     };
-    arrays_.push_back({&pointer, set, bytes_});
+    const Array array{&pointer, set, bytes_};
+    if (count_ < few_.size()) {
+      few_[count_++] = array;
+    } else {
+      more_.push_back(array);
+    }
     const Index size = checked_mul(count, static_cast<Index>(sizeof(T)));
     bytes_ = checked_add(bytes_, checked_add(size, alignment - 1) / alignment * alignment);
   }
@@ -32,7 +36,8 @@ class ArenaPlan {
 
   // Points every array into a block of that size.
   void place(std::byte* block) const {
-    for (const Array& array : arrays_) array.set(array.pointer, block + array.offset);
+    for (std::size_t i = 0; i < count_; ++i) few_[i].set(few_[i].pointer, block + few_[i].offset);
+    for (const Array& array : more_) array.set(array.pointer, block + array.offset);
   }
 
  private:
@@ -42,7 +47,9 @@ class ArenaPlan {
     Index offset;
   };
 
-  std::vector<Array> arrays_;
+  std::array<Array, 16> few_;  // most calls have no more: they allocate nothing for the plan
+  std::size_t count_ = 0;      // of those
+  std::vector<Array> more_;
   Index bytes_ = 0;
 };
 

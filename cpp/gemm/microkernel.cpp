@@ -96,13 +96,13 @@ struct Shapes {
 
 template <class T, int Gates>
 void multiply(const T* a, Index stride, const Columns& columns, const T* packed, Index rows,
-              Range panels, bool backwards, BlockSums<T> receive) {
+              Range panels, bool backwards, const BlockSums<T>& receive) {
   static_assert(has_microkernel(Gates));
   using Shape = Shapes<T, Gates>;
   if (rows <= 0) return;
   const Index blocks = ceil_div(rows, Index{Shape::max_rows});
-  // `larger` blocks of least + 1 rows, then blocks of least. (A division takes as long as a block.)
-  const Index least = blocks == 1 ? rows : rows / blocks, larger = rows - least * blocks;
+  // `larger` blocks of least + 1 rows, then blocks of least.
+  const Index least = rows / blocks, larger = rows % blocks;
   const Index most = least + (larger > 0 ? 1 : 0);
   const Index panel_stride = columns.total() * Gates * Simd<T>::width;
   alignas(64) T sums[max_accumulators * Simd<T>::width];
@@ -125,6 +125,7 @@ void multiply(const T* a, Index stride, const Columns& columns, const T* packed,
 
 template <class T>
 PanelProduct<T> panel_product(Index gates) {
+  assert(has_microkernel(gates));
   return gates == 1 ? &multiply<T, 1> : gates == 3 ? &multiply<T, 3> : &multiply<T, 4>;
 }
 

@@ -36,9 +36,10 @@ using BlockSums =
 // cache still holds.
 template <class T>
 using PanelProduct = void (*)(const T* a, Index stride, const Columns& columns, const T* packed,
-                              Index rows, Range panels, bool backwards, BlockSums<T> receive);
+                              Index rows, Range panels, bool backwards,
+                              const BlockSums<T>& receive);
 
-// The one for panels of that many gates.
+// That of panels of so many gates.
 template <class T>
 PanelProduct<T> panel_product(Index gates);
 

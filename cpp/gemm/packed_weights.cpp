@@ -9,16 +9,16 @@ template <class T>
 void PanelWeights<T>::pack(Range panels) {
   const Matrix<const T>& weights = layout_.weights;
   if (layout_.by_columns) {
-    return pack_columns(weights, panels.begin, panels.end, packed_, size());
+    return pack_columns(weights, panels.begin, panels.end, packed_, panel_size_);
   }
   for (Index b = panels.begin; b < panels.end; ++b) {
-    pack_gates(weights, layout_.gates, b, packed_ + b * size());
+    pack_gates(weights, layout_.gates, b, packed_ + b * panel_size_);
   }
 }
 
 template <class T>
 void UnpackedWeights<T>::multiply(int, const T* a, Index stride, Index rows, Range panels, bool,
-                                  BlockSums<T> receive) const {
+                                  const BlockSums<T>& receive) const {
   constexpr int width = Simd<T>::width;
   const Matrix<const T>& weights = layout_.weights;
   const Index sums_stride = layout_.gates * width;
@@ -70,17 +70,10 @@ void PackedWeights<T>::pack(Range panels) {
   std::visit([&](auto& weights) { weights.pack(panels); }, weights_);
 }
 
-template <class T>
-void PackedWeights<T>::multiply_otherwise(int rank, const T* a, Index stride, Index rows,
-                                          Range panels, bool backwards,
-                                          BlockSums<T> receive) const {
-  std::visit(
-      [&](const auto& weights) {
-        weights.multiply(rank, a, stride, rows, panels, backwards, receive);
-      },
-      weights_);
-}
-
+template class PanelWeights<float>;
+template class PanelWeights<double>;
+template class UnpackedWeights<float>;
+template class UnpackedWeights<double>;
 template class PackedWeights<float>;
 template class PackedWeights<double>;
 

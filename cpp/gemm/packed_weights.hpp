@@ -19,22 +19,23 @@ template <class T>
 class PanelWeights {
  public:
   explicit PanelWeights(const WeightLayout<T>& layout)
-      : layout_(layout), product_(panel_product<T>(layout.gates)) {}
+      : layout_(layout),
+        panel_size_(checked_mul(layout.columns.total(), layout.gates * Simd<T>::width)),
+        product_(panel_product<T>(layout.gates)) {}
 
-  void plan_panels(ArenaPlan& plan) { plan.array(packed_, checked_mul(layout_.panels(), size())); }
+  void plan_panels(ArenaPlan& plan) {
+    plan.array(packed_, checked_mul(layout_.panels(), panel_size_));
+  }
   void plan_scratch(ArenaPlan&, int) {}
   void pack(Range panels);
   void multiply(int, const T* a, Index stride, Index rows, Range panels, bool backwards,
-                BlockSums<T> receive) const {
+                const BlockSums<T>& receive) const {
     product_(a, stride, layout_.columns, packed_, rows, panels, backwards, receive);
   }
 
  private:
-  Index size() const {  // of a panel
-    return checked_mul(layout_.columns.total(), layout_.gates * Simd<T>::width);
-  }
-
   const WeightLayout<T> layout_;
+  const Index panel_size_;
   const PanelProduct<T> product_;
   T* packed_ = nullptr;
 };
@@ -49,7 +50,7 @@ class UnpackedWeights {
   void plan_scratch(ArenaPlan&, int) {}
   void pack(Range) {}
   void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
-                BlockSums<T> receive) const;
+                const BlockSums<T>& receive) const;
 
  private:
   const WeightLayout<T> layout_;
@@ -76,19 +77,15 @@ class PackedWeights {
   // `receive`, block by block. `rank`: the worker's. `backwards` should change from pass to pass:
   // see PanelProduct.
   void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
-                BlockSums<T> receive) const {
-    const auto* const packed = std::get_if<PanelWeights<T>>(&weights_);
-    if (packed != nullptr) {  // without a call between: a step may take 50 ns
-      packed->multiply(rank, a, stride, rows, panels, backwards, receive);
-    } else {
-      multiply_otherwise(rank, a, stride, rows, panels, backwards, receive);
-    }
+                const BlockSums<T>& receive) const {
+    std::visit(
+        [&](const auto& weights) {
+          weights.multiply(rank, a, stride, rows, panels, backwards, receive);
+        },
+        weights_);
   }
 
  private:
-  void multiply_otherwise(int rank, const T* a, Index stride, Index rows, Range panels,
-                          bool backwards, BlockSums<T> receive) const;
-
   using Weights =
       std::conditional_t<may_use_tiles<T>,
                          std::variant<PanelWeights<T>, UnpackedWeights<T>, SplitWeights>,
@@ -102,6 +99,10 @@ class PackedWeights {
   Weights weights_;
 };
 
+extern template class PanelWeights<float>;
+extern template class PanelWeights<double>;
+extern template class UnpackedWeights<float>;
+extern template class UnpackedWeights<double>;
 extern template class PackedWeights<float>;
 extern template class PackedWeights<double>;
 

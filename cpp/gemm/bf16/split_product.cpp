@@ -1,11 +1,12 @@
 // Merged products on the tile unit: both operands split and packed by blocks.
-#include "gemm/bf16/split_product.hpp"
+#include "gemm/bf16/tile_unit.hpp"
+
+#if defined(RNNCORE_TILE_UNIT)
 
 #include <algorithm>
 
 #include "gemm/bf16/microkernel.hpp"
-
-#if defined(RNNCORE_TILE_UNIT)
+#include "gemm/bf16/split_product.hpp"
 
 namespace rnncore {
 namespace {

@@ -1,11 +1,12 @@
 // Weights split into bfloat16 strips, and the rows that meet them.
-#include "gemm/bf16/split_weights.hpp"
+#include "gemm/bf16/tile_unit.hpp"
+
+#if defined(RNNCORE_TILE_UNIT)
 
 #include <algorithm>
 
 #include "gemm/bf16/microkernel.hpp"
-
-#if defined(RNNCORE_TILE_UNIT)
+#include "gemm/bf16/split_weights.hpp"
 
 namespace rnncore {
 namespace {
@@ -60,7 +61,7 @@ void SplitWeights::pack_gate(Index panel, Index gate, Bf16* to) const {
 }
 
 void SplitWeights::multiply(int rank, const float* a, Index stride, Index rows, Range panels, bool,
-                            BlockSums<float> receive) const {
+                            const BlockSums<float>& receive) const {
   if (rows <= 0 || panels.size() <= 0) return;
   Bf16* const left = reinterpret_cast<Bf16*>(left_ + rank * left_each_);
   with_parts(parts_, [&](auto parts) {
@@ -83,7 +84,7 @@ void SplitWeights::pack_rows(const float* a, Index stride, Index rows, Bf16* to)
 
 template <int Parts>
 void SplitWeights::multiply_parts(const Bf16* left, Index rows, Range panels,
-                                  BlockSums<float> receive) const {
+                                  const BlockSums<float>& receive) const {
   constexpr Index most_rows = 2 * tile_size;
   const Index gates = layout_.gates;
   const Index group = panels_at_once(gates);

@@ -21,7 +21,7 @@ class SplitWeights {
   void plan_scratch(ArenaPlan& plan, int threads);
   void pack(Range panels);
   void multiply(int rank, const float* a, Index stride, Index rows, Range panels, bool backwards,
-                BlockSums<float> receive) const;
+                const BlockSums<float>& receive) const;
 
  private:
   Bf16* strips(Index panel) const {
@@ -32,7 +32,8 @@ class SplitWeights {
   template <int Parts>
   void pack_rows(const float* a, Index stride, Index rows, Bf16* to) const;
   template <int Parts>
-  void multiply_parts(const Bf16* left, Index rows, Range panels, BlockSums<float> receive) const;
+  void multiply_parts(const Bf16* left, Index rows, Range panels,
+                      const BlockSums<float>& receive) const;
 
   const WeightLayout<float> layout_;
   const int parts_;

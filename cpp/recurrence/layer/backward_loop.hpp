@@ -58,7 +58,7 @@ class BackwardLoop {
 
   // The product dz R of some rows at `step`, its tiles to f.
   void recurrent_product(const Share& mine, Range rows, Index step, const BackwardTape<T>& tape,
-                         BlockSums<T> f) const;
+                         const BlockSums<T>& f) const;
 
   const BackwardArgs<T>& a_;
   const CellInfo& cell_;
