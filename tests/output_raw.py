@@ -6,11 +6,12 @@ binding's errors name them: "weight_ih of layer 0".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from output_reference import Array, Layer, Problem, Result
-from raw import batch_major, nan_like
+from raw import UNIT_PARAMETERS, batch_major, nan_like, unit_gradient, unit_parameters
 
 NESTED = {
     "layers": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
@@ -62,6 +63,12 @@ def flat_names(function: str, layers: int) -> list[str]:
     return names
 
 
+def of_layer(arguments: dict[str, Any], k: int) -> dict[str, Any]:
+    """The arguments of layer k by their names in it."""
+    suffix = f" of layer {k}"
+    return {n.removesuffix(suffix): v for n, v in arguments.items() if n.endswith(suffix)}
+
+
 def base(name: str) -> str:
     """What kind of array an argument is: its name without the layer."""
     return name.split(" of ")[0]
@@ -75,12 +82,17 @@ def nested(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if name not in NESTED:
             values[name] = arguments[name]
         elif f"{NESTED[name][0]} of layer 0" in arguments:
-            values[name] = [
-                tuple(arguments[f"{own} of layer {k}"] for own in NESTED[name]) for k in range(K)
-            ]
+            values[name] = [_entry(name, of_layer(arguments, k)) for k in range(K)]
         else:
             values[name] = None
     return values
+
+
+def _entry(kind: str, arguments: dict[str, Any]) -> tuple[Any, ...]:
+    """One layer's entry of a list: a cell's unit parameters stand behind its weights."""
+    own = {"layers": UNIT_PARAMETERS, "dlayers": {f"d{name}" for name in UNIT_PARAMETERS}}
+    names = [name for name in arguments if name in own.get(kind, ())]
+    return tuple(arguments[name] for name in (*NESTED[kind], *names))
 
 
 def grouped(function: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -113,6 +125,18 @@ def _of_layers(kind: str, entries: Any) -> dict[str, Any]:
     }
 
 
+def _parameters(kind: str, cell: str, layers: Iterable[Layer]) -> dict[str, Any]:
+    """Parameters of the layers, or arrays for their gradients, by name."""
+    layers = tuple(layers)
+    prefix = "d" if kind == "dlayers" else ""
+    own = {
+        f"{prefix}{name} of layer {k}": value
+        for k, layer in enumerate(layers)
+        for name, value in unit_parameters(cell, layer.unit_parameters).items()
+    }
+    return _of_layers(kind, (layer[:4] for layer in layers)) | own
+
+
 def _tape(core: Any, p: Problem) -> dict[str, Any]:
     T, B, _ = p.x.shape
     D, _, O = p.y_0.shape  # noqa: E741
@@ -140,22 +164,27 @@ def forward_arguments(core: Any, p: Problem, training: bool = True) -> dict[str,
     found = {name: value for name, value in p._asdict().items() if name != "layers"}
     found["delays"] = list(p.delays)
     found["lengths"] = None if p.lengths is None else p.lengths.astype(np.int64)
-    found |= _of_layers("layers", p.layers)
+    found |= _parameters("layers", p.cell, p.layers)
     found |= dict(zip(LAST, map(nan_like, (p.dy, p.h_0, p.c_0, p.y_0)), strict=True))
     found |= _tape(core, p) if training else {"tape_y": None, "tape_fed": None}
-    names = flat_names("closed_loop_forward", len(p.layers))
-    return {name: found[name] for name in names if name in found}
+    return _in_order("closed_loop_forward", len(p.layers), found)
 
 
 def backward_arguments(p: Problem, forward: dict[str, Any]) -> dict[str, Any]:
     """Arguments of core.closed_loop_backward by name, with the tape of a forward call."""
     found = p._asdict() | forward
     found |= {f"d{name}": nan_like(found[name]) for name in ("x", "h_0", "c_0", "y_0")}
-    zeros = [Layer(*map(_zeros, layer)) for layer in p.layers]
-    found |= _of_layers("dlayers", zeros)
+    found |= _parameters("dlayers", p.cell, (Layer(*map(_zeros, layer)) for layer in p.layers))
     for name in ("weight_oh", "weight_ho", "weight_oo", "bias_o"):
         found["d" + name] = _zeros(found[name])
-    return {name: found[name] for name in flat_names("closed_loop_backward", len(p.layers))}
+    return _in_order("closed_loop_backward", len(p.layers), found)
+
+
+def _in_order(function: str, layers: int, found: dict[str, Any]) -> dict[str, Any]:
+    """What is there of a function's arguments, then the unit parameters."""
+    names = [name for name in flat_names(function, layers) if name in found]
+    own = [n for n in found if base(n) in UNIT_PARAMETERS or base(n)[1:] in UNIT_PARAMETERS]
+    return {name: found[name] for name in (*names, *own)}
 
 
 def _zeros(array: Array | None) -> Array | None:
@@ -182,7 +211,7 @@ def result(arguments: dict[str, Any], layers: int) -> Result:
     """What calls with these arguments have written."""
     found = {name: arguments[name] for name in Result._fields if name != "dlayers"}
     dlayers = tuple(
-        Layer(*(arguments[f"{name} of layer {k}"] for name in NESTED["dlayers"]))
-        for k in range(layers)
+        Layer(*(own[name] for name in NESTED["dlayers"]), unit_gradient(own))
+        for own in (of_layer(arguments, k) for k in range(layers))
     )
     return Result(**found, dlayers=dlayers)

@@ -26,6 +26,7 @@ class Layer(NamedTuple):
     weight_hh: Array | None
     bias_ih: Array | None
     bias_hh: Array | None
+    unit_parameters: Array | None = None
 
 
 class Problem(NamedTuple):
@@ -130,7 +131,9 @@ def solve(p: Problem) -> Result:
                     zh = zh + _times(p.weight_oh, f)
                 zh = np.broadcast_to(zh, zx.shape)
                 old = h[k]
-                h[k], c[k], kept = cell.step(zx, zh, old, c[k])
+                h[k], c[k], kept = cell.step(
+                    zx, zh, old, c[k], *reference.own_arguments(layer.unit_parameters)
+                )
                 own.append((below, old, kept))
                 below = h[k]
             y[t, b] = phi(
@@ -166,7 +169,9 @@ def solve(p: Problem) -> Result:
             for k in reversed(range(K)):
                 below, old, kept = own[k]
                 layer, grads = p.layers[k], dlayers[k]
-                dzx, dzh, dh[k], dc[k] = cell.step_backward(dh[k] + from_above, dc[k], kept)
+                dzx, dzh, dh[k], dc[k], *dunit = cell.step_backward(dh[k] + from_above, dc[k], kept)
+                for added in dunit:
+                    grads.unit_parameters[...] += added
                 grads.weight_ih[...] += np.outer(dzx, below)
                 if layer.weight_hh is not None:
                     grads.weight_hh[...] += np.outer(dzh, old)
@@ -213,6 +218,7 @@ def make(
     """Random numbers; mode "closed", "forced" (all targets given) or "mixed"."""
     rng = np.random.default_rng([seed, T, B, I, H, O])
     gates, has_c = CELLS[cell].gates, CELLS[cell].has_c
+    unit_rows = len("".join(CELLS[cell].unit_parameters.values()))
     F, D = O * len(delays), max(delays)
 
     def normal(*shape: int, scale: float = 1.0) -> Array:
@@ -227,6 +233,7 @@ def make(
                 normal(gates * H, H, scale=0.7 * H**-0.5) if "hidden" in recurrence else None,
                 normal(gates * H, scale=0.3) if bias else None,
                 normal(gates * H, scale=0.3) if bias else None,
+                normal(unit_rows, H, scale=0.5) if unit_rows else None,
             )
         )
     lengths = None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "unit_parameters")
 
 
 class Problem(NamedTuple):
@@ -25,11 +25,17 @@ class Problem(NamedTuple):
     weight_hh: Array
     bias_ih: Array | None
     bias_hh: Array | None
+    unit_parameters: Array | None  # (P, H): the rows of all of them
     lengths: Array | None
     reverse: bool
     dy: Array
     dh_n: Array
     dc_n: Array | None
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments of `reference.forward`."""
+        return self[: self._fields.index("dy")]
 
     @property
     def steps(self) -> Array:
@@ -72,6 +78,7 @@ class Result(NamedTuple):
     dweight_hh: Array
     dbias_ih: Array | None
     dbias_hh: Array | None
+    dunit_parameters: Array | None = None
 
 
 FORWARD = ("y", "h_n", "c_n")
@@ -93,6 +100,7 @@ def make(
     """Distinct random numbers that saturate no gate; ragged lengths are unsorted, with 0."""
     rng = np.random.default_rng([seed, T, B, I, H])
     gates, has_c = reference.CELLS[cell].gates, reference.CELLS[cell].has_c
+    unit_rows = len("".join(reference.CELLS[cell].unit_parameters.values()))
 
     def normal(*shape: int, scale: float = 1.0) -> Array:
         return (rng.standard_normal(shape) * scale).astype(dtype)
@@ -116,12 +124,13 @@ def make(
         dy=normal(T, B, H),
         dh_n=normal(B, H),
         dc_n=normal(B, H) if has_c else None,
+        unit_parameters=normal(unit_rows, H, scale=0.5) if unit_rows else None,
     )
 
 
 def solve(problem: Problem) -> Result:
     """The reference's answer; bias gradients are None where the problem has no bias."""
-    arguments = problem[:10]
+    arguments = problem.arguments
     gradients = reference.backward(*arguments, dy=problem.dy, dh_n=problem.dh_n, dc_n=problem.dc_n)
     result = Result(*reference.forward(*arguments), *gradients)
     return result if problem.bias_ih is not None else result._replace(dbias_ih=None, dbias_hh=None)

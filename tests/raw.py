@@ -1,10 +1,15 @@
-"""Calls of the raw binding: flat arguments by name, every output prefilled with NaN."""
+"""Calls of the raw binding: flat arguments by name, every output prefilled with NaN.
+
+A cell's unit parameters are arguments by their own names, behind the others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import reference
 from problems import Array, Problem, Result
 
 FORWARD_ARGUMENTS = (
@@ -38,11 +43,36 @@ GROUPS = {
     },
 }
 """The arrays that travel together, by function and by the group's name."""
+UNIT_PARAMETERS = {name for cell in reference.CELLS.values() for name in cell.unit_parameters}
+
+
+def unit_parameters(cell: str, rows: Array | None) -> dict[str, Array]:
+    """A cell's unit parameters by name, out of the rows (P, H) of all of them."""
+    result = {}
+    for name, letters in reference.CELLS[cell].unit_parameters.items():
+        assert rows is not None
+        result[name], rows = rows[: len(letters)], rows[len(letters) :]
+    return result
+
+
+def unit_gradient(arguments: dict[str, Any]) -> Array | None:
+    """The rows of the gradients of all unit parameters among the arguments."""
+    names = [name for name in arguments if name.startswith("d") and name[1:] in UNIT_PARAMETERS]
+    return np.concatenate([arguments[name] for name in names]) if names else None
+
+
+def with_unit_parameters(
+    groups: dict[str, tuple[str, ...]], names: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """The groups, the weights and their gradients with the unit parameters among `names`."""
+    own = {"weights": tuple(name for name in names if name in UNIT_PARAMETERS)}
+    own["gradients"] = tuple(f"d{name}" for name in own["weights"])
+    return {group: members + own.get(group, ()) for group, members in groups.items()}
 
 
 def grouped(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments as the binding takes them; of forward a tape without arrays is None."""
-    groups = GROUPS[function]
+    groups = with_unit_parameters(GROUPS[function], arguments)
     together = {name for names in groups.values() for name in names}
     result = {name: value for name, value in arguments.items() if name not in together}
     for group, names in groups.items():
@@ -117,7 +147,8 @@ def forward_arguments(
         c_n=nan_like(problem.c_0),
         **(tape(core, problem, recompute) if training else dict.fromkeys(("gates", "h", "c"))),
     )
-    return {name: arguments[name] for name in FORWARD_ARGUMENTS}
+    own = unit_parameters(problem.cell, problem.unit_parameters)
+    return {name: arguments[name] for name in FORWARD_ARGUMENTS} | own
 
 
 def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +162,9 @@ def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, A
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         value = getattr(problem, name)
         arguments["d" + name] = None if value is None else np.zeros_like(value)
-    return {name: arguments[name] for name in BACKWARD_ARGUMENTS}
+    own = unit_parameters(problem.cell, problem.unit_parameters)
+    gradients = {f"d{name}": np.zeros_like(value) for name, value in own.items()}
+    return {name: arguments[name] for name in BACKWARD_ARGUMENTS} | own | gradients
 
 
 def infer(core: Any, problem: Problem) -> tuple[Array, Array, Array | None]:
@@ -147,7 +180,7 @@ def solve(core: Any, problem: Problem, recompute: int = 0) -> Result:
     call(core, "forward", forward)
     backward = backward_arguments(problem, forward)
     call(core, "backward", backward)
-    both = {**forward, **backward}
+    both = {**forward, **backward, "dunit_parameters": unit_gradient(backward)}
     return Result(**{name: both[name] for name in Result._fields})
 
 

@@ -5,12 +5,13 @@ runs alone, one step at a time. Gate order and parameter shapes are torch's: LST
 GRU r z n (reset after the product).
 
 Shapes: x (T, B, I), h (B, H), weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,). A bias may be
-None, lengths may be None (= T for all), c is None for a cell without one.
+None, lengths may be None (= T for all), c is None for a cell without one. unit_parameters (P, H)
+holds the rows of all parameters that act unit by unit, None for a cell without one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ def sigmoid(z: Array) -> Array:
 # A step:      (zx, zh, h, c) -> h_new, c_new, saved    with zx = W x + b_ih, zh = R h + b_hh
 # Its reverse: (dh_new, dc_new, saved) -> dzx, dzh, dh, dc
 # dh holds the paths to the old h that don't run through zh: the loop adds R' dzh.
+# A cell with unit parameters takes them behind c, and gives their gradient behind dc.
 
 
 def rnn_tanh(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
@@ -67,6 +69,68 @@ def lstm_backward(dh_new: Array, dc_new: Array, saved: Any) -> tuple[Array, Arra
     return dz, dz, 0, dc_new * f
 
 
+def lstm_peephole(zx: Array, zh: Array, h: Array, c: Array, p: Array) -> tuple[Array, Array, Any]:
+    (z_i, z_f, z_g, z_o), (p_i, p_f, p_o) = np.split(zx + zh, 4), p
+    i, f, g = sigmoid(z_i + p_i * c), sigmoid(z_f + p_f * c), np.tanh(z_g)
+    c_new = f * c + i * g
+    o = sigmoid(z_o + p_o * c_new)
+    return o * np.tanh(c_new), c_new, (i, f, g, o, c, c_new, p)
+
+
+def lstm_peephole_backward(
+    dh_new: Array, dc_new: Array, saved: Any
+) -> tuple[Array, Array, Any, Array, Array]:
+    i, f, g, o, c, c_new, (p_i, p_f, p_o) = saved
+    tanh_c = np.tanh(c_new)
+    dz_o = dh_new * tanh_c * o * (1 - o)
+    dc_new = dc_new + dh_new * o * (1 - tanh_c**2) + dz_o * p_o
+    dz_i, dz_f = dc_new * g * i * (1 - i), dc_new * c * f * (1 - f)
+    dz = np.concatenate([dz_i, dz_f, dc_new * i * (1 - g**2), dz_o])
+    dp = np.stack([dz_i * c, dz_f * c, dz_o * c_new])
+    return dz, dz, 0, dc_new * f + dz_i * p_i + dz_f * p_f, dp
+
+
+def lstm_coupled(zx: Array, zh: Array, h: Array, c: Array) -> tuple[Array, Array, Any]:
+    z_i, z_g, z_o = np.split(zx + zh, 3)
+    i, g, o = sigmoid(z_i), np.tanh(z_g), sigmoid(z_o)
+    c_new = (1 - i) * c + i * g
+    return o * np.tanh(c_new), c_new, (i, g, o, c, c_new)
+
+
+def lstm_coupled_backward(
+    dh_new: Array, dc_new: Array, saved: Any
+) -> tuple[Array, Array, Any, Array]:
+    i, g, o, c, c_new = saved
+    tanh_c = np.tanh(c_new)
+    do = dh_new * tanh_c
+    dc_new = dc_new + dh_new * o * (1 - tanh_c**2)
+    di, dg = dc_new * (g - c), dc_new * i
+    dz = np.concatenate([di * i * (1 - i), dg * (1 - g**2), do * o * (1 - o)])
+    return dz, dz, 0, dc_new * (1 - i)
+
+
+def lstm_peephole_coupled(
+    zx: Array, zh: Array, h: Array, c: Array, p: Array
+) -> tuple[Array, Array, Any]:
+    (z_i, z_g, z_o), (p_i, p_o) = np.split(zx + zh, 3), p
+    i, g = sigmoid(z_i + p_i * c), np.tanh(z_g)
+    c_new = (1 - i) * c + i * g
+    o = sigmoid(z_o + p_o * c_new)
+    return o * np.tanh(c_new), c_new, (i, g, o, c, c_new, p)
+
+
+def lstm_peephole_coupled_backward(
+    dh_new: Array, dc_new: Array, saved: Any
+) -> tuple[Array, Array, Any, Array, Array]:
+    i, g, o, c, c_new, (p_i, p_o) = saved
+    tanh_c = np.tanh(c_new)
+    dz_o = dh_new * tanh_c * o * (1 - o)
+    dc_new = dc_new + dh_new * o * (1 - tanh_c**2) + dz_o * p_o
+    dz_i = dc_new * (g - c) * i * (1 - i)
+    dz = np.concatenate([dz_i, dc_new * i * (1 - g**2), dz_o])
+    return dz, dz, 0, dc_new * (1 - i) + dz_i * p_i, np.stack([dz_i * c, dz_o * c_new])
+
+
 def gru(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
     (r_x, u_x, n_x), (r_h, u_h, n_h) = np.split(zx, 3), np.split(zh, 3)
     r, u = sigmoid(r_x + r_h), sigmoid(u_x + u_h)  # u is torch's gate "z"
@@ -89,13 +153,19 @@ class Cell(NamedTuple):
     gates: int
     has_c: bool
     step: Callable[..., tuple[Array, Any, Any]]
-    step_backward: Callable[..., tuple[Array, Array, Any, Any]]
+    step_backward: Callable[..., tuple[Any, ...]]
+    unit_parameters: Mapping[str, str] = {}  # one letter for each row
 
 
 CELLS = {
     "rnn_tanh": Cell(1, False, rnn_tanh, rnn_tanh_backward),
     "rnn_relu": Cell(1, False, rnn_relu, rnn_relu_backward),
     "lstm": Cell(4, True, lstm, lstm_backward),
+    "lstm_peephole": Cell(4, True, lstm_peephole, lstm_peephole_backward, {"peephole": "ifo"}),
+    "lstm_coupled": Cell(3, True, lstm_coupled, lstm_coupled_backward),
+    "lstm_peephole_coupled": Cell(
+        3, True, lstm_peephole_coupled, lstm_peephole_coupled_backward, {"peephole": "io"}
+    ),
     "gru": Cell(3, False, gru, gru_backward),
 }
 
@@ -108,6 +178,12 @@ class Gradients(NamedTuple):
     dweight_hh: Array
     dbias_ih: Array
     dbias_hh: Array
+    dunit_parameters: Array | None
+
+
+def own_arguments(unit_parameters: Array | None) -> tuple[Array, ...]:
+    """What a step takes behind c."""
+    return () if unit_parameters is None else (unit_parameters,)
 
 
 def _order(length: int, reverse: bool) -> range:
@@ -120,13 +196,13 @@ def _run(
     x: Array,
     h_0: Array,
     c_0: Array | None,
-    weights: tuple[Array, Array, Array | None, Array | None],
+    weights: tuple[Array, Array, Array | None, Array | None, Array | None],
     lengths: Any,
     reverse: bool,
 ) -> tuple[Array, Array, Array | None, dict[tuple[int, int], Any]]:
     """Return y, h_n, c_n and what each (t, b) saved: (h before the step, the step's own)."""
     T, B, _ = x.shape
-    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters = weights
     b_ih = 0 if bias_ih is None else bias_ih
     b_hh = 0 if bias_hh is None else bias_hh
     y = np.zeros((T, B, h_0.shape[1]), x.dtype)
@@ -137,7 +213,7 @@ def _run(
         for t in _order(length, reverse):
             zx, zh = weight_ih @ x[t, b] + b_ih, weight_hh @ h + b_hh
             h_old = h
-            h, c, own = CELLS[cell].step(zx, zh, h, c)
+            h, c, own = CELLS[cell].step(zx, zh, h, c, *own_arguments(unit_parameters))
             y[t, b], saved[t, b] = h, (h_old, own)
         h_n[b] = h
         if c_n is not None:
@@ -154,11 +230,12 @@ def forward(
     weight_hh: Array,
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
+    unit_parameters: Array | None = None,
     lengths: Any = None,
     reverse: bool = False,
 ) -> tuple[Array, Array, Array | None]:
     """Return y (T, B, H), zero where padded, and the final h_n, c_n (B, H)."""
-    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters)
     return _run(cell, x, h_0, c_0, weights, lengths, reverse)[:3]
 
 
@@ -171,6 +248,7 @@ def backward(
     weight_hh: Array,
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
+    unit_parameters: Array | None = None,
     lengths: Any = None,
     reverse: bool = False,
     *,
@@ -180,7 +258,7 @@ def backward(
 ) -> Gradients:
     """Return the gradients of sum(y * dy) + sum(h_n * dh_n) + sum(c_n * dc_n); None = zeros."""
     T, B, _ = x.shape
-    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters)
     *_, saved = _run(cell, x, h_0, c_0, weights, lengths, reverse)
     dx, dweight_ih, dweight_hh = (
         np.zeros_like(x),
@@ -188,6 +266,7 @@ def backward(
         np.zeros_like(weight_hh),
     )
     dbias_ih, dbias_hh = np.zeros_like(weight_hh[:, 0]), np.zeros_like(weight_hh[:, 0])
+    dunit = None if unit_parameters is None else np.zeros_like(unit_parameters)
     dh_0 = np.zeros_like(h_0) if dh_n is None else dh_n.copy()
     dc_0 = None if c_0 is None else np.zeros_like(c_0) if dc_n is None else dc_n.copy()
     for b, length in enumerate([T] * B if lengths is None else lengths):
@@ -195,14 +274,16 @@ def backward(
         for t in reversed(_order(length, reverse)):
             h_old, own = saved[t, b]
             dh = dh if dy is None else dh + dy[t, b]
-            dzx, dzh, dh, dc = CELLS[cell].step_backward(dh, dc, own)
+            dzx, dzh, dh, dc, *dunit_t = CELLS[cell].step_backward(dh, dc, own)
             dx[t, b] = weight_ih.T @ dzx
             dh = dh + weight_hh.T @ dzh
             dweight_ih += np.outer(dzx, x[t, b])
             dweight_hh += np.outer(dzh, h_old)
             dbias_ih += dzx
             dbias_hh += dzh
+            for added in dunit_t:
+                dunit += added
         dh_0[b] = dh
         if dc_0 is not None:
             dc_0[b] = dc
-    return Gradients(dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh)
+    return Gradients(dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dunit)

@@ -33,7 +33,8 @@ def one_step(cell):
     """A problem of one step of one sequence, and the arguments x, h, [c,] W, R, b_ih, b_hh."""
     problem = problems.make(cell, 1, 1, 3, 5, seed=7)
     state = [v[0] for v in (problem.h_0, problem.c_0) if v is not None]
-    return problem, (problem.x[0, 0], *state, *(getattr(problem, n) for n in problems.PARAMETERS))
+    parameters = (getattr(problem, name) for name in problems.PARAMETERS)
+    return problem, (problem.x[0, 0], *state, *(p for p in parameters if p is not None))
 
 
 @pytest.mark.parametrize("cell", reference.CELLS)
@@ -52,7 +53,8 @@ def test_backward_of_the_page_is_the_reference(cell):
     cotangents = [v[0] for v in (problem.dh_n, problem.dc_n) if v is not None]
     got = functions(page(cell))[f"{cell}_backward"](*cotangents, *arguments)
     dx, dh, dc, *parameters = problems.solve(problem)[3:]
-    expected = [dx[0, 0], dh[0], *([] if dc is None else [dc[0]]), *parameters]
+    expected = [dx[0, 0], dh[0], *([] if dc is None else [dc[0]])]
+    expected += [p for p in parameters if p is not None]
     assert len(got) == len(expected)
     for g, e in zip(got, expected, strict=True):
         assert problems.error(g, e) < 1e-14
@@ -77,7 +79,11 @@ def feedback_forward(p, weights):
     d = np.zeros((len(p.x), 2)) if p.targets is None else p.targets[:, 0]
     c = None if p.c_0 is None else p.c_0[0, 0]
     call = functions(MATH / "feedback.md")["feedback"]
-    step = reference.CELLS[p.cell].step
+    own = reference.own_arguments(p.layers[0].unit_parameters)
+
+    def step(*arguments):
+        return reference.CELLS[p.cell].step(*arguments, *own)
+
     initial = p.h_0[0, 0], c, p.y_0[:, 0]
     return m, call(step, p.x[:, 0], *initial, d, m, *weights.values(), p.activation, p.delays)
 
@@ -97,8 +103,15 @@ def test_feedback_of_the_page_is_the_reference(cell, T, activation, mode):
     matrices = [weights[name] for name in ("W", "R", "U", "P", "Q")]
     names = ["dx", "dh", "dc", "dv", "dW", "dR", "dU", "dP", "dQ", "db_ih", "db_hh", "db_o"]
     dc = None if p.dc_n is None else p.dc_n[0, 0]
+    dunit = []
+
+    def step_backward(*arguments):
+        result = reference.CELLS[cell].step_backward(*arguments)
+        dunit.extend(result[4:])
+        return result[:4]
+
     gradients = backward(
-        reference.CELLS[cell].step_backward, p.dy[:, 0], p.dh_n[0, 0], dc, p.dy_n[:, 0],
+        step_backward, p.dy[:, 0], p.dh_n[0, 0], dc, p.dy_n[:, 0],
         kept, y, p.x[:, 0], m, *matrices, activation, p.delays,
     )  # fmt: skip
     got |= dict(zip(names, gradients, strict=True))
@@ -109,6 +122,8 @@ def test_feedback_of_the_page_is_the_reference(cell, T, activation, mode):
         "dP": expected.dweight_ho, "dQ": expected.dweight_oo,
         "db_ih": of.bias_ih, "db_hh": of.bias_hh, "db_o": expected.dbias_o,
     }  # fmt: skip
+    if of.unit_parameters is not None:
+        got["dp"], wanted["dp"] = sum(dunit), of.unit_parameters
     if c is not None:
         got["c"], wanted["c"] = c, expected.c_n[0, 0]
         wanted["dc"] = expected.dc_0[0, 0]
