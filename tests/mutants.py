@@ -40,16 +40,45 @@ MUTANTS = {
         "cpp/cells/lstm.hpp",
         (
             (
-                "    auto& [i, f, g, o] = at.z;\n    auto& [h, c] = at.after;",
-                "    auto& [f, i, g, o] = at.z;\n    auto& [h, c] = at.after;",
+                "V &i = at.z[0], &g = at.z[G], &o = at.z[O];\n    auto& [h, c] = at.after;",
+                "V &o = at.z[0], &g = at.z[G], &i = at.z[O];\n    auto& [h, c] = at.after;",
             ),
             (
-                "    auto& [i, f, g, o] = at.z;\n    auto& [dh, dc] = at.d;",
-                "    auto& [f, i, g, o] = at.z;\n    auto& [dh, dc] = at.d;",
+                "V &i = at.z[0], &g = at.z[G], &o = at.z[O];\n    auto& [dh, dc] = at.d;",
+                "V &o = at.z[0], &g = at.z[G], &i = at.z[O];\n    auto& [dh, dc] = at.d;",
             ),
         ),
         REFERENCE,
         "lstm and full",
+    ),
+    "output-gate-sees-the-state-before": Mutant(
+        "cpp/cells/lstm.hpp",
+        (("o = madd(at.unit[peep_o], c, o);", "o = madd(at.unit[peep_o], c_prev, o);"),),
+        REFERENCE,
+        "lstm_peephole and full",
+    ),
+    "gradient-through-a-peephole-dropped": Mutant(
+        "cpp/cells/lstm.hpp",
+        (("      dc = madd(i, at.unit[peep_i], dc);\n", ""),),
+        REFERENCE,
+        "lstm_peephole and full",
+    ),
+    "coupled-gate-keeps-what-it-writes": Mutant(
+        "cpp/cells/lstm.hpp",
+        (
+            (
+                "const V f = coupled ? V::broadcast(1) - i : at.z[F];",
+                "const V f = coupled ? i : at.z[F];",
+            ),
+        ),
+        REFERENCE,
+        "lstm_coupled and full",
+    ),
+    "unit-gradient-assigned": Mutant(
+        "cpp/recurrence/layer/gradients.cpp",
+        (("add_column_sums(panels, {dunit", "to.row(row)[0] = 0, add_column_sums(panels, {dunit"),),
+        ADDS,
+        "lstm_peephole",
     ),
     "recurrent-weights-transposed": Mutant(
         "cpp/gemm/pack.cpp",

@@ -29,7 +29,14 @@ constexpr CellInfo row() {
           .float64 = Pointwise<C, double>::kernels()};
 }
 
-constexpr CellInfo table[] = {row<RnnTanh>(), row<RnnRelu>(), row<Lstm>(), row<Gru>()};
+// Lstm<peephole, coupled>
+constexpr CellInfo table[] = {row<RnnTanh>(),
+                              row<RnnRelu>(),
+                              row<Lstm<false, false>>(),
+                              row<Lstm<true, false>>(),
+                              row<Lstm<false, true>>(),
+                              row<Lstm<true, true>>(),
+                              row<Gru>()};
 
 }  // namespace
 

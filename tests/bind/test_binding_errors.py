@@ -20,6 +20,7 @@ pytestmark = pytest.mark.per_variant
 
 core = _isa.core
 CELLS = ("lstm", "gru")  # with c and without it: the checks are the same code for all
+WITH_UNIT_PARAMETERS = "lstm_peephole"  # whose unit parameters are checked as well
 
 LAYERS = 2  # of a closed loop
 PLAIN = {"forward": raw.FORWARD_ARGUMENTS, "backward": raw.BACKWARD_ARGUMENTS}
@@ -29,16 +30,16 @@ OUTPUTS = {
     "forward": ("y", "h_n", "c_n", "gates", "h", "c"),
     "backward": (
         *("gates", "dx", "dh_0", "dc_0"),
-        *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dfed", "dweight_oh"),
+        *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dfed", "dweight_oh", "dpeephole"),
     ),
     "closed_loop_forward": ("y", "h_n", "c_n", "y_n", "gates", "h", "c", "tape_y", "tape_fed"),
     "closed_loop_backward": (
         *("gates", "dx", "dh_0", "dc_0", "dy_0"),
         *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
-        *("dweight_oh", "dweight_ho", "dweight_oo", "dbias_o"),
+        *("dweight_oh", "dweight_ho", "dweight_oo", "dbias_o", "dpeephole"),
     ),
 }
-WEIGHTS = ("weight_ih", "weight_hh", "weight_oh", "weight_ho", "weight_oo")
+WEIGHTS = ("weight_ih", "weight_hh", "weight_oh", "weight_ho", "weight_oo", "peephole")
 GRADIENTS = tuple(f"d{name}" for name in WEIGHTS)
 STATES = ("h_0", "c_0", "h_n", "c_n", "dh_n", "dc_n", "dh_0", "dc_0")  # a matrix for each layer
 MATRICES = {name: (*WEIGHTS, *GRADIENTS) + STATES * (name in PLAIN) for name in FUNCTIONS}
@@ -62,7 +63,7 @@ base = output_raw.base
 
 def arrays_of(cell, function):
     """Names of the arguments that are arrays."""
-    optional = () if cell == "lstm" else ("c_0", "c_n", "c", "dc_n", "dc_0")
+    optional = () if cell.startswith("lstm") else ("c_0", "c_n", "c", "dc_n", "dc_0")
     no_array = ("cell", "reverse", "recompute", "cache", "batch_invariant", *optional)
     no_array += ("activation", "delays")
     return [name for name in FUNCTIONS[function] if base(name) not in no_array]
@@ -76,6 +77,12 @@ def cases(kinds=None):
         for cell in (CELLS if function in PLAIN else CELLS[:1])
         for name in arrays_of(cell, function)
         if kinds is None or base(name) in kinds[function]
+    ] + [
+        pytest.param(WITH_UNIT_PARAMETERS, function, name, id=f"{function}-{name}")
+        for function in FUNCTIONS
+        for name in good(WITH_UNIT_PARAMETERS, function)
+        if base(name).removeprefix("d") in raw.UNIT_PARAMETERS
+        and (kinds is None or base(name) in kinds[function])
     ]
 
 
@@ -126,12 +133,12 @@ def refuse(function, arguments, exception, name):
     with pytest.raises(exception) as caught:
         call(function, arguments)
     assert type(caught.value) in (exception if isinstance(exception, tuple) else (exception,))
-    names = FUNCTIONS[function] if name is None else (name,)
+    names = tuple(arguments) if name is None else (name,)
     assert str(caught.value).startswith(tuple(f"{n}: " for n in names)), str(caught.value)
     assert before == [array.tobytes() for array in arrays]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", (*CELLS, WITH_UNIT_PARAMETERS))
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_good_arguments_are_accepted(cell, function):
     call(function, good(cell, function))

@@ -12,6 +12,7 @@ import problems
 import pytest
 import raw
 import reference
+import torch_peer
 from rnncore._native import isa as _isa
 
 pytestmark = [pytest.mark.once, pytest.mark.amx]
@@ -63,6 +64,7 @@ def assert_same_bits(got, expected):
 def test_every_cell_has_a_reference_and_a_page(cell):
     assert len(TABLE[cell]["gates"]) == reference.CELLS[cell].gates
     assert ("c" in TABLE[cell]["states"]) == reference.CELLS[cell].has_c
+    assert TABLE[cell]["unit_parameters"] == reference.CELLS[cell].unit_parameters
     math_pages = Path(__file__).parents[2] / "docs" / "math"
     page = f"{cell.split('_')[0]}.md"
     assert f"`{cell}`" in (math_pages / page).read_text()
@@ -94,7 +96,7 @@ def test_matches_reference(core, cell, layout, dtype, sizes):
 
 
 @every_isa
-@every_cell
+@pytest.mark.parametrize("cell", torch_peer.CELLS)
 def test_float32_is_not_less_accurate_than_torch(core, cell, torch_solve):
     """Over ten problems no array's error is above torch's by more than a tenth."""
     squares = defaultdict(lambda: np.zeros(2))
@@ -168,13 +170,16 @@ def test_parameter_gradients_add_and_the_rest_assign(core, cell, dtype):
     raw.call(core, "forward", forward)
     backward = raw.backward_arguments(problem, forward)
     start = problems.make(cell, 4, 3, 5, 18, dtype=dtype, seed=1)
-    for name in problems.PARAMETERS:
-        backward["d" + name][...] = getattr(start, name)
+    own = raw.unit_parameters(cell, start.unit_parameters)
+    for name in (*raw.WEIGHTS, *own):
+        backward["d" + name][...] = own[name] if name in own else getattr(start, name)
     raw.call(core, "backward", backward)
+    backward["dunit_parameters"] = raw.unit_gradient(backward)
     expected = problems.solve(problem.astype(np.float64))
     for name in problems.PARAMETERS:
-        total = getattr(start, name) + getattr(expected, "d" + name)
-        assert problems.error(backward["d" + name], total) <= bounds(problem)[1], name
+        if getattr(start, name) is not None:
+            total = getattr(start, name) + getattr(expected, "d" + name)
+            assert problems.error(backward["d" + name], total) <= bounds(problem)[1], name
 
 
 @every_isa
@@ -189,6 +194,7 @@ def test_optional_gradients(core, cell, dtype, missing):
     backward = raw.backward_arguments(problem, forward)
     backward[missing] = None
     raw.call(core, "backward", backward)
+    backward["dunit_parameters"] = raw.unit_gradient(backward)
     if missing != "dx" and backward[missing] is None and getattr(problem, missing) is not None:
         problem = problem._replace(**{missing: np.zeros_like(getattr(problem, missing))})
     expected = problems.solve(problem.astype(np.float64))
@@ -279,7 +285,7 @@ def test_huge_values_saturate_as_in_float32(core, cell, huge, name, sizes):
     value = np.sign(getattr(problem, name)) * np.float32(huge)
     problem = problem._replace(**{name: value.astype(np.float32)})
     with np.errstate(invalid="ignore", over="ignore"):
-        expected = reference.forward(*problem[:10])
+        expected = reference.forward(*problem.arguments)
     got = raw.infer(core, problem)
     for g, e in zip(got, expected, strict=True):
         if e is not None:
@@ -299,7 +305,8 @@ def test_nothing_is_written_beyond_the_arrays(core, recompute):
                 forward[name] = guarded(forward[name], guards)
         raw.call(core, "forward", forward)
         backward = raw.backward_arguments(problem, forward)
-        for name in raw.BACKWARD_ARGUMENTS[12:18]:
+        own = tuple(f"d{name}" for name in raw.UNIT_PARAMETERS if f"d{name}" in backward)
+        for name in (*raw.BACKWARD_ARGUMENTS[12:18], *own):
             if backward[name] is not None:
                 backward[name] = guarded(backward[name], guards)
         raw.call(core, "backward", backward)

@@ -176,7 +176,7 @@ def test_inference_is_the_same_and_takes_no_option():
 def one_sequence(T: int, H: int, cell: str = "lstm", B: int = 4) -> tuple[Any, ...]:
     """Arguments of functional.forward."""
     problem = problems.make(cell, T, B, H, H, dtype=np.float32)
-    weights = functional.Weights(*(getattr(problem, name) for name in problems.PARAMETERS))
+    weights = functional.Weights(*(getattr(problem, name) for name in raw.WEIGHTS))
     return cell, problem.x, None, weights
 
 

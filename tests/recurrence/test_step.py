@@ -14,6 +14,7 @@ import arrays
 import numpy as np
 import problems
 import pytest
+import raw
 import reference
 import rnncore
 from numpy.typing import NDArray
@@ -44,12 +45,13 @@ def stepper(core: Any, cell: str, *layers: tuple[Any, ...]) -> Any:
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 17, 34), (3, 40, 16), (4, 5, 85)], ids=str)
 def test_matches_reference(core: Any, cell: str, bias: bool, dtype: Any, sizes: Any) -> None:
     problem = problems.make(cell, 1, *sizes, dtype=dtype, bias=bias)
-    weights = problem[4:8]
+    own = raw.unit_parameters(cell, problem.unit_parameters)
+    weights = (*(getattr(problem, name) for name in raw.WEIGHTS), *own.values())
     state = problem.h_0[None]
     if problem.c_0 is not None:
         state = LSTMState(state, problem.c_0[None])
     y, carried = stepper(core, cell, weights)(problem.x[0], state)
-    _, h, c = reference.forward(*problem.astype(np.float64)[:10])
+    _, h, c = reference.forward(*problem.astype(np.float64).arguments)
     tolerance = 1e-14 if dtype == np.float64 else 2e-6
     got_h, got_c = (carried.h, carried.c) if c is not None else (carried, None)
     np.testing.assert_allclose(y, h, rtol=tolerance, atol=tolerance)
