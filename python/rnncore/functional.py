@@ -60,7 +60,9 @@ def forward(
 
     Parameters
     ----------
-    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", ...}
+        A cell of the kernels' table; also "lstm_peephole", "lstm_coupled" and
+        "lstm_peephole_coupled".
     x : array_like, (T, B, I)
         Not modified; leave it unchanged until `backward`.
     state : array_like or LSTMState, (B, H), or None
@@ -153,11 +155,14 @@ def backward(
     if dstate is not None:
         dh_n, dc_n = read_state("dstate", dstate, has_c, "(B, H)", (B, H), dtype)
     if grads is None:
-        grads = Weights(*(None if w is None else zeros(w.shape, dtype) for w in tape.weights))  # type: ignore[arg-type]
+        own = tape.weights.named(tape.cell)
+        grads = Weights.of(
+            tape.cell, {n: None if w is None else zeros(w.shape, dtype) for n, w in own.items()}
+        )
     else:
-        if not isinstance(grads, tuple) or len(grads) != len(Weights._fields):
+        if not isinstance(grads, tuple) or len(grads) != len(tape.weights):
             raise TypeError(f"grads: expected Weights, got {type(grads).__name__}")
-        for name, grad, weight in zip(Weights._fields, grads, tape.weights, strict=True):
+        for (name, weight), grad in zip(tape.weights.named(tape.cell).items(), grads, strict=True):
             if (grad is None) != (weight is None):
                 expected, got = ("None", "an array") if weight is None else ("an array", "None")
                 raise ValueError(f"grads.{name}: expected {expected} as in the weights, got {got}")
@@ -202,7 +207,8 @@ def _read(
 
 def _read_weights(cell: Cell, weights: Any) -> tuple[Weights, int, int]:
     """Return the weights, readable and of one dtype, and I and H."""
-    if not isinstance(weights, tuple) or len(weights) not in (2, 4):
+    own = len(cell.unit_parameters)  # without any, the biases may be left out too
+    if not isinstance(weights, tuple) or len(weights) not in ((4 + own,) if own else (2, 4)):
         raise TypeError(f"weights: expected Weights, got {type(weights).__name__}")
     weights = Weights(*weights)
     if (weights.bias_ih is None) != (weights.bias_hh is None):
@@ -210,17 +216,14 @@ def _read_weights(cell: Cell, weights: Any) -> tuple[Weights, int, int]:
     dtype = as_numpy("weight_ih", weights.weight_ih).dtype.newbyteorder("=")
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"weight_ih: expected dtype float32 or float64, got {dtype}")
-    arrays: list[Array | None] = []
-    for name, value in zip(Weights._fields, weights, strict=True):
-        if value is None:
-            arrays.append(None)
-            continue
-        array = as_numpy(name, value)
-        if array.dtype.newbyteorder("=") != dtype:
-            raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
-        arrays.append(as_array(name, array, dtype, contiguous=True))
-    weight_ih, weight_hh, *biases = arrays
-    assert weight_ih is not None
+    arrays: dict[str, Array] = {}
+    for name, value in weights.named(cell).items():
+        if value is not None:
+            array = as_numpy(name, value)
+            if array.dtype.newbyteorder("=") != dtype:
+                raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
+            arrays[name] = as_array(name, array, dtype, contiguous=True)
+    weight_ih = arrays["weight_ih"]
     if weight_ih.ndim != 2 or weight_ih.shape[1] == 0:
         raise ValueError(f"weight_ih: expected (G*H, I), got {weight_ih.shape}")
     H = weight_ih.shape[0] // cell.gates
@@ -229,13 +232,17 @@ def _read_weights(cell: Cell, weights: Any) -> tuple[Weights, int, int]:
         raise ValueError(
             f"weight_ih: expected (G*H, I) with G = {cell.gates}, got {weight_ih.shape}"
         )
-    if weight_hh is None:
+    if "weight_hh" not in arrays:
         raise ValueError("weight_hh: expected (G*H, H), got None")
-    check_shape("weight_hh", weight_hh, f"({cell.gates}*H, H)", (rows, H))
-    for name, bias in zip(("bias_ih", "bias_hh"), biases, strict=True):
-        if bias is not None:
-            check_shape(name, bias, f"({cell.gates}*H,)", (rows,))
-    return Weights(weight_ih, weight_hh, *biases), weight_ih.shape[1], H
+    check_shape("weight_hh", arrays["weight_hh"], f"({cell.gates}*H, H)", (rows, H))
+    for name in ("bias_ih", "bias_hh"):
+        if name in arrays:
+            check_shape(name, arrays[name], f"({cell.gates}*H,)", (rows,))
+    for name, letters in cell.unit_parameters.items():
+        if name not in arrays:
+            raise ValueError(f"{name}: expected ({len(letters)}, H), got None")
+        check_shape(name, arrays[name], f"({len(letters)}, H)", (len(letters), H))
+    return Weights.of(cell, arrays), weight_ih.shape[1], H
 
 
 def _check_output(

@@ -58,7 +58,8 @@ def fill_cell(
         "default": each gate's block of weight_ih Glorot uniform, each gate's block of weight_hh
         orthogonal, weights from and to outputs Glorot uniform, biases zero but for an LSTM's forget
         gate, whose bias is 1 (Jozefowicz et al. 2015): 1 in bias_ih and 0 in bias_hh, since the two
-        are added. "torch": everything from U(+-1/sqrt(H)).
+        are added. Where the forget gate is coupled, f = 1 - i = sigma(-z_i), the input gate's bias
+        is -1. Unit parameters (peepholes) are zero. "torch": everything from U(+-1/sqrt(H)).
     rng : numpy.random.Generator
     """
     H = len(parameters["weight_ih"]) // cell.gates
@@ -78,8 +79,10 @@ def fill_cell(
     for name in ("weight_hr", "weight_ho", "weight_oo"):
         if name in parameters:
             glorot_uniform(rng, parameters[name])
-    for name in ("bias_ih", "bias_hh", "bias_o"):
+    for name in ("bias_ih", "bias_hh", "bias_o", *cell.unit_parameters):
         if name in parameters:
             parameters[name].fill(0)
-    if "bias_ih" in parameters and cell.name == "lstm":
-        parameters["bias_ih"][H : 2 * H] = 1  # gates i f g o
+    letter, bias = ("f", 1) if "f" in cell.gate_letters else ("i", -1)
+    if "bias_ih" in parameters and cell.has_c and letter in cell.gate_letters:
+        gate = cell.gate_letters.index(letter)
+        parameters["bias_ih"][gate * H : (gate + 1) * H] = bias

@@ -72,7 +72,7 @@ def test_selftest_finds_a_wrong_gradient(fault: str, monkeypatch: Any, capsys: A
     out = capsys.readouterr().out
     assert "FAIL gru" in out
     assert "OK   lstm" in out
-    assert "1 of 4 cells failed" in out
+    assert f"1 of {len(_isa.core.cells())} cells failed" in out
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rnncore._checks import choice
@@ -14,9 +15,15 @@ class Cell:
     """A row of the kernels' cell table."""
 
     name: str
-    gates: int  # G: blocks of H rows in the weights
+    gate_letters: str  # one for each block of H rows in the weights
     slots: int  # S: numbers per unit and step that backward needs
     states: str  # one letter per state: "h" or "hc"
+    unit_parameters: Mapping[str, str] = field(hash=False)  # name: one letter for each row
+
+    @property
+    def gates(self) -> int:
+        """G."""
+        return len(self.gate_letters)
 
     @property
     def has_c(self) -> bool:
@@ -30,11 +37,16 @@ class Cell:
             "weight_ih": (rows, input_size),
             "weight_hh": (rows, hidden_size),
         }
-        return shapes | ({"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {})
+        if bias:
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+        own = self.unit_parameters.items()
+        return shapes | {name: (len(letters), hidden_size) for name, letters in own}
 
 
 _CELLS = {
-    row["name"]: Cell(row["name"], len(row["gates"]), len(row["wiring"]), row["states"])
+    row["name"]: Cell(
+        row["name"], row["gates"], len(row["wiring"]), row["states"], row["unit_parameters"]
+    )
     for row in core.cells()
 }
 

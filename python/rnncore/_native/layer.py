@@ -5,6 +5,7 @@ The kernels get their options by position: the binding takes 0.3 us for a keywor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,23 +15,77 @@ from rnncore._native.isa import core
 from rnncore._types import Array, Lengths
 
 
-class Weights(NamedTuple):
-    """Parameters of one layer in one direction; G = gates of the cell (LSTM 4, GRU 3, RNN 1).
+class Weights(tuple[Any, ...]):
+    """Parameters of one layer in one direction, or their gradients, in one flat tuple.
 
     Attributes
     ----------
     weight_ih : numpy.ndarray, (G*H, I)
-        W, from the input; blocks of H rows in torch's gate order (LSTM i f g o, GRU r z n).
+        W, from the input; G blocks of H rows in torch's gate order (LSTM i f g o, with coupled
+        gates i g o; GRU r z n; RNN one).
     weight_hh : numpy.ndarray, (G*H, H), or None
         R, from the previous h; None in a layer without hidden recurrence.
     bias_ih, bias_hh : numpy.ndarray, (G*H,), or None
         Both or none of them.
+    unit_parameters : tuple of numpy.ndarray, (rows, H) each
+        All that stand behind bias_hh: the cell's own. Peepholes have the rows i f o, with coupled
+        gates i o.
     """
 
-    weight_ih: Array
-    weight_hh: Array | None
-    bias_ih: Array | None = None
-    bias_hh: Array | None = None
+    __slots__ = ()
+    _fields = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+    def __new__(
+        cls,
+        weight_ih: Array,
+        weight_hh: Array | None,
+        bias_ih: Array | None = None,
+        bias_hh: Array | None = None,
+        *unit_parameters: Array,
+    ) -> Weights:
+        return super().__new__(cls, (weight_ih, weight_hh, bias_ih, bias_hh, *unit_parameters))
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+    @property
+    def weight_ih(self) -> Array:
+        weight_ih: Array = self[0]
+        return weight_ih
+
+    @property
+    def weight_hh(self) -> Array | None:
+        weight_hh: Array | None = self[1]
+        return weight_hh
+
+    @property
+    def bias_ih(self) -> Array | None:
+        bias_ih: Array | None = self[2]
+        return bias_ih
+
+    @property
+    def bias_hh(self) -> Array | None:
+        bias_hh: Array | None = self[3]
+        return bias_hh
+
+    @property
+    def unit_parameters(self) -> tuple[Array, ...]:
+        return self[4:]
+
+    @staticmethod
+    def of(cell: Cell, arrays: Mapping[str, Any]) -> Weights:
+        """Sort arrays by name; of the common ones all but weight_ih may be missing."""
+        common: list[Any] = [arrays.get(name) for name in Weights._fields]
+        return Weights(*common, *(arrays[name] for name in cell.unit_parameters))
+
+    def named(self, cell: Cell) -> dict[str, Array | None]:
+        """Return every array by its name."""
+        return dict(zip((*Weights._fields, *cell.unit_parameters), self, strict=True))
+
+    def _replace(self, **arrays: Array | None) -> Weights:
+        """Return a copy with other common arrays, as of a named tuple."""
+        common = dict(zip(Weights._fields, self, strict=False)) | arrays
+        return Weights(*common.values(), *self.unit_parameters)
 
 
 class Feedback(NamedTuple):

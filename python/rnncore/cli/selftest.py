@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnncore import functional, isa
-from rnncore._native.cells import cells
+from rnncore._native.cells import Cell, cells
 from rnncore._types import Array
 from rnncore.functional import Weights
 from rnncore.state import LSTMState
@@ -21,40 +21,34 @@ SINGLE_BOUND = 2e-5  # of float32 against float64
 Problem = dict[str, Array]  # x, the initial state and the weights by name
 
 
-def _problem(gates: int, has_c: bool, hidden: int) -> Problem:
+def _problem(cell: Cell, hidden: int) -> Problem:
     """Draw an unsaturated problem."""
     rng = np.random.default_rng(hidden)
     shapes: dict[str, tuple[int, ...]] = {"x": (T, B, INPUT), "h_0": (B, hidden)}
-    if has_c:
+    if cell.has_c:
         shapes["c_0"] = (B, hidden)
-    shapes |= {
-        "weight_ih": (gates * hidden, INPUT),
-        "weight_hh": (gates * hidden, hidden),
-        "bias_ih": (gates * hidden,),
-        "bias_hh": (gates * hidden,),
-    }
+    shapes |= cell.shapes(INPUT, hidden, bias=True)
     return {name: rng.uniform(-1, 1, shape) * hidden**-0.5 for name, shape in shapes.items()}
 
 
-def _arguments(problem: Problem) -> tuple[Array, Any, Weights]:
+def _arguments(cell: Cell, problem: Problem) -> tuple[Array, Any, Weights]:
     state = LSTMState(problem["h_0"], problem["c_0"]) if "c_0" in problem else problem["h_0"]
-    weights = Weights(*(problem[name] for name in Weights._fields))
-    return problem["x"], state, weights
+    return problem["x"], state, Weights.of(cell, problem)
 
 
-def _loss(cell: str, problem: Problem, cotangents: list[Array], reverse: bool) -> float:
+def _loss(cell: Cell, problem: Problem, cotangents: list[Array], reverse: bool) -> float:
     """Return a weighted sum of all outputs: its gradients are what backward returns."""
-    x, state, weights = _arguments(problem)
-    y, last = functional.infer(cell, x, state, weights, lengths=LENGTHS, reverse=reverse)
+    x, state, weights = _arguments(cell, problem)
+    y, last = functional.infer(cell.name, x, state, weights, lengths=LENGTHS, reverse=reverse)
     outputs = [y, *last] if isinstance(last, LSTMState) else [y, last]
     return float(sum(np.vdot(a, b) for a, b in zip(outputs, cotangents, strict=True)))
 
 
-def _gradients(cell: str, problem: Problem, cotangents: list[Array], reverse: bool) -> Problem:
+def _gradients(cell: Cell, problem: Problem, cotangents: list[Array], reverse: bool) -> Problem:
     """Return what backward gives, by the names of the problem."""
-    x, state, weights = _arguments(problem)
+    x, state, weights = _arguments(cell, problem)
     dy, *dlast = cotangents
-    _, _, tape = functional.forward(cell, x, state, weights, lengths=LENGTHS, reverse=reverse)
+    _, _, tape = functional.forward(cell.name, x, state, weights, lengths=LENGTHS, reverse=reverse)
     dstate = LSTMState(*dlast) if "c_0" in problem else dlast[0]
     dx, dstate, grads = functional.backward(tape, dy, dstate)
     assert dx is not None
@@ -64,7 +58,7 @@ def _gradients(cell: str, problem: Problem, cotangents: list[Array], reverse: bo
 
 
 def _central_differences(
-    cell: str, problem: Problem, cotangents: list[Array], reverse: bool
+    cell: Cell, problem: Problem, cotangents: list[Array], reverse: bool
 ) -> Problem:
     step = 1e-5
     result = {name: np.empty_like(array) for name, array in problem.items()}
@@ -86,17 +80,13 @@ def _difference(a: Problem, b: Problem) -> float:
     return worst if np.isfinite(worst) else np.inf
 
 
-def check_cell(cell: str, gates: int, has_c: bool) -> tuple[float, float]:
+def check_cell(cell: Cell) -> tuple[float, float]:
     """Check one cell in both directions, with sequences of different lengths.
 
     Parameters
     ----------
-    cell : str
-        Name in the kernels' table.
-    gates : int
-        Row blocks of its weights.
-    has_c : bool
-        Whether its state has a second part.
+    cell : Cell
+        A row of the kernels' table.
 
     Returns
     -------
@@ -108,13 +98,13 @@ def check_cell(cell: str, gates: int, has_c: bool) -> tuple[float, float]:
     gradient_error = single_error = 0.0
     for reverse in (False, True):
         rng = np.random.default_rng(1)
-        problem = _problem(gates, has_c, H)
+        problem = _problem(cell, H)
         cotangents = [rng.standard_normal((T, B, H))]
-        cotangents += [rng.standard_normal((B, H)) for _ in range(1 + has_c)]
+        cotangents += [rng.standard_normal((B, H)) for _ in range(1 + cell.has_c)]
         exact = _central_differences(cell, problem, cotangents, reverse)
         found = _gradients(cell, problem, cotangents, reverse)
         gradient_error = max(gradient_error, _difference(found, exact))
-        wide = _problem(gates, has_c, 34)
+        wide = _problem(cell, 34)
         cotangents = [rng.standard_normal((*a.shape[:-1], 34)) for a in cotangents]
         narrow = {name: array.astype(np.float32) for name, array in wide.items()}
         single = _gradients(cell, narrow, [a.astype(np.float32) for a in cotangents], reverse)
@@ -128,11 +118,11 @@ def run() -> int:
     start, failed = time.perf_counter(), 0
     print(f"kernels {isa()}: gradients against central differences, float32 against float64")
     for cell in cells():
-        gradient, single = check_cell(cell.name, cell.gates, cell.has_c)
+        gradient, single = check_cell(cell)
         right = gradient <= GRADIENT_BOUND and single <= SINGLE_BOUND
         failed += not right
         print(
-            f"{'OK  ' if right else 'FAIL'} {cell.name:10} gradient error {gradient:.1e} "
+            f"{'OK  ' if right else 'FAIL'} {cell.name:21} gradient error {gradient:.1e} "
             f"(at most {GRADIENT_BOUND:.0e}), float32 error {single:.1e} "
             f"(at most {SINGLE_BOUND:.0e})"
         )

@@ -152,7 +152,7 @@ class StackArrays(NamedTuple):
             own: dict[str, Any] = {short: views[name] for short, name in names.items()}
             if spec.proj_size:
                 projections.append(OutputWeights(own.pop("weight_hh"), own.pop("weight_hr")))
-            layers.append(Weights(**{"weight_hh": None} | own))
+            layers.append(Weights.of(spec.cell, own))
         outer: dict[str, Any] = {short: views[name] for short, name in spec.readout_names.items()}
         readout = OutputWeights(**{"weight_oh": None} | outer) if outer else None
         return StackArrays(layers, projections, readout)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rnncore._checks import boolean
 from rnncore._types import Seed
 from rnncore.layers._cell import RecurrentCell
 from rnncore.layers._recurrent import Recurrent
 from rnncore.state import LSTMState
+
+
+def _cell_name(peephole: bool, coupled_gates: bool) -> str:
+    """Return the row of the cell table."""
+    return "lstm" + "_peephole" * peephole + "_coupled" * coupled_gates
 
 
 class LSTM(Recurrent[LSTMState], loadable=True):
@@ -29,17 +36,26 @@ class LSTM(Recurrent[LSTMState], loadable=True):
     proj_size : int
         P > 0: h is projected to P < H features (Sak et al. 2014), which are the outputs and what
         feeds back; the state's h is (num_layers*D, B, P). 0 = no projection.
+    peephole : bool
+        Whether the gates see c of their own unit (Gers and Schmidhuber 2000): p_i * c_{t-1} is
+        added to z_i, p_f * c_{t-1} to z_f and p_o * c_t to z_o, before the sigmoid.
+    coupled_gates : bool
+        Whether f = 1 - i (Greff et al. 2017, "CIFG"), which takes a quarter of the weights away;
+        there is no p_f then.
     output_size, recurrence, output_activation, feedback_delays
         As for `RNN`.
     init : {"default", "torch"}
         As for `RNN`; "default" also sets the forget gate's bias to 1 (1 in bias_ih, 0 in bias_hh:
-        the two are added), after Jozefowicz et al. (2015).
+        the two are added), after Jozefowicz et al. (2015), with coupled_gates the input gate's to
+        -1, which is the same; peepholes start at 0.
 
     Attributes
     ----------
     parameters, grads : mapping of str to numpy.ndarray
         Named as for `RNN`, with 4*H rows in blocks of H in torch's gate order i f g o. With
-        proj_size weight_hh is (4*H, P), and weight_hr_l0 (P, H) projects.
+        proj_size weight_hh is (4*H, P), and weight_hr_l0 (P, H) projects. With coupled_gates 3*H
+        rows in the order i g o. With peephole also peephole_l0 (3, H), rows i f o, or (2, H), rows
+        i o.
 
     Raises
     ------
@@ -49,7 +65,10 @@ class LSTM(Recurrent[LSTMState], loadable=True):
     Notes
     -----
     Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000); parameters as
-    in torch.nn.LSTM.
+    in torch.nn.LSTM. Peepholes: Gers and Schmidhuber (2000), "Recurrent nets that time and count";
+    Gers, Schraudolph and Schmidhuber (2002), "Learning precise timing with LSTM recurrent
+    networks". ONNX's LSTM has both options: its P is p_i, p_o and p_f one behind the other, and
+    its input_forget couples the gates. Greff et al. (2017), "LSTM: a search space odyssey".
     """
 
     def __init__(
@@ -63,6 +82,8 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        peephole: bool = False,
+        coupled_gates: bool = False,
         output_size: int | None = None,
         recurrence: str | Iterable[str] = ("hidden",),
         output_activation: str = "identity",
@@ -71,8 +92,10 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         rng: Seed = None,
         init: str = "default",
     ) -> None:
+        self.peephole = boolean("peephole", peephole)
+        self.coupled_gates = boolean("coupled_gates", coupled_gates)
         super().__init__(
-            "lstm",
+            _cell_name(peephole, coupled_gates),
             input_size,
             hidden_size,
             num_layers,
@@ -90,6 +113,12 @@ class LSTM(Recurrent[LSTMState], loadable=True):
             init=init,
         )
 
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        return super()._options() | {
+            "peephole": (self.peephole, False),
+            "coupled_gates": (self.coupled_gates, False),
+        }
+
 
 class LSTMCell(RecurrentCell[LSTMState], loadable=True):
     """One step of `LSTM`; the state is an `LSTMState` of h and c, each (B, H).
@@ -98,13 +127,14 @@ class LSTMCell(RecurrentCell[LSTMState], loadable=True):
     ----------
     input_size, hidden_size, bias, dtype, rng
         As for `RNNCell`.
-    init : {"default", "torch"}
+    peephole, coupled_gates, init
         As for `LSTM`.
 
     Attributes
     ----------
     parameters, grads : mapping of str to numpy.ndarray
         weight_ih (4*H, I), weight_hh (4*H, H), bias_ih and bias_hh (4*H,); gate order i f g o.
+        With coupled_gates 3*H, i g o. With peephole also peephole (3, H), or (2, H).
     """
 
     def __init__(
@@ -113,10 +143,26 @@ class LSTMCell(RecurrentCell[LSTMState], loadable=True):
         hidden_size: int,
         *,
         bias: bool = True,
+        peephole: bool = False,
+        coupled_gates: bool = False,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
     ) -> None:
+        self.peephole = boolean("peephole", peephole)
+        self.coupled_gates = boolean("coupled_gates", coupled_gates)
         super().__init__(
-            "lstm", input_size, hidden_size, bias=bias, dtype=dtype, rng=rng, init=init
+            _cell_name(peephole, coupled_gates),
+            input_size,
+            hidden_size,
+            bias=bias,
+            dtype=dtype,
+            rng=rng,
+            init=init,
         )
+
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        return super()._options() | {
+            "peephole": (self.peephole, False),
+            "coupled_gates": (self.coupled_gates, False),
+        }
