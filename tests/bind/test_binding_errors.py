@@ -138,7 +138,7 @@ def refuse(function, arguments, exception, name):
     assert before == [array.tobytes() for array in arrays]
 
 
-@pytest.mark.parametrize("cell", (*CELLS, WITH_UNIT_PARAMETERS))
+@pytest.mark.parametrize("cell", [*CELLS, WITH_UNIT_PARAMETERS])
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_good_arguments_are_accepted(cell, function):
     call(function, good(cell, function))

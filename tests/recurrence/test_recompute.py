@@ -156,7 +156,7 @@ def test_a_layer_gives_the_same_bits(kind, options):
     for k in (1, 30, 1000):
         got, tape = train(kind, k, **options)
         assert all(raw.same_bits(g, e) for g, e in zip(got, expected, strict=True))
-        for kernel, full in zip(tape.stack.kernels, plain.stack.kernels, strict=True):
+        for kernel, full in zip(tape.kernels.kernels, plain.kernels.kernels, strict=True):
             assert kernel.gates is None
             assert len(kernel.h) < len(full.h) / 4
 
