@@ -29,7 +29,7 @@ Simd<T> polynomial_by_pairs(Simd<T> x, const T (&c)[N]) {
 }
 
 // e^y for float32 y in [-88, 88], to one unit in the last place; NaN gives NaN, e^-88 gives 0.
-inline Simd<float> exponential(Simd<float> y) {
+[[gnu::always_inline]] inline Simd<float> exponential(Simd<float> y) {
   using V = Simd<float>;
   // y = n ln 2 + r: adding 1.5 * 2^23 rounds to an integer n and leaves it in the low bits.
   const V magic = V::broadcast(0x1.8p23f);
@@ -65,7 +65,7 @@ inline HalfReduced reduce(Simd<double> t) {
 
 // x + x^3 P(x^2) below 0.625 (minimax, relative error 4.4e-9), 1 - 2 / (1 + e^{2|x|}) above;
 // exactly +-1 from 10 on.
-inline Simd<float> tanh(Simd<float> x) {
+[[gnu::always_inline]] inline Simd<float> tanh(Simd<float> x) {
   using V = Simd<float>;
   const V t = min_or_nan(abs(x), V::broadcast(10.0f));
   const V one = V::broadcast(1.0f);
@@ -81,7 +81,7 @@ inline Simd<float> tanh(Simd<float> x) {
 // a - b falls out of the quotient near 1. Below atanh(1/2) a - b would cancel: there y = |x| and
 // the result is y / k (relative error of k at most 5.6e-17, 3.2e-17 next to the bound).
 // Exactly +-1 from 19.1 on.
-inline Simd<double> tanh(Simd<double> x) {
+[[gnu::always_inline]] inline Simd<double> tanh(Simd<double> x) {
   using V = Simd<double>;
   const V t = min_or_nan(abs(x), V::broadcast(20.0));
   const V bound = V::broadcast(0.5494);
@@ -99,7 +99,7 @@ inline Simd<double> tanh(Simd<double> x) {
 }
 
 // 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = e^{-|x|}.
-inline Simd<float> logistic(Simd<float> x) {
+[[gnu::always_inline]] inline Simd<float> logistic(Simd<float> x) {
   using V = Simd<float>;
   const V one = V::broadcast(1.0f);
   const V e = detail::exponential(V::zero() - min_or_nan(abs(x), V::broadcast(88.0f)));
@@ -108,7 +108,7 @@ inline Simd<float> logistic(Simd<float> x) {
 
 // b / (a + b) with e^{-x} = a / b; below -709.5 a is infinite and the result 0. k is minimax with a
 // relative error of 1.1e-18.
-inline Simd<double> logistic(Simd<double> x) {
+[[gnu::always_inline]] inline Simd<double> logistic(Simd<double> x) {
   using V = Simd<double>;
   const V clamped = max_or_nan(min_or_nan(x, V::broadcast(708.0)), V::broadcast(-710.0));
   const auto [two_to_n, y] = detail::reduce(clamped * V::broadcast(-0.5));
