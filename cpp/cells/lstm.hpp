@@ -38,7 +38,7 @@ struct Lstm {
     if constexpr (!coupled) at.z[F] = logistic(at.z[F]);
     const V f = coupled ? V::broadcast(1) - i : at.z[F];
     g = tanh(g);
-    if constexpr (!peephole) o = logistic(o);  // beside the other gates: 5 % quicker than after c
+    if constexpr (!peephole) o = logistic(o);  // beside the other gates, not behind c
     c = madd(f, c_prev, i * g);
     if constexpr (peephole) o = logistic(madd(at.unit[peep_o], c, o));
     h = o * tanh(c);
