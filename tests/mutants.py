@@ -53,7 +53,7 @@ MUTANTS = {
     ),
     "output-gate-sees-the-state-before": Mutant(
         "cpp/cells/lstm.hpp",
-        (("o = madd(at.unit[peep_o], c, o);", "o = madd(at.unit[peep_o], c_prev, o);"),),
+        (("madd(at.unit[peep_o], c, o)", "madd(at.unit[peep_o], c_prev, o)"),),
         REFERENCE,
         "lstm_peephole and full",
     ),
