@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,30 @@ pytestmark = pytest.mark.per_variant
 def run(*arguments: str, **options: Any) -> Any:
     command = [sys.executable, "-W", "error", "-m", "rnncore", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def test_the_package_and_its_script_run_the_same_command() -> None:
+    assert runpy.run_module("rnncore.__main__")["main"] is commands.main
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        rnncore,
+        rnncore.data,
+        rnncore.datasets,
+        rnncore.decoding,
+        rnncore.losses,
+        rnncore.models,
+        rnncore.optim,
+        rnncore.schedules,
+        rnncore.training,
+    ],
+    ids=lambda module: module.__name__,
+)
+def test_what_users_list_is_what_is_public(module: Any) -> None:
+    names = [name for name in dir(module) if not name.startswith("__")]
+    assert sorted(names) == sorted(module.__all__)
 
 
 @pytest.mark.parametrize("arguments", [(), ("info",)])
