@@ -63,3 +63,11 @@ def test_a_sequence_gets_its_bits_alone_and_in_pieces(
                 piece, state = run(part, slice(begin, end), state)
                 pieces.append(piece)
             np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole[part])
+
+
+@pytest.mark.parametrize("value", [0, None, "", "yes", 1])
+def test_the_option_is_a_boolean(value: Any) -> None:
+    """What counts as False in Python is no False either."""
+    layer = GRU(I, 4, rng=0)
+    with pytest.raises(TypeError, match="batch_invariant: expected True or False"):
+        layer(values(B, T, I, seed=2, dtype="float32"), batch_invariant=value)

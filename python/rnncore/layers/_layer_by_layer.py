@@ -196,7 +196,7 @@ class Plain(LayerByLayer):
     ) -> None:
         kernels.backward(
             kernel, dy, dh_n, dc_n, self._gradients.layers[k], dx, dh_0, dc_0, feedback_gradient
-        )  # fmt: skip
+        )
 
 
 class Projected(LayerByLayer):

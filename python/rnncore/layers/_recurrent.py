@@ -109,8 +109,8 @@ class Recurrent(Stack, Generic[State]):
         call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
         if targets is not None or teacher_forcing is not None:
             call = read_targets(self.spec, call, targets, teacher_forcing, rng=None)
-        if batch_invariant:
-            call = call._replace(batch_invariant=boolean("batch_invariant", batch_invariant))
+        if boolean("batch_invariant", batch_invariant):
+            call = call._replace(batch_invariant=True)
         y, last = self.engine_for(call).infer(call)
         return self._to_user(call, y, last)
 
