@@ -5,7 +5,7 @@
 
 namespace rnncore {
 
-void bind_gemm(pybind11::module_& m);         // precision, the split into bfloat16
+void bind_gemm(pybind11::module_& m);         // precision, the tile unit, the split into bfloat16
 void bind_cells(pybind11::module_& m);        // cells, partition
 void bind_layer(pybind11::module_& m);        // forward, backward
 void bind_closed_loop(pybind11::module_& m);  // closed_loop_forward, closed_loop_backward

@@ -1,4 +1,5 @@
-// Bindings of gemm/: the precision of float32 products, and the split into bfloat16 for tests.
+// Bindings of gemm/: the precision of float32 products, the check of the tile unit, and the split
+// into bfloat16 for tests.
 #include <array>
 #include <string>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "bind/bind.hpp"
 #include "core/parallel.hpp"
 #include "gemm/bf16/split_numbers.hpp"
+#include "gemm/bf16/tile_check.hpp"
 #include "gemm/precision.hpp"
 
 namespace rnncore {
@@ -31,6 +33,11 @@ std::string bind_precision() {
   return {};
 }
 
+py::object bind_tile_unit_fault() {
+  const auto fault = tile_unit_fault();
+  return fault ? py::object(py::str(*fault)) : py::none();
+}
+
 void bind_split_bfloat16(const py::object& x, const py::object& parts) {
   const Index count = dimension("x", x, 1, 0), rows = dimension("parts", parts, 2, 0);
   if (rows < 1 || rows > 3) {
@@ -50,6 +57,7 @@ void bind_gemm(py::module_& m) {
   using py::arg;
   m.def("float32_matmul_precision", &bind_precision);
   m.def("set_float32_matmul_precision", &bind_set_precision, arg("precision"));
+  m.def("tile_unit_fault", &bind_tile_unit_fault);
   m.def("split_bfloat16", &bind_split_bfloat16, arg("x"), arg("parts"));
 }
 

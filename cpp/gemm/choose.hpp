@@ -36,7 +36,7 @@ struct ProductSize {
 
 // Products in float32 may go to the tile unit, where the variant has one.
 template <class T>
-inline constexpr bool may_use_tiles = tile_unit::present && std::is_same_v<T, float>;
+inline constexpr bool may_use_tiles = has_tile_unit && std::is_same_v<T, float>;
 
 // Rows that a gemv takes at once.
 inline constexpr Index max_gemv_rows = 4;

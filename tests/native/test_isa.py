@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import pytest
 import rnncore
 from rnncore._native import _cpu
 from rnncore._native import isa as _isa
+from rnncore.cli import commands
 
 pytestmark = pytest.mark.per_variant
 
@@ -79,3 +84,123 @@ def test_a_variant_that_was_not_built_is_refused(monkeypatch: Any) -> None:
     with pytest.raises(ImportError, match="variant 'rvv' is not in this build"):
         _isa.load("rvv")
     assert _isa.available_isas() == ()
+
+
+# --- The check of the tile unit ------------------------------------------------------------------
+
+FAULT = "row 3, column 1 is 0x1p+0 instead of 0x1p+1"
+
+STEP_DOWN = """
+import sys, types, warnings
+from importlib.machinery import ModuleSpec
+import numpy
+cpu, amx = (types.ModuleType("rnncore._native." + name) for name in ("_cpu", "_core_amx"))
+cpu.isa_support = lambda: {sys.argv[1]: True, "amx": True}
+amx.tile_unit_fault, amx.__spec__ = lambda: sys.argv[2], ModuleSpec(amx.__name__, None)
+sys.modules |= {module.__name__: module for module in (cpu, amx)}
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    import rnncore
+print(rnncore.isa(), *rnncore.available_isas())
+print(len(seen), seen[0].category.__name__, seen[0].message)
+x = numpy.random.default_rng(0).uniform(-1, 1, (20, 8, 24)).astype(numpy.float32)
+print(rnncore.LSTM(24, 40, rng=0)(x)[0].tobytes().hex())
+"""
+
+
+def test_wrong_tiles_step_down_with_one_warning_and_right_results() -> None:
+    """Really imports the package, beside a variant amx that has nothing but a fault."""
+    plain = [isa for isa in rnncore.available_isas() if not isa.startswith("amx")]
+    if not plain:
+        pytest.skip("there is no variant without tiles to step down to")
+    best = plain[-1]
+    environment = {k: v for k, v in os.environ.items() if k != "RNNCORE_ISA"}
+
+    def run(code: str, **more: str) -> list[str]:
+        command = [sys.executable, "-c", code, best, FAULT]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, env=environment | more
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    in_use, warning, bits = run(STEP_DOWN)
+    assert in_use == f"{best} {best}"
+    assert warning.startswith("1 RuntimeWarning rnncore: the variant 'amx' cannot be used")
+    assert FAULT in warning
+    assert warning.endswith(f"RNNCORE_ISA={best} chooses that one without this warning")
+    imported, compute = "import numpy, rnncore\n", STEP_DOWN.splitlines()[-2:]
+    assert run(imported + "\n".join(compute), RNNCORE_ISA=best) == [bits]
+
+
+Pretend = Callable[[str | None], ModuleType]
+
+
+@pytest.fixture
+def pretend(monkeypatch: Any) -> Pretend:
+    """Have the machine run "avx512" and "amx": modules that know their fault alone."""
+    monkeypatch.setattr(_cpu, "isa_support", lambda: {"avx512": True, "amx": True})
+    monkeypatch.setattr(_isa, "_tile_faults", {})
+    monkeypatch.delenv("RNNCORE_ISA", raising=False)
+
+    def add(isa: str, fault: str | None) -> ModuleType:
+        module = ModuleType(f"rnncore._native._core_{isa}")
+        module.tile_unit_fault = lambda: fault  # type: ignore[attr-defined]
+        module.__spec__ = ModuleSpec(module.__name__, None)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        return module
+
+    add("avx512", None)
+    return lambda fault: add("amx", fault)
+
+
+def test_right_tiles_are_used_without_a_warning(pretend: Pretend, capsys: Any) -> None:
+    amx = pretend("")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _isa.choose() == ("amx", amx)
+    assert _isa.available_isas() == ("avx512", "amx")
+    assert _isa.tile_checks() == {"amx": ""}
+    assert commands.main(["info"]) == 0
+    assert "tiles          amx checked here, every bit right\n" in capsys.readouterr().out
+
+
+def test_wrong_tiles_are_named_by_info(pretend: Pretend, capsys: Any) -> None:
+    pretend(FAULT)
+    with pytest.warns(RuntimeWarning, match="Now running 'avx512'"):
+        assert _isa.choose()[0] == "avx512"
+    assert _isa.available_isas() == ("avx512",)
+    assert _isa.tile_checks() == {"amx": FAULT}
+    assert commands.main(["info"]) == 0
+    assert f"tiles          amx NOT USED, wrong bits ({FAULT})\n" in capsys.readouterr().out
+
+
+def test_info_says_that_tiles_were_not_checked(pretend: Pretend, capsys: Any) -> None:
+    pretend(FAULT)
+    assert commands.main(["info"]) == 0
+    expected = f"tiles          amx not checked, since {rnncore.isa()} is loaded\n"
+    assert expected in capsys.readouterr().out
+
+
+def test_wrong_tiles_are_refused_where_they_were_asked_for(
+    pretend: Pretend, monkeypatch: Any
+) -> None:
+    pretend(FAULT)
+    monkeypatch.setenv("RNNCORE_ISA", "amx")
+    for _ in range(2):
+        with pytest.raises(ImportError, match="the variant 'amx' cannot be used"):
+            _isa.choose()
+
+
+def test_wrong_tiles_are_refused_where_nothing_else_is(pretend: Pretend, monkeypatch: Any) -> None:
+    pretend(FAULT)
+    monkeypatch.setattr(_cpu, "isa_support", lambda: {"avx512": False, "amx": True})
+    with pytest.raises(_isa.FaultyTilesError, match="row 3, column 1"):
+        _isa.choose()
+
+
+def test_tiles_are_checked_once(pretend: Pretend) -> None:
+    calls = []
+    pretend("").tile_unit_fault = lambda: calls.append(1) or ""  # type: ignore[attr-defined]
+    assert _isa.load("amx") is _isa.load("amx")
+    assert calls == [1]

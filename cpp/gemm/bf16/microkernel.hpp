@@ -56,7 +56,7 @@ constexpr auto part_pairs() {
 }
 
 // Tiles 0 to 3 hold the sums, the next `Rows` the left operand, the others the right one.
-template <int Parts, int Rows, int Columns>
+template <class Unit, int Parts, int Rows, int Columns>
 class SplitTile {
  public:
   static void run(const Bf16* left, const Bf16* right, Index strip, Index blocks, float* sums,
@@ -82,13 +82,13 @@ class SplitTile {
 
   template <int... i>
   static void zero(std::integer_sequence<int, i...>) {
-    (tile_unit::zero<i>(), ...);
+    (Unit::template zero<i>(), ...);
   }
 
   template <int... i>
   static void store(float* sums, Index stride, std::integer_sequence<int, i...>) {
-    (tile_unit::store<i>(sums + i / Columns * tile_size * stride + i % Columns * tile_size,
-                         stride * Index{sizeof(float)}),
+    (Unit::template store<i>(sums + i / Columns * tile_size * stride + i % Columns * tile_size,
+                             stride * Index{sizeof(float)}),
      ...);
   }
 
@@ -112,39 +112,39 @@ class SplitTile {
   template <int part, int... row>
   [[gnu::always_inline]] static void load_left(const Bf16* left, Index strip,
                                                std::integer_sequence<int, row...>) {
-    (tile_unit::load<left_tile + row, part * tile_bytes>(left + row * strip, row_bytes), ...);
+    (Unit::template load<left_tile + row, part * tile_bytes>(left + row * strip, row_bytes), ...);
   }
 
   template <int column, int part, bool loads, int... row>
   [[gnu::always_inline]] static void multiply_column(const Bf16* right,
                                                      std::integer_sequence<int, row...>) {
     constexpr int tile = right_tile + column % right_tiles;
-    if constexpr (loads) tile_unit::load<tile, part * tile_bytes>(right, row_bytes);
-    (tile_unit::dot<row * Columns + column, left_tile + row, tile>(), ...);
+    if constexpr (loads) Unit::template load<tile, part * tile_bytes>(right, row_bytes);
+    (Unit::template dot<row * Columns + column, left_tile + row, tile>(), ...);
   }
 };
 
 // The kernel for one row tile and 1 to 4 columns of tiles, or two and 1 or 2.
-template <int Parts>
+template <class Unit, int Parts>
 SplitMicrokernel split_kernel(Index rows, Index columns) {
   static constexpr SplitMicrokernel one[] = {
-      &SplitTile<Parts, 1, 1>::run, &SplitTile<Parts, 1, 2>::run, &SplitTile<Parts, 1, 3>::run,
-      &SplitTile<Parts, 1, 4>::run};
-  static constexpr SplitMicrokernel two[] = {&SplitTile<Parts, 2, 1>::run,
-                                             &SplitTile<Parts, 2, 2>::run};
+      &SplitTile<Unit, Parts, 1, 1>::run, &SplitTile<Unit, Parts, 1, 2>::run,
+      &SplitTile<Unit, Parts, 1, 3>::run, &SplitTile<Unit, Parts, 1, 4>::run};
+  static constexpr SplitMicrokernel two[] = {&SplitTile<Unit, Parts, 2, 1>::run,
+                                             &SplitTile<Unit, Parts, 2, 2>::run};
   return rows == 1 ? one[columns - 1] : two[columns - 1];
 }
 
 // sums (rows x columns tiles) of packed strips, rows in {1, 2}.
-template <int Parts>
+template <int Parts, class Unit = TileUnit>
 void multiply_strips(const Bf16* left, const Bf16* right, Index strip, Index rows, Index columns,
                      float* sums) {
   const Index blocks = strip / (Parts * tile_elements), stride = columns * tile_size;
   const Index most = rows == 1 ? 4 : 2;
   for (Index c = 0; c < columns; c += most) {
     const Index wide = std::min(most, columns - c);
-    split_kernel<Parts>(rows, wide)(left, right + c * strip, strip, blocks, sums + c * tile_size,
-                                    stride);
+    split_kernel<Unit, Parts>(rows, wide)(left, right + c * strip, strip, blocks,
+                                          sums + c * tile_size, stride);
   }
 }
 

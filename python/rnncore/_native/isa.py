@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -12,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from rnncore._native import _cpu
 
-__all__ = ["available_isas", "core", "isa", "load"]
+__all__ = ["FaultyTilesError", "available_isas", "choose", "core", "isa", "load", "tile_checks"]
+
+# What was found wrong with the tile unit of each variant that was loaded and has one, or "".
+_tile_faults: dict[str, str] = {}
+
+
+class FaultyTilesError(ImportError):
+    """The tile unit of this machine gives other bits than it should."""
 
 
 def _built(isa: str) -> bool:
@@ -22,14 +30,23 @@ def _built(isa: str) -> bool:
 def available_isas() -> tuple[str, ...]:
     """Names of the variants that are built and that this machine can run, slowest first.
 
+    One whose tile unit failed its check in this process is not among them.
     "amx_emulated", AMX's arithmetic in software for tests, is in no wheel and never the choice
     where another one is built.
     """
-    return tuple(isa for isa, runs in _cpu.isa_support().items() if runs and _built(isa))
+    support = _cpu.isa_support()
+    return tuple(
+        isa for isa, runs in support.items() if runs and _built(isa) and not _tile_faults.get(isa)
+    )
+
+
+def tile_checks() -> dict[str, str]:
+    """Return what was found wrong with the tiles of each variant checked so far, "" if nothing."""
+    return dict(_tile_faults)
 
 
 def load(isa: str) -> ModuleType:
-    """Import one variant's kernels.
+    """Import one variant's kernels; if they use a tile unit, check it first.
 
     Parameters
     ----------
@@ -40,6 +57,8 @@ def load(isa: str) -> ModuleType:
     ------
     ImportError
         If the variant is unknown, not built, or needs instructions this machine lacks.
+    FaultyTilesError
+        If its tile unit does not give the bits of software tiles; an ImportError too.
     """
     support = _cpu.isa_support()
     if isa not in support:
@@ -49,7 +68,24 @@ def load(isa: str) -> ModuleType:
     if not support[isa]:
         raise ImportError(f"RNNCORE_ISA: this machine cannot run the variant {isa!r}")
     with _short_spin():
-        return importlib.import_module(f"rnncore._native._core_{isa}")
+        module = importlib.import_module(f"rnncore._native._core_{isa}")
+    _check_tiles(isa, module)
+    return module
+
+
+def _check_tiles(isa: str, module: ModuleType) -> None:
+    """Run the variant's check, some hundred microseconds long, once in a process."""
+    if isa not in _tile_faults:
+        fault = module.tile_unit_fault()
+        if fault is None:  # no tile unit
+            return
+        _tile_faults[isa] = fault
+    if _tile_faults[isa]:
+        raise FaultyTilesError(
+            f"rnncore: the variant {isa!r} cannot be used: the matrix tiles of this CPU give "
+            f"other bits than Intel's manual says ({_tile_faults[isa]}); "
+            "please report it with the CPU's model"
+        )
 
 
 @contextmanager
@@ -69,24 +105,52 @@ def _short_spin() -> Iterator[None]:
         del os.environ["GOMP_SPINCOUNT"]
 
 
-def _choose() -> str:
+def choose() -> tuple[str, ModuleType]:
+    """Load the variant that RNNCORE_ISA names, or else the best one whose tiles are right.
+
+    Returns
+    -------
+    isa : str
+        Its name.
+    module : module
+        Its kernels.
+
+    Warns
+    -----
+    RuntimeWarning
+        If there was a better one whose tiles are wrong.
+
+    Raises
+    ------
+    ImportError
+        If the variant that was asked for cannot be used, or none can.
+    """
     asked = os.environ.get("RNNCORE_ISA", "").strip().lower()
     if asked:
-        return asked
-    available = available_isas()
-    if not available:
-        raise ImportError(
-            "rnncore: no compiled variant runs on this machine; it needs at least x86-64-v2, "
-            "or a build from source"
-        )
-    return available[-1]
+        return asked, load(asked)
+    fault: FaultyTilesError | None = None
+    for isa in reversed(available_isas()):
+        try:
+            module = load(isa)
+        except FaultyTilesError as error:
+            fault = error
+            continue
+        if fault is not None:
+            advice = f"RNNCORE_ISA={isa} chooses that one without this warning"
+            warnings.warn(f"{fault}. Now running {isa!r}: {advice}", RuntimeWarning, stacklevel=2)
+        return isa, module
+    raise fault or ImportError(
+        "rnncore: no compiled variant runs on this machine; it needs at least x86-64-v2, "
+        "or a build from source"
+    )
 
 
-_chosen = _choose()
 if TYPE_CHECKING:
     from rnncore._native import _core as core  # the stub that all variants share
+
+    _chosen: str
 else:
-    core = load(_chosen)
+    _chosen, core = choose()
 
 
 def isa() -> str:

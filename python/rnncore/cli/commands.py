@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import rnncore
+from rnncore._native.isa import tile_checks
 
 _OPTIONAL = {
     "safetensors": "save and load models",
@@ -31,11 +32,25 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _tiles() -> str:
+    """Say whether the variants that use matrix tiles were checked on this machine."""
+    loaded, faults = rnncore.isa(), tile_checks()
+    says = {
+        isa: f"not checked, since {loaded} is loaded"
+        for isa in rnncore.available_isas()
+        if isa.startswith("amx")
+    }
+    for isa, fault in faults.items():
+        says[isa] = f"NOT USED, wrong bits ({fault})" if fault else "checked here, every bit right"
+    return "; ".join(f"{isa} {what}" for isa, what in says.items()) or "none run here"
+
+
 def info() -> int:
     """Print what is installed and what runs here."""
     rows = {
         "rnncore": rnncore.__version__,
         "kernels": f"{rnncore.isa()} (runs here: {', '.join(rnncore.available_isas())})",
+        "tiles": _tiles(),
         "threads": f"{rnncore.get_num_threads()} of {len(os.sched_getaffinity(0))} CPUs",
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "numpy": np.__version__,
