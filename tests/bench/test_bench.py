@@ -82,6 +82,10 @@ def test_table_holds_the_published_blocks() -> None:
     assert len(everyday) == 45
     assert {("lstm", 32, 1, 100), ("gru", 2048, 32, 25), ("rnn_tanh", 256, 64, 150)} <= everyday
     assert all(p.dtype == "float64" for p in PROBLEMS if p.block == "float64")
+    held_out = {(p.cell, p.H, p.B, p.T) for p in PROBLEMS if p.block == "held-out"}
+    assert len(held_out) == 27
+    assert {("lstm", 24, 1, 200), ("gru", 1280, 16, 10), ("rnn_tanh", 384, 64, 30)} <= held_out
+    assert not held_out & everyday
 
 
 def test_select_gives_each_work_once_and_filters() -> None:
