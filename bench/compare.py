@@ -79,7 +79,6 @@ def set_up(isa: str | None, precision: str | None) -> str | None:
         another one was imported before.
     """
     asked = isa or os.environ.get("RNNCORE_ISA", "").strip().lower()
-    capped = peers.cap(asked) if asked else None
     if isa:
         os.environ["RNNCORE_ISA"] = isa  # read once, when rnncore is imported
         loaded = peers.load("rnncore").variant()
@@ -87,7 +86,7 @@ def set_up(isa: str | None, precision: str | None) -> str | None:
             raise UnsupportedError(f"variant {loaded} is loaded already, {isa} cannot be")
     if precision:
         peers.load("rnncore").set_precision(precision)
-    return capped
+    return peers.cap(asked) if asked else None
 
 
 Measured = tuple[dict[str, Answer], dict[str, Side], dict[str, str]]
