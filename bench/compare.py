@@ -97,19 +97,24 @@ def here(problem: AnyProblem, mode: str, threads: int) -> Measured:
     """Build every library's job in this process and run it once."""
     jobs, reasons = peers.build_all(problem, mode, threads)
     answers, failed = peers.answers_of(jobs)
-    sides: dict[str, Side] = {name: timing.Here(jobs[name].run) for name in answers}
-    if threads > 1 and "rnncore" in answers:
-        set_threads = peers.load("rnncore").set_threads
-        sides[report.ONE_THREAD] = timing.Here(
-            jobs["rnncore"].run, lambda: set_threads(1), lambda: set_threads(threads)
-        )
+    sides: dict[str, Side] = {}
+    for name in answers:
+        sides[name] = timing.Here(jobs[name].run)
+        if name == "rnncore" and threads > 1:
+            sides[report.ONE_THREAD] = _on_one_thread(jobs[name].run, threads)
     return answers, sides, reasons | failed
+
+
+def _on_one_thread(run: timing.Run, threads: int) -> timing.Here:
+    """Return what runs rnncore on one thread; between its turns there are `threads`."""
+    set_threads = peers.load("rnncore").set_threads
+    return timing.Here(run, lambda: set_threads(1), lambda: set_threads(threads))
 
 
 def elsewhere(problem: AnyProblem, mode: str, libraries: Mapping[str, apart.Library]) -> Measured:
     """Have each library's own process build its job and run it once."""
     names = [name for name in peers.candidates(problem, mode) if name in libraries]
-    names += [report.ONE_THREAD] * (report.ONE_THREAD in libraries)
+    names[1:1] = [report.ONE_THREAD] * (report.ONE_THREAD in libraries)
     answers, reasons = apart.prepare(libraries, names, problem, mode)
     return answers, {name: libraries[name] for name in answers}, reasons
 

@@ -16,7 +16,8 @@ from bench.timing import ratio
 COLUMNS = ("torch", "ONNX Runtime")
 
 ONE_THREAD = "rnncore, 1 thread"
-"""Where several threads are measured, rnncore on one takes part under this name."""
+"""Where several threads are measured, rnncore on one takes part under this name, after rnncore: its
+turn must not stand between another library's and rnncore's on all threads."""
 
 NOISY = 1.3
 """Median over least time from which a row says that the machine was busy."""
