@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,8 +14,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from any folder
 
-from bench import timing
+from bench import processes, timing
 from bench.problems import BOTH, FIT_SIZES, FIT_STEPS, Problem, select
+from bench.processes import Child
 from bench.workload import make
 
 SLOWER = 1.03
@@ -74,35 +73,37 @@ def fit_run() -> timing.Run:
 
 
 def serve(threads: int) -> None:
-    """Be one build: load tasks and time calls as the lines on standard input ask for.
+    """Be one build: load tasks and time calls as they are asked for.
 
     One thread is timed by its processor time, which what else runs on the machine disturbs least.
     """
     from bench import peer_rnncore
 
     peer_rnncore.set_threads(threads)
-    print(json.dumps(peer_rnncore.versions()), flush=True)
-    run: Any = None
     clock = time.process_time if threads == 1 else time.perf_counter
+    runs: list[timing.Run] = []
     gc.disable()
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "task" in request:
-            task = tasks(request["kind"])[request["task"]]
-            run = None if task.problem else fit_run()
-            if task.problem:
-                work = make(task.problem)
-                run = peer_rnncore.build(task.problem, task.mode, work, threads).run
-            gc.collect()
-            reply: float = timing.calls_for(run, request["seconds"])
+
+    def load(kind: str, number: int, seconds: float) -> int:
+        task = tasks(kind)[number]
+        runs.clear()
+        if task.problem:
+            work = make(task.problem)
+            runs.append(peer_rnncore.build(task.problem, task.mode, work, threads).run)
         else:
-            run()  # untimed, so that caches and clock are this build's
-            reply = timing.sample(run, request["calls"], clock)
-        print(json.dumps(reply), flush=True)
+            runs.append(fit_run())
+        gc.collect()
+        return timing.calls_for(runs[0], seconds)
+
+    def sample(calls: int) -> float:
+        runs[0]()  # untimed, so that caches and clock are this build's
+        return timing.sample(runs[0], calls, clock)
+
+    processes.serve({"versions": peer_rnncore.versions, "load": load, "sample": sample})
 
 
-class Build:
-    """A process that holds one build.
+def start(place: Path, isa: str | None, threads: int) -> Child:
+    """Start a process that holds one build.
 
     Parameters
     ----------
@@ -113,50 +114,29 @@ class Build:
         RNNCORE_ISA.
     threads : int
     """
-
-    def __init__(self, place: Path, isa: str | None, threads: int) -> None:
-        environment = os.environ | ALIKE | ({"RNNCORE_ISA": isa} if isa else {})
-        python = place / "bin" / "python"
-        if not python.exists():
-            python, environment = Path(sys.executable), environment | {"PYTHONPATH": str(place)}
-        self._process = subprocess.Popen(
-            [str(python), __file__, "--serve", str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
-        self.versions = self._answer()
-
-    def ask(self, **request: Any) -> Any:
-        """Send a request, wait for the reply."""
-        assert self._process.stdin is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        return self._answer()
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit("builds.py: a build ended; its error stands above")
-        return json.loads(line)
+    environment = os.environ | ALIKE | ({"RNNCORE_ISA": isa} if isa else {})
+    python = place / "bin" / "python"
+    if not python.exists():
+        python, environment = Path(sys.executable), environment | {"PYTHONPATH": str(place)}
+    return Child([str(python), __file__, "--serve", str(threads)], environment)
 
 
 def measure(
-    old: Build, new: Build, kind: str, number: int, options: argparse.Namespace
+    old: Child, new: Child, kind: str, number: int, options: argparse.Namespace
 ) -> tuple[Any, Any]:
     """Return seconds per unit of old and of new, an entry for each round."""
-    task = {"kind": kind, "task": number, "seconds": options.seconds}
-    calls = max(build.ask(**task) for build in (old, new))
-    times: dict[Build, list[float]] = {old: [], new: []}
+    calls = max(build.ask("load", kind, number, options.seconds) for build in (old, new))
+    times: dict[Child, list[float]] = {old: [], new: []}
     for turn in range(options.repeats):
         for build in (old, new) if turn % 2 == 0 else (new, old):
-            times[build].append(build.ask(calls=calls))
+            times[build].append(build.ask("sample", calls))
         if turn >= 2 and sum(times[old]) * calls > timing.PROBLEM_SECONDS / 6:
             break
     units = tasks(kind)[number].units
     return np.array(times[old]) / units, np.array(times[new]) / units
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Time and print one line for each problem, the geometric mean, and what is slower."""
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("old", type=Path, help="a virtual environment, or rnncore's parent folder")
     parser.add_argument("new", type=Path, help="the same")
@@ -166,9 +146,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=31, help="rounds, 3 at least")
     parser.add_argument("--seconds", type=float, default=0.005, help="least length of a sample")
     parser.add_argument("--filter", default="", help="only problems whose line holds this")
-    options = parser.parse_args(arguments)
-    old, new = (Build(place, options.isa, options.threads) for place in (options.old, options.new))
-    print(f"old: {old.versions}\nnew: {new.versions}\nthreads: {options.threads}\n")
+    return parser.parse_args(arguments)
+
+
+def compare(old: Child, new: Child, options: argparse.Namespace) -> None:
+    """Time and print one line for each problem, the geometric mean, and what is slower."""
+    print(f"old: {old.ask('versions')}\nnew: {new.ask('versions')}\nthreads: {options.threads}\n")
     print(f"{'problem':40} {'old us':>11} {'new us':>11} {'new/old':>8}  middle half  of least")
     rows: list[Row] = []
     for number, task in enumerate(tasks(options.problems)):
@@ -187,6 +170,20 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\ngeometric mean of {len(rows)}: {mean:.4f}")
     slower = [f"{r.task.name} {r.task.mode}: {r.ratio:.3f}" for r in rows if r.ratio > SLOWER]
     print(f"slower than {SLOWER}: {', '.join(slower) or 'none'}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare the two builds; returns the exit status: 1 when one of them failed."""
+    options = parse(arguments)
+    builds = [start(place, options.isa, options.threads) for place in (options.old, options.new)]
+    try:
+        compare(*builds, options)
+    except RuntimeError as error:
+        print(f"builds.py: a build failed: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for build in builds:
+            build.close()
     return 0
 
 

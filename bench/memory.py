@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(growth(options.only, problems[0], options.threads))
         return 0
     command = " ".join(["python bench/memory.py", *(arguments or sys.argv[1:])])
-    lines = [*report.header(command, [options.threads], {}), ""]
+    lines = [*report.header(command, [options.threads]), ""]
     lines += ["| training step | rnncore MiB | torch MiB | torch / rnncore |"]
     lines += ["| --- | ---: | ---: | ---: |"]
     try:

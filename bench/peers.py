@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from bench.jobs import TOLERANCE, Job, UnsupportedError, disagreement
+from bench import machine
+from bench.jobs import TOLERANCE, Answer, Job, UnsupportedError, disagreement
 from bench.problems import AnyProblem, Product
 from bench.workload import Workload, make
 
@@ -17,6 +20,36 @@ PEERS = {
     "torch padded": ("bench.peer_torch", "build_padded"),
     "numpy": ("bench.peer_numpy", "build"),
 }
+
+
+CAPS = {
+    "base": ("default", "SSE41", "SSE4_2"),
+    "avx2": ("avx2", "AVX2", "AVX2"),
+}
+_CAPPED_BY = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+UNCAPPED = ("ONNX Runtime", "numpy")
+"""What cannot be held to the instructions of a variant, by itself or once it is imported."""
+
+
+def cap(isa: str) -> str | None:
+    """Hold torch to the instructions of a variant that is below this CPU's.
+
+    float32 products of the others use no AMX, so that avx512 is below no CPU.
+
+    Returns
+    -------
+    str or None
+        Whether it is held, in words; None where the CPU has no more than the variant.
+    """
+    beyond = {"base": "avx2", "avx2": "avx512f"}.get(isa)
+    if beyond not in machine.cpu()[1]:
+        return None
+    settings = dict(zip(_CAPPED_BY, CAPS[isa], strict=True))
+    if "torch" in sys.modules and any(os.environ.get(k) != v for k, v in settings.items()):
+        return "torch not capped: it was imported before"
+    os.environ.update(settings)
+    words = " ".join(f"{name}={value}" for name, value in settings.items())
+    return f"torch capped ({words}), {' and '.join(UNCAPPED)} cannot be, and count in no `best`"
 
 
 def candidates(problem: AnyProblem, mode: str) -> list[str]:
@@ -115,26 +148,40 @@ def build_all(
     return jobs, reasons
 
 
-def check(jobs: Mapping[str, Job], dtype: str, own: float | None = None) -> dict[str, str]:
-    """Run every job once and compare the answers; return what is wrong, by library.
+def answers_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Answer], dict[str, str]]:
+    """Run every job once; return the answers, and why others have none, by library."""
+    answers, failed = {}, {}
+    for name, job in jobs.items():
+        try:
+            answers[name] = job.answer(job.run())
+        except Exception as error:
+            failed[name] = f"failed: {type(error).__name__}: {error}"
+    return answers, failed
 
-    The first of torch, ONNX Runtime and rnncore that runs is the reference.
+
+def check(jobs: Mapping[str, Job], dtype: str, own: float | None = None) -> dict[str, str]:
+    """Run every job once and return what is wrong, by library: see `disagreements`."""
+    answers, failed = answers_of(jobs)
+    return failed | disagreements(answers, dtype, own)
+
+
+def disagreements(
+    answers: Mapping[str, Answer], dtype: str, own: float | None = None
+) -> dict[str, str]:
+    """Compare the answers; return what is wrong, by library.
+
+    The first of torch, ONNX Runtime and rnncore that has an answer is the reference.
 
     Parameters
     ----------
-    jobs : mapping of str to Job
+    answers : mapping of str to dict of str to numpy.ndarray
         By library.
     dtype : str
         The problem's; it sets the tolerance.
     own : float, optional
         Tolerance wherever rnncore is one of the two, in place of the dtype's.
     """
-    answers, wrong = {}, {}
-    for name, job in jobs.items():
-        try:
-            answers[name] = job.answer(job.run())
-        except Exception as error:
-            wrong[name] = f"failed: {type(error).__name__}: {error}"
+    wrong: dict[str, str] = {}
     reference = next((n for n in ("torch", "ONNX Runtime", "rnncore") if n in answers), None)
     for name, answer in answers.items():
         if name == reference or reference is None:

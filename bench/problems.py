@@ -129,6 +129,10 @@ _EVERYDAY = (
     (1024, 16, 25), (1024, 64, 25), (2048, 32, 25),
 )  # fmt: skip
 _EVERYDAY_DEFAULT = ((32, 1, 100), (64, 32, 50), (128, 32, 50))
+_HELD_OUT = (
+    (24, 1, 200), (48, 24, 60), (96, 48, 40), (160, 1, 60), (192, 16, 64), (384, 64, 30),
+    (640, 1, 30), (768, 24, 20), (1280, 16, 10),
+)  # fmt: skip
 _PRODUCTS = (
     (1600, 1024, 256), (1600, 4096, 1024), (32, 1024, 256), (64, 4096, 1024), (1024, 256, 1600),
 )  # fmt: skip
@@ -138,6 +142,13 @@ def _everyday() -> Iterator[AnyProblem]:
     for cell in _CELLS:
         for shape in _EVERYDAY:
             yield Problem("everyday", cell, *shape, default=shape in _EVERYDAY_DEFAULT)
+
+
+def _held_out() -> Iterator[AnyProblem]:
+    """Shapes that no kernel was tuned on, to see whether what everyday shows holds beside it."""
+    for cell in _CELLS:
+        for shape in _HELD_OUT:
+            yield Problem("held-out", cell, *shape)
 
 
 def _deepbench() -> Iterator[AnyProblem]:
@@ -206,8 +217,8 @@ def _products() -> Iterator[AnyProblem]:
 
 
 PROBLEMS: tuple[AnyProblem, ...] = (
-    *_everyday(), *_deepbench(), *_ragged(), *_float64(), *_stacked(), *_few_rows(),
-    *_streaming(), *_products(),
+    *_everyday(), *_held_out(), *_deepbench(), *_ragged(), *_float64(), *_stacked(),
+    *_few_rows(), *_streaming(), *_products(),
 )  # fmt: skip
 BLOCKS = tuple(dict.fromkeys(problem.block for problem in PROBLEMS))
 MODES = tuple(dict.fromkeys(mode for problem in PROBLEMS for mode in problem.modes))

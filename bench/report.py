@@ -6,15 +6,18 @@ import datetime
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import compress
 
 import numpy as np
 
-from bench import peers
+from bench import machine, peers, timing
 from bench.timing import ratio
 
 COLUMNS = ("torch", "ONNX Runtime")
-_FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "sve")
+
+ONE_THREAD = "rnncore, 1 thread"
+"""Where several threads are measured, rnncore on one takes part under this name, after rnncore: its
+turn must not stand between another library's and rnncore's on all threads."""
 
 NOISY = 1.3
 """Median over least time from which a row says that the machine was busy."""
@@ -24,7 +27,9 @@ LEGEND = (
     "`best` is the fastest other library of the row. GFLOP/s counts a training step as 3 forward "
     "passes, by convention; no library is asked for dx, so at I = H one layer really does 2.5. "
     f"`noisy` names libraries whose median is over {NOISY} times their least: a busy machine. "
-    "`of peak` is the rate over that of torch.mm, 2048^3 float32, at the same threads in this run. "
+    "`of peak` is the rate over that of float32 multiply-adds in registers, at the same threads in "
+    "this run. "
+    "`one thread` is rnncore on one thread, in the same rounds, over rnncore. "
     "Products are whole calls: rnncore's public API packs no operand beforehand, ONNX Runtime "
     "packs its constant weight when the session is built. "
     "`first call`, with --first-call, is the median first inference on layers built for it in "
@@ -43,9 +48,11 @@ class Row:
     notes : dict of str to str
         Why a library has no time, by library.
     peak : float or None
-        flop/s of the float32 square product at these threads.
+        flop/s of the float32 multiply-adds at these threads.
     first_calls : dict of str to list of float
         Seconds of the first call on a freshly built layer, one entry per layer.
+    capped : bool
+        Whether torch was held to the variant's instructions, which the others cannot be.
     """
 
     problem: str
@@ -57,6 +64,7 @@ class Row:
     times: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     first_calls: dict[str, list[float]] = field(default_factory=dict)
+    capped: bool = False
 
     def median(self, name: str) -> float:
         """Median seconds of a library that was timed."""
@@ -70,8 +78,18 @@ class Row:
 
     def ratios(self) -> dict[str, float]:
         """Peer time / rnncore time for every peer that was timed."""
-        found = {name: ratio(self.times, name) for name in self.times if name != "rnncore"}
+        own = ("rnncore", ONE_THREAD)
+        found = {name: ratio(self.times, name) for name in self.times if name not in own}
         return {name: value for name, value in found.items() if value is not None}
+
+    def best(self) -> float | None:
+        """Least of the ratios; of the peers that keep to the variant's instructions."""
+        left_out = peers.UNCAPPED if self.capped else ()
+        return min((v for name, v in self.ratios().items() if name not in left_out), default=None)
+
+    def one_thread(self) -> float | None:
+        """Time of rnncore on one thread / on these, where both were timed."""
+        return ratio(self.times, ONE_THREAD)
 
     def noise(self) -> dict[str, float]:
         """Median over least time of the libraries where it is above `NOISY`."""
@@ -83,36 +101,72 @@ class Row:
         return {**vars(self), "rnncore_seconds": self.seconds, "ratios": self.ratios()}
 
 
-def cpu_model() -> tuple[str, list[str]]:
-    """Name of the CPU and which of the vector features it has, as the kernel lists them."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine(), []
-    values = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        values.setdefault(key.strip(), value.strip())
-    flags = values.get("flags", values.get("Features", "")).split()
-    return values.get("model name", platform.machine()), [f for f in _FEATURES if f in flags]
+class Peaks:
+    """What the machine can do at most, by the number of threads; flop/s, float32.
+
+    Parameters
+    ----------
+    isa : str or None
+        The variant whose registers are used.
+
+    Attributes
+    ----------
+    loop : dict of int to float
+        Multiply-adds in registers (multiply_add.cpp).
+    product : dict of int to float
+        torch.mm of 2048^3.
+    note : str
+        Why the loop was not measured.
+    """
+
+    def __init__(self, isa: str | None) -> None:
+        self.loop: dict[int, float] = {}
+        self.product: dict[int, float] = {}
+        self.note = ""
+        self._loop: machine.MultiplyAdd | None = None
+        try:
+            self._loop = machine.MultiplyAdd(isa or "avx512")
+        except RuntimeError as error:
+            self.note = str(error)
+
+    def measure(self, threads: int) -> None:
+        """Measure both; the best of all measurements stays."""
+        if self._loop:
+            self.loop[threads] = max(self.loop.get(threads, 0.0), self._loop.rate(threads))
+        product = timing.square_product_rate()
+        if product:
+            self.product[threads] = max(self.product.get(threads, 0.0), product)
+
+    def lines(self) -> list[str]:
+        """Say both rates, as an item of the header."""
+        parts = [_rates("float32 multiply-adds", self.loop)] if self.loop else []
+        parts += [f"not measured: {self.note}"] if self.note else []
+        parts += [_rates("torch.mm", self.product)] if self.product else []
+        return ["Peak, GFLOP/s: " + "; ".join(parts)] if parts else []
+
+
+def _rates(what: str, rates: Mapping[int, float]) -> str:
+    return f"{what} " + ", ".join(f"{rate / 1e9:.0f} at {n}" for n, rate in rates.items())
 
 
 def header(
     command: str,
     threads: Iterable[int],
-    peaks: Mapping[int, float | None],
     precision: str = "highest",
+    peaks: Peaks | None = None,
+    capped: str | None = None,
+    conditions: str = "",
 ) -> list[str]:
     """Lines that say on what, with what and how the table was made."""
-    model, features = cpu_model()
-    rates = [f"{peak / 1e9:.0f} GFLOP/s at {n}" for n, peak in peaks.items() if peak]
+    model, features = machine.cpu()
     return [
         f"- CPU: {model} ({', '.join(features) or 'features unknown'})",
         f"- Versions: {', '.join(peers.versions())}, Python {platform.python_version()}",
         f"- rnncore: variant {peers.own_variant()}, float32 precision {precision}; "
-        "the others at their defaults",
-        f"- Threads: {', '.join(map(str, threads))}"
-        + (f"; peak: {', '.join(rates)}" if rates else ""),
+        f"the others at their defaults{f', but {capped}' if capped else ''}",
+        f"- Threads: {', '.join(map(str, threads))}",
+        *(f"- {line}" for line in (peaks.lines() if peaks else [])),
+        *([f"- Conditions: {conditions}"] if conditions else []),
         f"- Date: {datetime.date.today().isoformat()}",
         f"- Command: `{command}`",
     ]
@@ -154,7 +208,8 @@ def _line(row: Row) -> list[str]:
         _number(rate / 1e9 if rate else None, 1),
         _number(share),
         *(_number(ratios.get(name)) for name in COLUMNS),
-        _number(min(ratios.values(), default=None)),
+        _number(row.best()),
+        _number(row.one_thread()),
         _first_calls(row),
         "; ".join(notes).replace("|", "/").replace("\n", " "),
     ]
@@ -166,25 +221,30 @@ def _geometric_mean(values: list[float]) -> float | None:
 
 def _mean_line(mode: str, threads: int, rows: list[Row]) -> list[str]:
     ratios = [row.ratios() for row in rows]
-    means = [_geometric_mean([r[name] for r in ratios if name in r]) for name in COLUMNS]
-    best = _geometric_mean([min(r.values()) for r in ratios if r])
+    columns = [[r[name] for r in ratios if name in r] for name in COLUMNS]
+    columns.append([best for row in rows if (best := row.best())])
+    columns.append([own for row in rows if (own := row.one_thread())])
     compared = sum(1 for r in ratios if r)
     ending = ["", f"{compared} of {len(rows)} problems compared"]
-    numbers = [*map(_number, means), _number(best)]
+    numbers = [_number(_geometric_mean(values)) for values in columns]
     return ["**geometric mean**", mode, str(threads), "", "", "", *numbers, *ending]
 
 
 def table(rows: list[Row]) -> list[str]:
-    """Lines of the Markdown table, a geometric mean for each mode and thread count at its end."""
+    """Lines of the Markdown table, a geometric mean for each mode and thread count at its end.
+
+    The columns of one thread and of first calls are there where anything is in them.
+    """
     titles = ["problem", "mode", "threads", "rnncore ms", "GFLOP/s", "of peak"]
-    titles += [f"{name} / rnncore" for name in COLUMNS] + ["best / rnncore"]
-    titles += ["first call ms", "notes"]
+    titles += [f"{name} / rnncore" for name in COLUMNS]
+    titles += ["best / rnncore", "one thread / rnncore", "first call ms", "notes"]
     lines = [_line(row) for row in rows]
     for mode, threads in dict.fromkeys((row.mode, row.threads) for row in rows):
         group = [row for row in rows if (row.mode, row.threads) == (mode, threads)]
         lines.append(_mean_line(mode, threads, group))
     aligned = ["---", "---"] + ["---:"] * (len(titles) - 3) + ["---"]
-    lines = [titles, aligned, *lines]
-    if not any(row.first_calls for row in rows):
-        lines = [line[:-2] + line[-1:] for line in lines]
+    shown = [True] * len(titles)
+    shown[-3] = any(row.one_thread() is not None for row in rows)
+    shown[-2] = any(row.first_calls for row in rows)
+    lines = [list(compress(line, shown)) for line in (titles, aligned, *lines)]
     return [f"| {' | '.join(cells)} |" for cells in lines]

@@ -142,7 +142,7 @@ def page(points: list[Point], options: argparse.Namespace, command: str) -> str:
     threads = sorted({point.row.threads for point in points})
     lines = [f"# How time grows: {options.cell.upper()}", ""]
     lines += [TEXT.format(base=base, threads=f"{options.threads} thread{plural}"), ""]
-    lines += report.header(command, threads, {})
+    lines += report.header(command, threads)
     if options.png:
         beside = options.markdown.parent if options.markdown else Path.cwd()
         picture = Path(os.path.relpath(options.png, beside)).as_posix()

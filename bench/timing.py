@@ -1,11 +1,11 @@
-"""Paired timing: every library in turn, round after round, in one process."""
+"""Paired timing: every library in turn, round after round."""
 
 from __future__ import annotations
 
 import gc
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,8 +41,68 @@ def calls_for(run: Run, seconds: float) -> int:
         calls = min(calls, 1_000_000)
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
+class Side(Protocol):
+    """One library with one problem, ready to be timed."""
+
+    def calls_for(self, seconds: float) -> int:
+        """Count the calls that fill `seconds`, 1 at least."""
+
+    def turn(self, calls: int, pause: float) -> float:
+        """Sleep for `pause` seconds, run once untimed, return seconds per call over `calls`."""
+
+
+class Here:
+    """A side in this process.
+
+    Parameters
+    ----------
+    run : callable
+        What is timed.
+    before, after : callable
+        Called around a turn, outside what is timed.
+    """
+
+    def __init__(
+        self, run: Run, before: Callable[[], None] = nothing, after: Callable[[], None] = nothing
+    ) -> None:
+        self._run, self._before, self._after = run, before, after
+
+    def calls_for(self, seconds: float) -> int:
+        """Count the calls that fill `seconds`, 1 at least."""
+        self._before()
+        try:
+            return calls_for(self._run, seconds)
+        finally:
+            self._after()
+
+    def turn(self, calls: int, pause: float) -> float:
+        """Sleep for `pause` seconds, run once untimed, return seconds per call over `calls`."""
+        self._before()
+        try:
+            time.sleep(pause)
+            self._run()
+            return sample(self._run, calls)
+        finally:
+            self._after()
+
+
 def paired(
     runs: Mapping[str, Run], rounds: int, seconds: float, threads: int
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Time libraries of this process as `alternate` does."""
+    return alternate({name: Here(run) for name, run in runs.items()}, rounds, seconds, threads)
+
+
+def alternate(
+    sides: Mapping[str, Side],
+    rounds: int,
+    seconds: float,
+    threads: int,
+    pause: float | None = None,
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Time every library once per round, A B C, B C A, C A B, ...
 
@@ -50,7 +110,7 @@ def paired(
 
     Parameters
     ----------
-    runs : mapping of str to callable
+    sides : mapping of str to Side
         What to time, by library.
     rounds : int
         Rounds wanted; fewer where `PROBLEM_SECONDS` would not suffice.
@@ -58,6 +118,9 @@ def paired(
         Least length of one sample; short calls are repeated to fill it.
     threads : int
         Threads the libraries use.
+    pause : float, optional
+        Seconds of sleep before each library's turn. A sample is then a single call: a second one
+        would tell of a library that is warm again.
 
     Returns
     -------
@@ -68,16 +131,18 @@ def paired(
     """
     failed: dict[str, str] = {}
     calls: dict[str, int] = {}
-    times: dict[str, list[float]] = {}
     round_seconds = 0.0
-    for name, run in runs.items():
+    settle = SETTLE_SECONDS if threads > 1 else 0.0
+    wait = settle if pause is None else pause
+    for name, side in sides.items():
         try:
-            calls[name] = calls_for(run, seconds)
-            round_seconds += sample(run, 1) * (calls[name] + 1)
+            count = side.calls_for(seconds) if pause is None else 1
+            round_seconds += side.turn(1, 0.0) * (count + 1) + wait
+            calls[name] = count
         except Exception as error:
             failed[name] = f"failed: {type(error).__name__}: {error}"
     names = list(calls)
-    times = {name: [] for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
     rounds = max(min(rounds, 3), min(rounds, int(PROBLEM_SECONDS / max(round_seconds, 1e-9))))
     gc.collect()
     gc.disable()
@@ -85,10 +150,7 @@ def paired(
         for turn in range(rounds):
             first = turn % max(len(names), 1)
             for name in names[first:] + names[:first]:
-                if threads > 1:
-                    time.sleep(SETTLE_SECONDS)
-                runs[name]()
-                times[name].append(sample(runs[name], calls[name]))
+                times[name].append(sides[name].turn(calls[name], wait))
     finally:
         gc.enable()
     return times, failed
@@ -143,7 +205,7 @@ def ratio(times: Mapping[str, list[float]], peer: str, base: str = "rnncore") ->
     return float(np.median(np.array(times[peer]) / np.array(times[base])))
 
 
-def peak_rate() -> float | None:
+def square_product_rate() -> float | None:
     """Best rate of torch.mm on 2048^3 float32, flop/s, with its current threads; or None."""
     try:
         import torch

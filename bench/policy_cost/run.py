@@ -11,7 +11,6 @@ import argparse
 import ctypes
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any folder
 
-from bench import report, timing
+from bench import machine, report, timing
 from bench.jobs import relative_error
 
 Array = NDArray[Any]
@@ -52,12 +51,6 @@ _COMMON = [
     "-DEIGEN_DONT_PARALLELIZE",
     "-DEIGEN_MPL2_ONLY",
 ]
-_FLAGS = {
-    "base": ["-march=x86-64-v2"],
-    "avx2": ["-march=x86-64-v3"],
-    "avx512": ["-march=x86-64-v4"],
-    "amx": ["-march=x86-64-v4", "-mamx-tile", "-mamx-bf16", "-mavx512bf16"],
-}
 _ARRAYS = ("x", "W", "R", "b_ih", "b_hh", "h_0", "c_0", "y", "h_n", "c_n", "gates", "h", "c")
 _OUTPUTS = ("y", "h_n", "c_n", "gates", "h", "c")
 
@@ -75,11 +68,11 @@ def eigen_include() -> str:
 
 def compile_contenders(isa: str, folder: Path) -> dict[str, ctypes.CDLL]:
     """Build hand_fused.cpp for one variant, rolled and unrolled, and load both."""
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+    compiler = machine.compiler()
     if compiler is None:
         sys.exit("run.py: no C++ compiler found: install g++ or set CXX")
     source = HERE.parents[1] / "cpp"
-    flags = [*_COMMON, *_FLAGS[isa], "-fopenmp", "-isystem", eigen_include(), f"-I{source}"]
+    flags = [*_COMMON, *machine.FLAGS[isa], "-fopenmp", "-isystem", eigen_include(), f"-I{source}"]
     libraries = {}
     for name, unrolled in (("rolled", "0"), ("unrolled", "1")):
         output = folder / f"{name}.so"
@@ -201,7 +194,7 @@ def main() -> int:
             print(f"H, B, T = {shape}", file=sys.stderr, flush=True)
             lines.append(measure(libraries, _isa.core, shape, options.rounds))
     command = " ".join(["python bench/policy_cost/run.py", *sys.argv[1:]])
-    print("\n".join(report.header(command, [1], {})), end="\n\n")
+    print("\n".join(report.header(command, [1])), end="\n\n")
     print("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
     return 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # bench/ is not part of the package
 
 from bench import compare as compare_module  # noqa: E402
-from bench import peers, report, scaling, timing, workload  # noqa: E402
+from bench import machine, peers, report, scaling, timing, workload  # noqa: E402
 from bench.jobs import (  # noqa: E402
     TOLERANCE,
     Job,
@@ -82,6 +84,10 @@ def test_table_holds_the_published_blocks() -> None:
     assert len(everyday) == 45
     assert {("lstm", 32, 1, 100), ("gru", 2048, 32, 25), ("rnn_tanh", 256, 64, 150)} <= everyday
     assert all(p.dtype == "float64" for p in PROBLEMS if p.block == "float64")
+    held_out = {(p.cell, p.H, p.B, p.T) for p in PROBLEMS if p.block == "held-out"}
+    assert len(held_out) == 27
+    assert {("lstm", 24, 1, 200), ("gru", 1280, 16, 10), ("rnn_tanh", 384, 64, 30)} <= held_out
+    assert not held_out & everyday
 
 
 def test_select_gives_each_work_once_and_filters() -> None:
@@ -221,9 +227,106 @@ def test_table_shows_ratios_losses_and_reasons() -> None:
     assert len({len(row) for row in cells}) == 1
 
 
+def test_a_capped_best_leaves_out_what_cannot_be_capped() -> None:
+    times = {"rnncore": [2e-3], "torch": [3e-3], "ONNX Runtime": [1e-3], "numpy": [1e-3]}
+    row = report.Row("a", "test", "inference", 1, 2e6, times=times)
+    assert row.best() == pytest.approx(0.5)
+    row.capped = True
+    assert row.best() == pytest.approx(1.5)
+    cells = [line.strip("| ").split(" | ") for line in report.table([row])]
+    shown = dict(zip(cells[0], cells[2], strict=False))
+    assert shown["ONNX Runtime / rnncore"] == "0.50"
+    assert shown["best / rnncore"] == "1.50"
+
+
+def test_own_one_thread_has_a_column_and_is_no_peer() -> None:
+    times = {"rnncore": [1e-3] * 3, "torch": [4e-3] * 3, report.ONE_THREAD: [2e-3] * 3}
+    rows = [report.Row("a", "test", "inference", 2, 2e6, times=times)]
+    rows.append(report.Row("b", "test", "inference", 1, 2e6, times={"rnncore": [1e-3]}))
+    assert rows[0].ratios() == {"torch": 4.0}
+    cells = [[cell.strip() for cell in line.split("|")] for line in report.table(rows)]
+    column = cells[0].index("one thread / rnncore")
+    assert [line[column] for line in cells[2:]] == ["2.00", "-", "2.00", "-"]
+    assert len({len(line) for line in cells}) == 1
+
+
+def test_with_several_threads_rnncore_on_one_takes_part() -> None:
+    problem = Problem("test", "lstm", 17, 3, 5)
+    rnncore.set_num_threads(2)
+    row = compare_module.measure(problem, "inference", 2, compare_module.parse(["--quick"]))
+    assert len(row.times[report.ONE_THREAD]) == 3
+    assert list(row.times)[:2] == ["rnncore", report.ONE_THREAD]
+    assert rnncore.get_num_threads() == 2
+
+
+def test_a_turn_after_a_pause_is_one_warm_call_and_one_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: log.append(f"sleep {seconds}"))
+    sides = {name: timing.Here(lambda name=name: log.append(name)) for name in ("a", "b")}
+    times, failed = timing.alternate(sides, 2, 0.004, threads=2, pause=0.05)
+    assert failed == {}
+    assert {name: len(values) for name, values in times.items()} == {"a": 2, "b": 2}
+    turns = [["sleep 0.05", name, name] for name in ("a", "b", "b", "a")]
+    assert log[-12:] == [entry for turn in turns for entry in turn]
+
+
+def test_the_environment_caps_torch_before_it_is_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(machine, "cpu", lambda: ("a CPU", ["avx2", "fma"]))
+    assert peers.cap("avx2") is None
+    assert "ATEN_CPU_CAPABILITY" not in os.environ
+    monkeypatch.setattr(machine, "cpu", lambda: ("a CPU", ["avx2", "fma", "avx512f"]))
+    assert peers.cap("avx512") is None
+    monkeypatch.setitem(sys.modules, "torch", machine)
+    assert peers.cap("avx2") == "torch not capped: it was imported before"
+    assert "ATEN_CPU_CAPABILITY" not in os.environ
+    monkeypatch.delitem(sys.modules, "torch")
+    assert "ONNX Runtime and numpy cannot be" in str(peers.cap("avx2"))
+    assert os.environ["ATEN_CPU_CAPABILITY"] == "avx2"
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == os.environ["MKL_ENABLE_INSTRUCTIONS"] == "AVX2"
+
+
+@pytest.mark.parametrize(
+    ("isa", "instruction"), [("base", "mulps"), ("avx2", "vfmadd"), ("avx512", "vfmadd")]
+)
+def test_the_peaks_loop_has_all_its_multiply_adds(
+    isa: str, instruction: str, tmp_path: Path
+) -> None:
+    """A compiler that knew a sum's value would leave it out, and the peak would be too high."""
+    if machine.compiler() is None or shutil.which("objdump") is None:
+        pytest.skip("the peak is compiled: install g++ and binutils")
+    library = machine.build_multiply_add(isa, tmp_path)
+    command = ["objdump", "-d", str(library)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert text.count(instruction) == 12
+
+
+def test_the_peak_is_measured_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "square_product_rate", lambda: 70e9)
+    peaks = report.Peaks(rnncore.isa())
+    if machine.compiler():
+        peaks.measure(1)
+        assert peaks.loop[1] > 1e8
+        assert f"float32 multiply-adds {peaks.loop[1] / 1e9:.0f} at 1" in peaks.lines()[0]
+    monkeypatch.setattr(machine, "compiler", lambda: None)
+    peaks = report.Peaks(rnncore.isa())
+    peaks.measure(1)
+    assert peaks.loop == {}
+    (line,) = peaks.lines()
+    assert line.startswith("Peak, GFLOP/s: not measured: no C++ compiler found")
+    assert line.endswith("torch.mm 70 at 1")
+
+
 def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "bench" / "compare.py"), "--quick", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_compare_prints_a_table(tmp_path: Path) -> None:
@@ -245,6 +348,52 @@ def test_compare_prints_a_table(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "times.json").read_text())["rows"]
     assert [r["problem"] for r in rows] == ["lstm-H32-B1-T1", "lstm-H128-B1-T1"]
     assert len(rows[0]["times"]["torch"]) == 3
+
+
+def test_compare_runs_libraries_apart_after_pauses_beside_neighbours(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    target = tmp_path / "times.json"
+    arguments = ["--cells", "lstm", "--blocks", "streaming", "--modes", "step", "--threads", "2"]
+    arguments += ["--apart", "--pause", "0.01", "--neighbours", "1", "--json", str(target)]
+    done = compare(*arguments)
+    assert done.returncode == 0, done.stderr
+    wanted = "- Conditions: each library in a process of its own, by turns; each timed call after "
+    wanted += "a pause of 0.01 s and one warm call; beside 1 busy process\n"
+    assert wanted in done.stdout
+    rows = json.loads(target.read_text())["rows"]
+    assert [r["problem"] for r in rows] == ["lstm-H32-B1-T1", "lstm-H128-B1-T1"]
+    for row in rows:
+        assert list(row["times"])[:3] == ["rnncore", report.ONE_THREAD, "torch"]
+        assert {len(values) for values in row["times"].values()} == {3}
+        assert row["ratios"]["torch"] > 0
+    done = compare("--apart", "--first-call")
+    assert done.returncode == 2
+    assert "--first-call: the libraries run in one process" in done.stderr
+
+
+def test_a_wrong_answer_from_another_process_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def prepare(self, problem: Problem, mode: str) -> dict[str, np.ndarray]:
+            if not self.value:
+                raise RuntimeError("its process ended with status -11")
+            return {"y": np.full(3, self.value)}
+
+        def calls_for(self, seconds: float) -> int:
+            return 1
+
+        def turn(self, calls: int, pause: float) -> float:
+            return 1e-3
+
+    libraries = {"rnncore": Fake(1.5), "torch": Fake(1.0), "ONNX Runtime": Fake(0)}
+    options = compare_module.parse(["--quick", "--apart"])
+    problem = Problem("test", "lstm", 5, 2, 4)
+    row = compare_module.measure(problem, "inference", 1, options, libraries)
+    assert "differs" in row.notes["rnncore"]
+    assert row.notes["ONNX Runtime"] == "failed: its process ended with status -11"
+    assert set(row.times) == {"torch"}
 
 
 def test_compare_refuses_a_variant_that_cannot_run() -> None:
