@@ -13,8 +13,8 @@ namespace rnncore {
 namespace {
 
 // Cycles, measured on a Zen 4 and rounded; a rule needs no more.
-constexpr double wake = 100'000;             // to start a team and to gather it
-constexpr double meet = 80'000;              // a run
+constexpr double wake = 150'000;             // to wake a helper, and to do without it till it comes
+constexpr double meet = 2'000;               // to hand out the parts of a step, and to gather them
 constexpr double pointwise = 60;             // the cell, per row and packet of units
 constexpr double l1_bytes = 16 * 1024;       // of weights that stay in the first-level cache
 constexpr double l1 = 64, l2 = 27, l3 = 10;  // bytes a cycle from each level of cache
