@@ -60,7 +60,7 @@ $(VENV)/.venv:
 	@touch $@
 
 $(WHEELS)/.built: $(VENV)/.venv $(SOURCES)
-	@command -v "$${CXX:-c++}" >/dev/null || { echo "rnncore needs a C++20 compiler with OpenMP (g++ >= 11), and none was found: install g++, or set CXX"; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null || { echo "rnncore needs a C++20 compiler (g++ >= 11), and none was found: install g++, or set CXX"; exit 1; }
 	@rm -rf $(WHEELS) && mkdir -p $(WHEELS)
 	@echo "building rnncore; cmake says what it compiles: $(WHEELS)/log has the rest"
 	@$(PIP) wheel -v --no-deps . -w $(WHEELS) --config-settings=cmake.define.RNNCORE_VARIANTS=$(VARIANTS) 2>&1 \

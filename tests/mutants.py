@@ -36,6 +36,12 @@ LOOP = "tests/recurrence/test_output_kernels.py::test_matches_reference"
 GIVEN = "tests/recurrence/test_output_kernels.py::test_values_given_to_the_plain_kernels"
 
 MUTANTS = {
+    "child-keeps-the-helpers-of-its-parent": Mutant(
+        "cpp/core/pool.cpp",
+        (("[] { the_pool.store(nullptr); }", "[] {}"),),
+        "tests/core/test_team.py::test_fork_after_use",
+        "",
+    ),
     "lstm-gates-swapped": Mutant(
         "cpp/cells/lstm.hpp",
         (
@@ -117,8 +123,8 @@ MUTANTS = {
         "cpp/recurrence/layer/forward_loop.hpp",
         (
             (
-                "for (Index step = begin; step < chunk.end; ++step) {",
-                "for (Index step = begin; step + 1 < chunk.end; ++step) {",
+                "for (Index step = begin; step < begin + some; ++step) {",
+                "for (Index step = begin; step + 1 < chunk.end && step < begin + some; ++step) {",
             ),
         ),
         REFERENCE,

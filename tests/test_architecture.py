@@ -46,9 +46,11 @@ BELOW = {
     "bind": ("core", "gemm", "cells", "nn", "recurrence"),
 }
 EIGEN = (r"Eigen\s*::\s*internal", r"core/simd\.hpp")
-OPENMP = (
-    r"#\s*pragma\s+omp|_Pragma\s*\(\s*\"omp|<omp\.h>|\bomp_\w+\s*\(",
-    r"core/parallel\.[ch]pp",
+THREADS = (
+    r"<(thread|pthread\.h|sched\.h|condition_variable|semaphore|barrier|latch|future|omp\.h)>"
+    r"|\bpthread_\w+|\bsched_\w+|std::j?thread\b|\bSYS_futex\b|[.>](wait|notify_\w+)\("
+    r"|#\s*pragma\s+omp|_Pragma\s*\(\s*\"omp|\bomp_\w+\s*\(",
+    r"core/(parallel|pool|waiting)\.[ch]pp",
 )
 PYBIND = (r"pybind11|Python\.h|\bPy[A-Z_]\w*\s*\(", r"bind/.*")
 
@@ -99,7 +101,7 @@ def test_no_include_circle() -> None:
     assert architecture.include_circles(CPP) == []
 
 
-@pytest.mark.parametrize("law", [EIGEN, OPENMP, PYBIND], ids=["eigen", "openmp", "pybind"])
+@pytest.mark.parametrize("law", [EIGEN, THREADS, PYBIND], ids=["eigen", "threads", "pybind"])
 def test_one_place_knows_a_library(law: tuple[str, str]) -> None:
     assert architecture.stray(CPP, *law) == []
 
@@ -293,7 +295,7 @@ def test_reaching_into_another_object_is_caught(tree: Tree, text: str, count: in
 CPP_SOUND = {
     "core/types.hpp": "#pragma once  // Eigen::internal, #pragma omp and pybind11 in words alone\n",
     "core/simd.hpp": '#include <Eigen/Core>\n#include "core/types.hpp"\nEigen::internal::padd;\n',
-    "core/parallel.cpp": "#include <omp.h>\n#pragma omp parallel\n",
+    "core/pool.cpp": "#include <pthread.h>\nthread_local int depth = 0;\n",
     "gemm/bf16/split.hpp": '#include "core/simd.hpp"\n',
     "cells/cell.hpp": '#include "../core/simd.hpp"\n',
     "recurrence/plan/schedule.hpp": '#include "gemm/bf16/split.hpp"\n#include "cells/cell.hpp"\n',
@@ -307,7 +309,7 @@ def test_a_sound_cpp_tree_breaks_no_law(tree: Tree) -> None:
     assert len(architecture.includes(folder)) == 7
     assert architecture.upward_includes(folder, BELOW) == []
     assert architecture.include_circles(folder) == []
-    for law in (EIGEN, OPENMP, PYBIND):
+    for law in (EIGEN, THREADS, PYBIND):
         assert architecture.stray(folder, *law) == []
 
 
@@ -335,8 +337,12 @@ def test_an_include_circle_is_caught(tree: Tree) -> None:
     ("law", "text"),
     [
         (EIGEN, "using namespace Eigen::internal;"),
-        (OPENMP, "#pragma omp for"),
-        (OPENMP, "int n = omp_get_max_threads();"),
+        (THREADS, "#pragma omp for"),
+        (THREADS, "int n = omp_get_max_threads();"),
+        (THREADS, "#include <thread>"),
+        (THREADS, "pthread_create(&thread, nullptr, &start, nullptr);"),
+        (THREADS, "ready.wait(0);"),
+        (THREADS, "sched_yield();"),
         (PYBIND, "#include <pybind11/pybind11.h>"),
         (PYBIND, "PyErr_SetString(e, text);"),
     ],

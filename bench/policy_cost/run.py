@@ -72,7 +72,7 @@ def compile_contenders(isa: str, folder: Path) -> dict[str, ctypes.CDLL]:
     if compiler is None:
         sys.exit("run.py: no C++ compiler found: install g++ or set CXX")
     source = HERE.parents[1] / "cpp"
-    flags = [*_COMMON, *machine.FLAGS[isa], "-fopenmp", "-isystem", eigen_include(), f"-I{source}"]
+    flags = [*_COMMON, *machine.FLAGS[isa], "-isystem", eigen_include(), f"-I{source}"]
     libraries = {}
     for name, unrolled in (("rolled", "0"), ("unrolled", "1")):
         output = folder / f"{name}.so"

@@ -160,10 +160,12 @@ void bind_activate(const std::string& activation, const py::object& y) {
     check.no_overlap();
     const Activation phi = find_activation(activation);
     const py::gil_scoped_release release;
-    parallel(threads_for(checked_mul(rows.rows, rows.cols), rows.rows), [&](const Worker& worker) {
-      const Range mine = worker.share(rows.rows);
-      for (Index r = mine.begin; r < mine.end; ++r) activate(phi, rows.row(r), rows.cols);
-    });
+    parallel_parts(threads_for(checked_mul(rows.rows, rows.cols), rows.rows),
+                   [&](const Worker& worker) {
+                     const Range mine = worker.share(rows.rows);
+                     for (Index r = mine.begin; r < mine.end; ++r)
+                       activate(phi, rows.row(r), rows.cols);
+                   });
   });
 }
 
@@ -178,12 +180,13 @@ void bind_activate_backward(const std::string& activation, const py::object& y,
     check.no_overlap();
     const Activation phi = find_activation(activation);
     const py::gil_scoped_release release;
-    parallel(threads_for(checked_mul(rows.rows, rows.cols), rows.rows), [&](const Worker& worker) {
-      const Range mine = worker.share(rows.rows);
-      for (Index r = mine.begin; r < mine.end; ++r) {
-        activate_backward(phi, rows.row(r), gradients.row(r), rows.cols);
-      }
-    });
+    parallel_parts(threads_for(checked_mul(rows.rows, rows.cols), rows.rows),
+                   [&](const Worker& worker) {
+                     const Range mine = worker.share(rows.rows);
+                     for (Index r = mine.begin; r < mine.end; ++r) {
+                       activate_backward(phi, rows.row(r), gradients.row(r), rows.cols);
+                     }
+                   });
   });
 }
 

@@ -138,7 +138,7 @@ class Stepper final : public AnyStepper {
   }
 
   void run(Index batch, const T* x, const T* h_prev, const T* c_prev, T* y, T* h, T* c) {
-    const auto work = [&](const Worker& worker) {
+    const auto work = [&](const Team& team) {
       Matrix<const T> input{x, batch, input_, input_};
       for (std::size_t k = 0; k < layers_.size(); ++k) {
         const Index at = static_cast<Index>(k) * batch * hidden_;
@@ -150,11 +150,10 @@ class Stepper final : public AnyStepper {
           a.state_0[1] = {c_prev + at, batch, hidden_, hidden_};
           a.state_n[1] = {c + at, batch, hidden_, hidden_};
         }
-        step(worker, a);
-        worker.barrier();
+        team.run(team.threads(), [&](const Worker& worker) { step(worker, a); });
         input = {h + at, batch, hidden_, hidden_};
       }
-      if (worker.rank == 0) std::copy_n(input.data, batch * hidden_, y);
+      std::copy_n(input.data, batch * hidden_, y);
     };
     if (bytes_ <= gil_bytes) {
       parallel(1, work);

@@ -1,11 +1,15 @@
-// The thread count and what fork() does to it.
+// How many threads a call may use, and its team.
 #include "core/parallel.hpp"
+
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
-#if defined(__unix__)
-#include <pthread.h>
-#endif
+#include <cctype>
+#include <cstdlib>
+#include <thread>
+
+#include "core/pool.hpp"
 
 namespace rnncore {
 namespace {
@@ -13,39 +17,55 @@ namespace {
 // Below this much work per thread waking it costs more than it saves.
 constexpr Index work_per_thread = 100'000;
 
-std::atomic<int> threads{0};  // 0: not asked for yet
-std::atomic<bool> team_ran{false};
-std::atomic<bool> pool_lost{false};
+// OMP_NUM_THREADS: a number, or a list of which the first counts. 0: none that says how many.
+long asked_for() {
+  const char* const text = std::getenv("OMP_NUM_THREADS");
+  if (text == nullptr) return 0;
+  char* end = nullptr;
+  const long threads = std::strtol(text, &end, 10);
+  while (std::isspace(static_cast<unsigned char>(*end)) != 0) ++end;
+  return threads > 0 && (*end == '\0' || *end == ',') ? threads : 0;
+}
+
+int at_first() {
+  cpu_set_t cpus;
+  long threads = sched_getaffinity(0, sizeof cpus, &cpus) == 0
+                     ? CPU_COUNT(&cpus)
+                     : static_cast<long>(std::thread::hardware_concurrency());
+  if (const long asked = asked_for(); asked > 0) threads = std::min(threads, asked);
+  return static_cast<int>(std::clamp<long>(threads, 1, max_threads));
+}
+
+std::atomic<int> threads{at_first()};
 
 }  // namespace
 
 int num_threads() {
-  int n = threads.load(std::memory_order_relaxed);
-  if (n == 0) {
-    n = std::clamp(omp_get_max_threads(), 1, std::clamp(omp_get_num_procs(), 1, max_threads));
-    threads.store(n, std::memory_order_relaxed);
-  }
-  return n;
+  return threads.load(std::memory_order_relaxed);
 }
 
 void set_num_threads(int n) {
   threads.store(n, std::memory_order_relaxed);
 }
 
-int team_limit() {
-  return pool_lost.load(std::memory_order_relaxed) ? 1 : num_threads();
-}
-
 int threads_for(Index work, Index items) {
   const Index worth = std::max<Index>(1, std::min(work / work_per_thread, items));
-  return static_cast<int>(std::min<Index>(worth, team_limit()));
+  return static_cast<int>(std::min<Index>({worth, num_threads(), max_team}));
 }
 
-void note_team() {
-#if defined(__unix__)
-  if (team_ran.exchange(true, std::memory_order_relaxed)) return;
-  pthread_atfork(nullptr, nullptr, [] { pool_lost.store(true, std::memory_order_relaxed); });
-#endif
+void Team::take_helpers(int threads) {
+  pool_ = Pool::take();
+  if (pool_ == nullptr) return;
+  threads_ = std::min(threads, max_team);
+  pool_->grow(threads_);
+}
+
+void Team::give_back() {
+  pool_->give_back();
+}
+
+void Team::share_out(int parts, FunctionRef<void(const Worker&)> f) const {
+  pool_->run(threads_, parts, f);
 }
 
 }  // namespace rnncore

@@ -1,15 +1,12 @@
-// Threads. The only header that knows OpenMP: everything else runs inside `parallel`.
+// Threads, as everything else sees them: a call runs on one thread, its own; where there is work
+// for more, it hands out parts of it with Team::run.
 #pragma once
 
-#include <omp.h>
-
-#include <atomic>
-#include <thread>
+#include "core/function_ref.hpp"
+#include "core/types.hpp"
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 #endif
-
-#include "core/types.hpp"
 
 namespace rnncore {
 
@@ -17,19 +14,14 @@ namespace rnncore {
 int num_threads();
 void set_num_threads(int threads);  // in [1, max_threads]
 
-// More than any machine gains from; a team that the system cannot start would end the process.
 inline constexpr int max_threads = 256;
-
-// The threads that a call may use now: 1 in a child forked from a process that ran a team.
-int team_limit();
+// Those that one call uses at most, and the parts of one run.
+inline constexpr int max_team = 32;
 
 // Threads worth waking for `work` units of about a nanosecond each (an element of a pointwise pass,
 // or `multiply_adds_per_unit` of a product), at most `items` of them.
 int threads_for(Index work, Index items);
 inline constexpr Index multiply_adds_per_unit = 16;
-
-// Remembers that a team ran: a child forked after that runs on one thread (its pool is gone).
-void note_team();
 
 // Part `part` of `parts` even parts of [0, count), cut at multiples of `grain`.
 constexpr Range even_part(Index count, Index part, Index parts, Index grain = 1) {
@@ -41,49 +33,48 @@ constexpr Range even_part(Index count, Index part, Index parts, Index grain = 1)
   return {cut(part), cut(part + 1)};
 }
 
-// Where a team meets, every time step if need be. A waiting thread spins for microseconds; then it
-// yields at every look, which lets the other thread run where both share a core; then it sleeps,
-// which lets the system move that thread to the core where another program holds it up.
-class Barrier {
+// One part of a run: which of how many, and who runs it. Whatever a part writes follows from its
+// rank; scratch memory belongs to the thread.
+struct Worker {
+  int rank = 0, size = 1;
+  int thread = 0;  // in [0, Team::threads())
+
+  Range share(Index count, Index grain = 1) const { return even_part(count, rank, size, grain); }
+};
+
+class Pool;
+
+// The threads of a call: the caller, and helpers that come when they can. Nobody waits for a helper
+// that has not come.
+class Team {
  public:
-  void wait(int size) {
-    const int now = phase_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
-      arrived_.store(0, std::memory_order_relaxed);
-      phase_.store(1 - now, std::memory_order_release);
-      phase_.notify_all();
-      return;
-    }
-    for (int look = 0; look < spins + yields; ++look) {
-      if (phase_.load(std::memory_order_acquire) != now) return;
-      look < spins ? pause() : std::this_thread::yield();
-    }
-    phase_.wait(now, std::memory_order_acquire);
+  // Where another call has the helpers, this one runs alone: its caller is a thread beside others.
+  explicit Team(int threads) {
+    if (threads > 1) take_helpers(threads);
+  }
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+  ~Team() {
+    if (pool_ != nullptr) give_back();
+  }
+
+  int threads() const { return threads_; }
+
+  // Calls f(worker) once for each part, whoever is free the next one, and returns when all are
+  // done. At most max_team parts. `f` must not throw.
+  template <class F>
+  void run(int parts, const F& f) const {
+    if (pool_ != nullptr && parts > 1) return share_out(parts, f);
+    for (int rank = 0; rank < parts; ++rank) f(Worker{rank, parts, 0});
   }
 
  private:
-  static constexpr int spins = 200, yields = 200;
+  void take_helpers(int threads);
+  void give_back();
+  void share_out(int parts, FunctionRef<void(const Worker&)> f) const;
 
-  static void pause() {
-#if defined(__SSE2__)
-    _mm_pause();
-#endif
-  }
-
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> phase_{0};
-};
-
-// One worker's view of the team inside `parallel`.
-struct Worker {
-  int rank = 0, size = 1;
-  Barrier* meeting = nullptr;
-
-  void barrier() const {
-    if (size > 1) meeting->wait(size);
-  }
-
-  Range share(Index count, Index grain = 1) const { return even_part(count, rank, size, grain); }
+  Pool* pool_ = nullptr;  // of which this call has the helpers, or null
+  int threads_ = 1;
 };
 
 // Subnormals become zero while in scope (they slow some CPUs a hundredfold); then the caller's
@@ -99,21 +90,17 @@ class FlushDenormals {
 #endif
 };
 
-// Runs work(worker) on `threads` threads and returns when all are done. `work` must not throw.
+// Calls work(team) with a team of at most so many threads.
 template <class Work>
-void parallel(int threads, Work&& work) {
-  if (threads <= 1) {
-    const FlushDenormals flush;
-    work(Worker{});
-    return;
-  }
-  note_team();
-  Barrier meeting;
-#pragma omp parallel num_threads(threads)
-  {
-    const FlushDenormals flush;
-    work(Worker{omp_get_thread_num(), omp_get_num_threads(), &meeting});
-  }
+void parallel(int threads, const Work& work) {
+  const FlushDenormals flush;
+  work(Team(threads));
+}
+
+// One run of so many parts, on as many threads at most.
+template <class F>
+void parallel_parts(int parts, const F& f) {
+  parallel(parts, [&](const Team& team) { team.run(parts, f); });
 }
 
 }  // namespace rnncore

@@ -49,7 +49,7 @@ class UnpackedWeights {
   void plan_panels(ArenaPlan&) {}
   void plan_scratch(ArenaPlan&, int) {}
   void pack(Range) {}
-  void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
+  void multiply(int thread, const T* a, Index stride, Index rows, Range panels, bool backwards,
                 const BlockSums<T>& receive) const;
 
  private:
@@ -74,13 +74,13 @@ class PackedWeights {
   void pack(Range panels);
 
   // Passes the product of `rows` rows of a, `stride` elements apart, with some panels to
-  // `receive`, block by block. `rank`: the worker's. `backwards` should change from pass to pass:
+  // `receive`, block by block. `thread`: the worker's. `backwards` should change from pass to pass:
   // see PanelProduct.
-  void multiply(int rank, const T* a, Index stride, Index rows, Range panels, bool backwards,
+  void multiply(int thread, const T* a, Index stride, Index rows, Range panels, bool backwards,
                 const BlockSums<T>& receive) const {
     std::visit(
         [&](const auto& weights) {
-          weights.multiply(rank, a, stride, rows, panels, backwards, receive);
+          weights.multiply(thread, a, stride, rows, panels, backwards, receive);
         },
         weights_);
   }

@@ -15,7 +15,7 @@ enum class Into { assign, accumulate };
 inline constexpr Index depth_block = 256;
 
 // What the products of one call have in common: what decides their kernel besides their own sizes,
-// and the memory in which each worker packs operands.
+// and the memory in which each thread packs operands.
 template <class T>
 class ProductPlan {
  public:
@@ -34,19 +34,19 @@ class ProductPlan {
   Precision precision() const { return precision_; }
   Index problem_rows() const { return problem_rows_; }
   bool batch_invariant() const { return batch_invariant_; }
-  T* memory(const Worker& worker) const { return memory_ + worker.rank * memory_each_; }
+  T* memory(const Worker& worker) const { return memory_ + worker.thread * memory_each_; }
 
  private:
   Precision precision_ = float32_matmul_precision();
   Index problem_rows_ = 0;
   bool batch_invariant_ = false;
-  Index memory_each_ = 0;  // elements of each worker
+  Index memory_each_ = 0;  // elements of each thread
   T* memory_ = nullptr;
 };
 
-// Called by every worker of a team; each computes its share of C, without a barrier. A sum runs
-// over blocks of k in their order, whatever the share: the bits do not depend on the number of
-// threads. Op::transpose of both operands is not offered.
+// Called for every part of a run; each computes its share of C. A sum runs over blocks of k in
+// their order, whatever the share: the bits do not depend on the number of parts. Op::transpose of
+// both operands is not offered.
 template <class T>
 void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_b,
              Matrix<const T> b, Matrix<T> c, const ProductPlan<T>& plan);

@@ -16,7 +16,7 @@ Index first_out_of_range(const Index* indices, Index count, Index rows) {
 
 template <class T>
 void embedding_forward(const Index* indices, Matrix<const T> weight, Matrix<T> y) {
-  parallel(threads_for(y.rows * y.cols, y.rows), [&](const Worker& worker) {
+  parallel_parts(threads_for(y.rows * y.cols, y.rows), [&](const Worker& worker) {
     const Range rows = worker.share(y.rows);
     for (Index n = rows.begin; n < rows.end; ++n) {
       std::copy_n(weight.row(indices[n]), y.cols, y.row(n));
@@ -29,7 +29,7 @@ void embedding_backward(const Index* indices, Matrix<const T> dy, Matrix<T> dwei
   // Columns are split: an index may come twice, and every sum then runs over n in order.
   constexpr Index group = 16;
   const int threads = threads_for(dy.rows * dy.cols, ceil_div(dy.cols, group));
-  parallel(threads, [&](const Worker& worker) {
+  parallel_parts(threads, [&](const Worker& worker) {
     const Range columns = worker.share(dy.cols, group);
     for (Index n = 0; n < dy.rows; ++n) {
       const T* from = dy.row(n);

@@ -26,7 +26,7 @@ void fill_rows(const Worker& worker, const T* bias, Matrix<T> y) {
   for (Index r = rows.begin; r < rows.end; ++r) std::copy_n(bias, y.cols, y.row(r));
 }
 
-// dbias += the column sums of dy, in float64; columns are split over the workers, rows never.
+// dbias += the column sums of dy, in float64; parts split the columns, never the rows.
 template <class T>
 void add_column_sums(const Worker& worker, Matrix<const T> dy, T* dbias) {
   constexpr Index group = 16;
@@ -55,13 +55,14 @@ void linear_forward(const LinearForwardArgs<T>& args) {
   ArenaPlan plan;
   products.plan(plan, threads);
   const Arena arena(plan);
-  parallel(threads, [&](const Worker& worker) {
+  const Into into = args.bias != nullptr ? Into::accumulate : Into::assign;
+  parallel(threads, [&](const Team& team) {
     if (args.bias != nullptr) {
-      fill_rows(worker, args.bias, args.y);
-      worker.barrier();  // a product's blocks are not the rows that this worker filled
+      team.run(threads, [&](const Worker& worker) { fill_rows(worker, args.bias, args.y); });
     }
-    const Into into = args.bias != nullptr ? Into::accumulate : Into::assign;
-    product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y, products);
+    team.run(threads, [&](const Worker& worker) {
+      product<T>(worker, into, Op::none, args.x, Op::transpose, args.weight, args.y, products);
+    });
   });
 }
 
@@ -80,7 +81,7 @@ void linear_backward(const LinearBackwardArgs<T>& args) {
   ArenaPlan plan;
   products.plan(plan, threads);
   const Arena arena(plan);
-  parallel(threads, [&](const Worker& worker) {
+  parallel_parts(threads, [&](const Worker& worker) {
     if (args.dx && has_inputs) {
       product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx, products);
     }

@@ -13,8 +13,8 @@ constexpr Index grain = 1024;  // elements; whole cache lines for each thread
 // f(range) on every thread's share of [0, size); `cost` = operations per element.
 template <class F>
 void elementwise(Index size, Index cost, F&& f) {
-  parallel(threads_for(size * cost, ceil_div(size, grain)),
-           [&](const Worker& worker) { f(worker.share(size, grain)); });
+  parallel_parts(threads_for(size * cost, ceil_div(size, grain)),
+                 [&](const Worker& worker) { f(worker.share(size, grain)); });
 }
 
 // Torch's form of momentum (torch.optim.SGD): v = momentum v + g, p -= lr v; Nesterov's

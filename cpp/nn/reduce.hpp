@@ -17,7 +17,7 @@ double chunked_sum(Index count, Index grain, Index work, Part&& part) {
   const Index chunk = std::max<Index>(1, round_up(ceil_div(count, max_chunks), grain));
   const Index chunks = ceil_div(count, chunk);
   std::array<double, max_chunks> partial{};
-  parallel(threads_for(work, chunks), [&](const Worker& worker) {
+  parallel_parts(threads_for(work, chunks), [&](const Worker& worker) {
     const Range mine = worker.share(chunks);
     for (Index c = mine.begin; c < mine.end; ++c) {
       partial[static_cast<std::size_t>(c)] =

@@ -427,7 +427,7 @@ def test_groups_of_another_length_or_kind(function):
 
 @pytest.mark.parametrize("count", [0, -1, -(2**31), 2**31 - 1, 2**40])
 def test_thread_counts_that_no_machine_has(count):
-    """libgomp ends the process where it cannot start a thread: refuse before."""
+    """What is no number of threads, or more than any machine gains from, is refused."""
     before = core.num_threads()
     try:
         with pytest.raises((ValueError, TypeError)):

@@ -60,10 +60,10 @@ void SplitWeights::pack_gate(Index panel, Index gate, Bf16* to) const {
   }
 }
 
-void SplitWeights::multiply(int rank, const float* a, Index stride, Index rows, Range panels, bool,
-                            const BlockSums<float>& receive) const {
+void SplitWeights::multiply(int thread, const float* a, Index stride, Index rows, Range panels,
+                            bool, const BlockSums<float>& receive) const {
   if (rows <= 0 || panels.size() <= 0) return;
-  Bf16* const left = reinterpret_cast<Bf16*>(left_ + rank * left_each_);
+  Bf16* const left = reinterpret_cast<Bf16*>(left_ + thread * left_each_);
   with_parts(parts_, [&](auto parts) {
     pack_rows<parts>(a, stride, rows, left);
     multiply_parts<parts>(left, rows, panels, receive);

@@ -20,7 +20,7 @@ class SplitWeights {
   void plan_panels(ArenaPlan& plan);
   void plan_scratch(ArenaPlan& plan, int threads);
   void pack(Range panels);
-  void multiply(int rank, const float* a, Index stride, Index rows, Range panels, bool backwards,
+  void multiply(int thread, const float* a, Index stride, Index rows, Range panels, bool backwards,
                 const BlockSums<float>& receive) const;
 
  private:

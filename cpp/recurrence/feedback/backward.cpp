@@ -51,7 +51,7 @@ class ClosedLoopBackward {
   }
 
   void run() {
-    parallel(partition_->threads(), [&](const Worker& worker) { work(worker); });
+    parallel(partition_->threads(), [&](const Team& team) { work(team); });
   }
 
  private:
@@ -110,34 +110,49 @@ class ClosedLoopBackward {
     for (PackedWeights<T>& input : inputs_) f(input);
   }
 
-  void work(const Worker& worker) {
-    const Share mine = partition_->share(worker, schedule_, H_, Simd<T>::width);
-    bool on_tiles = false;
-    for (BackwardLoop<T>& loop : loops_) {
-      loop.pack(worker);
-      loop.load_state(mine);
-      on_tiles = on_tiles || loop.on_tiles();
-    }
-    each_weights([&](PackedWeights<T>& weights) {
-      weights.pack(worker.share(weights.panels()));
-      on_tiles = on_tiles || weights.on_tiles();
+  void work(const Team& team) {
+    run_shares(team, [&](const Worker& worker, const Share& mine) {
+      for (BackwardLoop<T>& loop : loops_) {
+        loop.pack(worker);
+        loop.load_state(mine);
+      }
+      each_weights(
+          [&](PackedWeights<T>& weights) { weights.pack(worker.share(weights.panels())); });
+      fed_.load(mine.rows);
+      zero_padding(schedule_, worker.share(B_), first_.dx);
     });
-    const TileScope tiles(on_tiles);
-    fed_.load(mine.rows);
-    zero_padding(schedule_, worker.share(B_), first_.dx);
-    worker.barrier();  // all is packed
     for (Index end = schedule_.steps(); end > 0;) {
       const Range steps{schedule_.chunk_begin(end, chunk_), end};
-      for (Index step = end; step-- > steps.begin;) time_step(mine, step, steps);
-      for (std::size_t l = 0; l < loops_.size(); ++l) {
-        loops_[l].state_before(mine, steps.begin, tapes_[l]);
-      }
-      worker.barrier();
-      merge(worker, steps);
+      run_shares(team, [&, on = on_tiles()](const Worker&, const Share& mine) {
+        const TileScope tiles(on);
+        for (Index step = end; step-- > steps.begin;) time_step(mine, step, steps);
+        for (std::size_t l = 0; l < loops_.size(); ++l) {
+          loops_[l].state_before(mine, steps.begin, tapes_[l]);
+        }
+      });
+      merge(team, steps);
       end = steps.begin;
     }
-    for (BackwardLoop<T>& loop : loops_) loop.store_state(mine);
-    fed_.store(mine.rows);
+    run_shares(team, [&](const Worker&, const Share& mine) {
+      for (BackwardLoop<T>& loop : loops_) loop.store_state(mine);
+      fed_.store(mine.rows);
+    });
+  }
+
+  // A run of the partition's parts.
+  template <class F>
+  void run_shares(const Team& team, const F& f) const {
+    team.run(partition_->parts(), [&](const Worker& worker) {
+      f(worker, partition_->share(worker, schedule_, H_, Simd<T>::width));
+    });
+  }
+
+  // Whether any of the weights are the tile unit's.
+  bool on_tiles() {
+    bool any = false;
+    for (const BackwardLoop<T>& loop : loops_) any = any || loop.on_tiles();
+    each_weights([&](const PackedWeights<T>& weights) { any = any || weights.on_tiles(); });
+    return any;
   }
 
   // (rows, O) of the rows at a step.
@@ -149,12 +164,12 @@ class ClosedLoopBackward {
     const Range rows = schedule_.active(mine.rows, step);
     const Matrix<T> dh{dh_, B_, H_, H_};
     for (Index r = rows.begin; r < rows.end; ++r) output_gradient(step, r);
-    assign_rows(p_, mine.rank, read(da(step)), rows, dh);
+    assign_rows(p_, mine.thread, read(da(step)), rows, dh);
     for (std::size_t l = loops_.size(); l-- > 0;) {
       loops_[l].time_step(mine, step, chunk, tapes_[l], dh_);
-      if (l > 0) assign_rows(inputs_[l - 1], mine.rank, dz(l, step), rows, dh);
+      if (l > 0) assign_rows(inputs_[l - 1], mine.thread, dz(l, step), rows, dh);
     }
-    fed_.run(mine.rank, step, rows, dz(0, step), read(da(step)));
+    fed_.run(mine.thread, step, rows, dz(0, step), read(da(step)));
   }
 
   Matrix<const T> dz(std::size_t layer, Index step) const {
@@ -173,12 +188,12 @@ class ClosedLoopBackward {
     activate_backward(f_.activation, a_.tape.y + (step * B_ + r) * O_, to, O_);
   }
 
-  // Called by every worker for a chunk of steps, after their time loop and a barrier.
-  void merge(const Worker& worker, Range steps) {
+  // A chunk of steps, after its time loop.
+  void merge(const Team& team, Range steps) const {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-      gradients_[l].run(worker, steps, tapes_[l], loops_[l].unit_gradients());
+      gradients_[l].run(team, steps, tapes_[l], loops_[l].unit_gradients());
     }
-    readout_->run(worker, steps, da(steps.begin).data);
+    readout_->run(team, steps, da(steps.begin).data);
   }
 
   const ClosedLoopBackwardArgs<T>& a_;

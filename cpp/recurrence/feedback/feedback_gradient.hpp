@@ -68,11 +68,11 @@ class FeedbackGradient {
   const T* of_output(Index step, Index r) const { return dv(longest_delay_ + step, r); }
 
   // df = dz U + da Q of a step, to the values that its f gathered.
-  void run(int rank, Index step, Range rows, Matrix<const T> dz, Matrix<const T> da) const {
+  void run(int thread, Index step, Range rows, Matrix<const T> dz, Matrix<const T> da) const {
     const Matrix<T> df{df_, B_, F_, F_};
-    if (u_) assign_rows(*u_, rank, dz, rows, df);
+    if (u_) assign_rows(*u_, thread, dz, rows, df);
     if (q_) {
-      multiply_rows(*q_, rank, da, rows, F_, [&](Index r, Index at, Index count, Simd<T> sums) {
+      multiply_rows(*q_, thread, da, rows, F_, [&](Index r, Index at, Index count, Simd<T> sums) {
         const Partial<T> lanes{count};
         T* const to = df.row(r) + at;
         lanes.store(u_ ? lanes.load(to) + sums : sums, to);

@@ -1,5 +1,6 @@
 // Closed loop, forward: at every step the layers from the input up, the readout, and what it feeds
-// back to the next steps. Workers split the batch, and never meet within a chunk of steps.
+// back to the next steps. Parts split the batch, and need nothing of each other in a chunk of
+// steps.
 #include <deque>
 
 #include "core/arena.hpp"
@@ -42,7 +43,7 @@ class ClosedLoopForward {
   }
 
   void run() {
-    parallel(partition_->threads(), [&](const Worker& worker) { work(worker); });
+    parallel(partition_->threads(), [&](const Team& team) { work(team); });
   }
 
  private:
@@ -83,32 +84,45 @@ class ClosedLoopForward {
     return plan;
   }
 
-  void work(const Worker& worker) {
-    const Share mine = partition_->share(worker, schedule_, H_, Simd<T>::width);
-    const TileScope tiles(pack(worker));
-    load_state(mine.rows);
-    zero_padding(schedule_, mine.rows, a_.y);
-    loop_.run(worker, {0, schedule_.steps()}, tapes_.front(),
-              [&](Index step, T* z) { time_step(mine, step, z); });
-    store_state(mine.rows);
+  void work(const Team& team) {
+    run_shares(team, [&](const Worker& worker, const Share& mine) {
+      pack(worker);
+      load_state(mine.rows);
+      zero_padding(schedule_, mine.rows, a_.y);
+    });
+    loop_.run(team, *partition_, {0, schedule_.steps()}, tapes_.front(),
+              [&, tiles = on_tiles()](const Share& mine, Index step, T* z) {
+                const TileScope scope(tiles);
+                time_step(mine, step, z);
+              });
+    run_shares(team, [&](const Worker&, const Share& mine) { store_state(mine.rows); });
   }
 
-  // Packs this worker's share; whether any of the weights are the tile unit's.
-  bool pack(const Worker& worker) {
+  // A run of the partition's parts.
+  template <class F>
+  void run_shares(const Team& team, const F& f) const {
+    team.run(partition_->parts(), [&](const Worker& worker) {
+      f(worker, partition_->share(worker, schedule_, H_, Simd<T>::width));
+    });
+  }
+
+  // A worker's share of all weights.
+  void pack(const Worker& worker) {
     loop_.pack_panels(worker);
     loop_.pack_units(worker);
     readout_.pack(worker);
-    bool on_tiles = loop_.on_tiles() || readout_.on_tiles();
     for (ForwardStep<T>& step : steps_) {
       step.pack_panels(worker);
       step.pack_units(worker);
-      on_tiles = on_tiles || step.on_tiles();
     }
-    for (PackedWeights<T>& input : inputs_) {
-      input.pack(worker.share(input.panels()));
-      on_tiles = on_tiles || input.on_tiles();
-    }
-    return on_tiles;
+    for (PackedWeights<T>& input : inputs_) input.pack(worker.share(input.panels()));
+  }
+
+  // Whether any of the weights are the tile unit's.
+  bool on_tiles() const {
+    const auto of = [](const auto& weights) { return weights.on_tiles(); };
+    return of(loop_) || of(readout_) || std::any_of(steps_.begin(), steps_.end(), of) ||
+           std::any_of(inputs_.begin(), inputs_.end(), of);
   }
 
   // v at `slot` - longest_delay.
@@ -130,8 +144,8 @@ class ClosedLoopForward {
     loop_.time_step(mine, step, z, tapes_.front());
     for (std::size_t i = 0; i < steps_.size(); ++i) upper_layer(mine, rows, i + 1, step);
     const Matrix<T> y{tapes_.front().every_step ? y_ + step * B_ * O_ : y_, B_, O_, O_};
-    readout_.run(mine.rank, rows, read(h_rows(tapes_.size() - 1, step + 1, H_)), read(f_rows(step)),
-                 y);
+    readout_.run(mine.thread, rows, read(h_rows(tapes_.size() - 1, step + 1, H_)),
+                 read(f_rows(step)), y);
     for (Index r = rows.begin; r < rows.end; ++r) emit(step, r, y.row(r));
   }
 
@@ -143,7 +157,8 @@ class ClosedLoopForward {
     const Index stride = tape.gates_per_row;
     T* const z = tape.every_step ? tape.gates_at(schedule_, step) : z_;
     const Matrix<T> x_part{z + cell_.wiring.runs('x')[0].slot * H_, B_, cell_.gates * H_, stride};
-    assign_rows(inputs_[layer - 1], mine.rank, read(h_rows(layer - 1, step + 1, H_)), rows, x_part);
+    assign_rows(inputs_[layer - 1], mine.thread, read(h_rows(layer - 1, step + 1, H_)), rows,
+                x_part);
     steps_[layer - 1].run(mine, step, z, tape);
   }
 

@@ -76,10 +76,10 @@ void Readout<T>::pack(const Worker& worker) {
 }
 
 template <class T>
-void Readout<T>::run(int rank, Range rows, Matrix<const T> h, Matrix<const T> fed,
+void Readout<T>::run(int thread, Range rows, Matrix<const T> h, Matrix<const T> fed,
                      Matrix<T> y) const {
-  if (q_) assign_rows(*q_, rank, fed, rows, y);
-  multiply_rows(*p_, rank, h, rows, y.cols, [&](Index r, Index at, Index count, Simd<T> sums) {
+  if (q_) assign_rows(*q_, thread, fed, rows, y);
+  multiply_rows(*p_, thread, h, rows, y.cols, [&](Index r, Index at, Index count, Simd<T> sums) {
     const Partial<T> lanes{count};
     T* const to = y.row(r) + at;
     if (a_.weights.bias != nullptr) sums = sums + lanes.load(a_.weights.bias + at);

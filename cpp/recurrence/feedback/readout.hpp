@@ -10,10 +10,10 @@ namespace rnncore {
 
 // Calls store(row, first column, columns, sums) for the packets of a few rows' product.
 template <class T, class F>
-void multiply_rows(const PackedWeights<T>& weights, int rank, Matrix<const T> a, Range rows,
+void multiply_rows(const PackedWeights<T>& weights, int thread, Matrix<const T> a, Range rows,
                    Index columns, F&& store) {
   using V = Simd<T>;
-  weights.multiply(rank, a.row(rows.begin), a.stride, rows.size(), {0, weights.panels()}, false,
+  weights.multiply(thread, a.row(rows.begin), a.stride, rows.size(), {0, weights.panels()}, false,
                    [&](Index first, Index count, Index panel, int panels, const T* sums) {
                      for (Index r = rows.begin + first; r < rows.begin + first + count; ++r) {
                        for (Index p = panel; p < panel + panels; ++p, sums += V::width) {
@@ -26,11 +26,12 @@ void multiply_rows(const PackedWeights<T>& weights, int rank, Matrix<const T> a,
 
 // Some rows of to = a weights.
 template <class T>
-void assign_rows(const PackedWeights<T>& weights, int rank, Matrix<const T> a, Range rows,
+void assign_rows(const PackedWeights<T>& weights, int thread, Matrix<const T> a, Range rows,
                  Matrix<T> to) {
-  multiply_rows(weights, rank, a, rows, to.cols, [&](Index r, Index at, Index count, Simd<T> sums) {
-    Partial<T>{count}.store(sums, to.row(r) + at);
-  });
+  multiply_rows(weights, thread, a, rows, to.cols,
+                [&](Index r, Index at, Index count, Simd<T> sums) {
+                  Partial<T>{count}.store(sums, to.row(r) + at);
+                });
 }
 
 template <class T>
@@ -42,11 +43,11 @@ class Readout {
 
   bool on_tiles() const { return p_->on_tiles() || (q_ && q_->on_tiles()); }
 
-  // Called by every worker before the first step.
+  // Called for every part of a run before the first step.
   void pack(const Worker& worker);
 
   // The outputs of some rows into y (B, O).
-  void run(int rank, Range rows, Matrix<const T> h, Matrix<const T> fed, Matrix<T> y) const;
+  void run(int thread, Range rows, Matrix<const T> h, Matrix<const T> fed, Matrix<T> y) const;
 
  private:
   const FeedbackArgs<T>& a_;

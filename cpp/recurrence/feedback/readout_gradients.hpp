@@ -33,39 +33,53 @@ class ReadoutGradients {
     if (schedule_.ragged()) plan.array(gathered_, checked_mul(chunk_, H_ + F_));
   }
 
-  // Called by every worker for a chunk of steps, after their time loop and a barrier; `da` (rows,
-  // O) of all their rows.
-  void run(const Worker& worker, Range steps, const T* da) const {
+  // A chunk of steps, after its time loop; `da` (rows, O) of all their rows.
+  void run(const Team& team, Range steps, const T* da) const {
+    if (schedule_.ragged()) {
+      team.run(team.threads(), [&](const Worker& worker) {
+        gather(worker, steps, h_after(), gathered_);
+        gather(worker, steps, f_before(), gathered_ + chunk_ * H_);
+      });
+    }
     const Matrix<const T> da_rows{da, schedule_.count(steps), O_, O_};
-    const BackwardArgs<T>& top = a_.layers.back();
-    // h after each step, and the f that the step read.
-    const Matrix<const T> h = tape_rows(worker, steps, top.tape.states[0] + top.state_sizes()[0],
-                                        top.h_stride(), H_, gathered_);
-    const Matrix<const T> f = tape_rows(worker, steps, first_.tape.states[0] + H_,
-                                        first_.h_stride(), F_, gathered_ + chunk_ * H_);
-    if (schedule_.ragged()) worker.barrier();  // both are gathered
-    const auto add_product = [&](Matrix<const T> operand, Matrix<T> to) {
-      product<T>(worker, Into::accumulate, Op::transpose, da_rows, Op::none, operand, to,
-                 products_);
-    };
-    add_product(h, a_.gradients.weight_ho);
-    if (a_.gradients.weight_oo) add_product(f, a_.gradients.weight_oo);
-    if (a_.gradients.bias != nullptr) bias_gradient(worker, da_rows);
+    const Matrix<const T> h = rows_of(steps, h_after(), gathered_);
+    const Matrix<const T> f = rows_of(steps, f_before(), gathered_ + chunk_ * H_);
+    team.run(team.threads(), [&](const Worker& worker) {
+      add_product(worker, da_rows, h, a_.gradients.weight_ho);
+      if (a_.gradients.weight_oo) add_product(worker, da_rows, f, a_.gradients.weight_oo);
+      if (a_.gradients.bias != nullptr) bias_gradient(worker, da_rows);
+    });
   }
 
  private:
-  // `columns` of the rows of a (steps, B, stride) array, gathered where sequences end.
-  Matrix<const T> tape_rows(const Worker& worker, Range steps, const T* from, Index stride,
-                            Index columns, T* gathered) const {
-    const Index rows = schedule_.count(steps), B = schedule_.batch();
-    if (!schedule_.ragged()) return {from + steps.begin * B * stride, rows, columns, stride};
-    for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
-      std::copy_n(from + (step * B + row) * stride, columns, gathered + i * columns);
-    });
-    return {gathered, rows, columns, columns};
+  // h after each step, and the f that the step read: columns of a tape (steps, B, stride).
+  Matrix<const T> h_after() const {
+    const BackwardArgs<T>& top = a_.layers.back();
+    return {top.tape.states[0] + top.state_sizes()[0], schedule_.batch(), H_, top.h_stride()};
+  }
+  Matrix<const T> f_before() const {
+    return {first_.tape.states[0] + H_, schedule_.batch(), F_, first_.h_stride()};
   }
 
-  // Column sums; workers split the outputs.
+  void gather(const Worker& worker, Range steps, Matrix<const T> tape, T* gathered) const {
+    for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
+      std::copy_n(tape.row(step * tape.rows + row), tape.cols, gathered + i * tape.cols);
+    });
+  }
+
+  // The rows of some steps, gathered where sequences end.
+  Matrix<const T> rows_of(Range steps, Matrix<const T> tape, const T* gathered) const {
+    const Index rows = schedule_.count(steps);
+    if (schedule_.ragged()) return {gathered, rows, tape.cols, tape.cols};
+    return {tape.row(steps.begin * tape.rows), rows, tape.cols, tape.stride};
+  }
+
+  void add_product(const Worker& worker, Matrix<const T> da, Matrix<const T> operand,
+                   Matrix<T> to) const {
+    product<T>(worker, Into::accumulate, Op::transpose, da, Op::none, operand, to, products_);
+  }
+
+  // Column sums; parts split the outputs.
   void bias_gradient(const Worker& worker, Matrix<const T> da_rows) const {
     const Range mine = worker.share(O_);
     for (Index i = mine.begin; i < mine.end; ++i) {

@@ -28,7 +28,7 @@ class Backward {
   }
 
   void run() {
-    parallel(partition_.threads(), [&](const Worker& worker) { work(worker); });
+    parallel(partition_.threads(), [&](const Team& team) { work(team); });
   }
 
  private:
@@ -37,38 +37,54 @@ class Backward {
     return loop_.costs(I + (a_.dx ? I : 0) + F + (a_.dfed ? F : 0));
   }
 
-  void work(const Worker& worker) {
-    const Share mine = partition_.share(worker, schedule_, a_.sizes.hidden, Simd<T>::width);
-    const TileScope tiles(loop_.on_tiles());
-    loop_.pack(worker);
-    if (a_.recompute > 0) recomputation_.pack(worker);
-    loop_.load_state(mine);
-    zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dx);
-    zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dfed);
-    worker.barrier();  // all is packed
+  void work(const Team& team) {
+    run_shares(team, [&](const Worker& worker, const Share& mine) {
+      loop_.pack(worker);
+      if (a_.recompute > 0) recomputation_.pack(worker);
+      loop_.load_state(mine);
+      zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dx);
+      zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dfed);
+    });
     const BackwardTape<T> whole{.gates = a_.tape.gates,
                                 .states = a_.tape.states,
                                 .size = a_.state_sizes(),
                                 .gates_per_row = a_.gates_per_row()};
     for (Index segment = segments_.count(); segment-- > 0;) {
-      run_back(worker, mine, segments_.steps(segment),
-               a_.recompute > 0 ? recomputation_.run(worker, mine, segment) : whole);
+      run_back(team, segments_.steps(segment),
+               a_.recompute > 0 ? recomputation_.run(team, segment) : whole);
     }
-    loop_.store_state(mine);
+    run_shares(team, [&](const Worker&, const Share& mine) { loop_.store_state(mine); });
   }
 
-  void run_back(const Worker& worker, const Share& mine, Range steps, const BackwardTape<T>& tape) {
+  void run_back(const Team& team, Range steps, const BackwardTape<T>& tape) {
     for (Index end = steps.end; end > steps.begin;) {
       const Range chunk{gradients_.chunk_begin(end), end};
-      for (Index step = end; step-- > chunk.begin;) {
-        loop_.time_step(mine, step, chunk, tape);
-        if (partition_.splits_units()) worker.barrier();
-      }
-      loop_.state_before(mine, chunk.begin, tape);
-      worker.barrier();
-      gradients_.run(worker, chunk, tape, loop_.unit_gradients());
+      time_steps(team, chunk, tape);
+      run_shares(team, [&](const Worker&, const Share& mine) {
+        const TileScope tiles(loop_.on_tiles());
+        loop_.state_before(mine, chunk.begin, tape);
+      });
+      gradients_.run(team, chunk, tape, loop_.unit_gradients());
       end = chunk.begin;
     }
+  }
+
+  void time_steps(const Team& team, Range chunk, const BackwardTape<T>& tape) {
+    const Index some = partition_.steps_of_run(chunk);
+    for (Index end = chunk.end; end > chunk.begin; end -= some) {
+      run_shares(team, [&](const Worker&, const Share& mine) {
+        const TileScope tiles(loop_.on_tiles());
+        for (Index step = end; step-- > end - some;) loop_.time_step(mine, step, chunk, tape);
+      });
+    }
+  }
+
+  // A run of the partition's parts.
+  template <class F>
+  void run_shares(const Team& team, const F& f) const {
+    team.run(partition_.parts(), [&](const Worker& worker) {
+      f(worker, partition_.share(worker, schedule_, a_.sizes.hidden, Simd<T>::width));
+    });
   }
 
   const BackwardArgs<T>& a_;

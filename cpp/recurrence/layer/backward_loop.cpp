@@ -112,7 +112,7 @@ template <class T>
 void BackwardLoop<T>::recurrent_product(const Share& mine, Range rows, Index step,
                                         const BackwardTape<T>& tape, const BlockSums<T>& f) const {
   const Index stride = tape.gates_per_row;
-  weights_->multiply(mine.rank, tape.gates_at(schedule_, step) + rows.begin * stride, stride,
+  weights_->multiply(mine.thread, tape.gates_at(schedule_, step) + rows.begin * stride, stride,
                      rows.size(), mine.panels, step % 2 != 0, f);
 }
 

@@ -35,7 +35,7 @@ class BackwardLoop {
     return pass_work<T>(schedule_, panels_, depth, depth + cell_.gates * merged);
   }
 
-  // Called by every worker before the first step.
+  // Called for every part of a run before the first step.
   void pack(const Worker& worker);
   void load_state(const Share& mine) const;
   void store_state(const Share& mine) const;

@@ -36,7 +36,7 @@ class Forward {
   }
 
   void run() {
-    parallel(partition_.threads(), [&](const Worker& worker) { work(worker); });
+    parallel(partition_.threads(), [&](const Team& team) { work(team); });
     // Weights that another thread changed meanwhile would be kept under the wrong key.
     if (keeps() && !found_ && key() == panels_->key) a_.cache->keep(std::move(panels_));
   }
@@ -54,7 +54,7 @@ class Forward {
     return key;
   }
 
-  // The panels of these weights, or new ones that the workers fill.
+  // The panels of these weights, or new ones that `prepare` fills.
   void find_panels(const ArenaPlan& plan) {
     const WeightKey now = key();
     panels_ = a_.cache->find(now);
@@ -64,17 +64,28 @@ class Forward {
     panels_->block.allocate(plan);
   }
 
-  void work(const Worker& worker) {
-    const Share mine = partition_.share(worker, schedule_, H_, Simd<T>::width);
-    if (!found_) loop_.pack_panels(worker);
-    loop_.pack_units(worker);
-    load_state(mine);
-    zero_padding(schedule_, worker.share(a_.sizes.batch), a_.y);
+  void work(const Team& team) {
+    run_shares(team, [&](const Worker& worker, const Share& mine) {
+      if (!found_) loop_.pack_panels(worker);
+      loop_.pack_units(worker);
+      load_state(mine);
+      zero_padding(schedule_, worker.share(a_.sizes.batch), a_.y);
+    });
     for (Index segment = 0; segment < segments_.count(); ++segment) {
-      if (a_.recompute > 0) keep_state(mine, segment);
-      loop_.run(worker, mine, partition_.splits_units(), segments_.steps(segment), tape_);
+      if (a_.recompute > 0) {
+        run_shares(team, [&](const Worker&, const Share& mine) { keep_state(mine, segment); });
+      }
+      loop_.run(team, partition_, segments_.steps(segment), tape_);
     }
-    store_state(mine);
+    run_shares(team, [&](const Worker&, const Share& mine) { store_state(mine); });
+  }
+
+  // A run of the partition's parts.
+  template <class F>
+  void run_shares(const Team& team, const F& f) const {
+    team.run(partition_.parts(), [&](const Worker& worker) {
+      f(worker, partition_.share(worker, schedule_, H_, Simd<T>::width));
+    });
   }
 
   void load_state(const Share& mine) {

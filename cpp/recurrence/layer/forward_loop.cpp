@@ -47,23 +47,26 @@ void ForwardLoop<T>::pack_panels(const Worker& worker) {
 }
 
 template <class T>
-void ForwardLoop<T>::run(const Worker& worker, const Share& mine, bool meet, Range steps,
-                         const TapeView<T>& tape) const {
-  run(worker, steps, tape, [&](Index step, T* z) {
-    step_.run(mine, step, z, tape);
-    if (meet) worker.barrier();
-  });
+void ForwardLoop<T>::merged_products(const Team& team, Range chunk, T* z) const {
+  if (x_.gathers() || fed_.gathers()) {
+    team.run(team.threads(), [&](const Worker& worker) {
+      x_.gather(worker, chunk);
+      fed_.gather(worker, chunk);
+    });
+  }
+  team.run(team.threads(), [&](const Worker& worker) { input_.multiply(worker, x_.at(chunk), z); });
+  if (!teacher_forcing_) return;
+  team.run(team.threads(),
+           [&](const Worker& worker) { teacher_forcing_->multiply(worker, fed_.at(chunk), z); });
 }
 
 template <class T>
-Matrix<const T> ForwardLoop<T>::merged_products(const Worker& worker, Range chunk, T* z) const {
-  worker.barrier();  // the last chunk's x and z are used up; before the first: all is packed
-  const Matrix<const T> x = x_.at(worker, chunk), fed = fed_.at(worker, chunk);
-  if (x_.gathers() || fed_.gathers()) worker.barrier();
-  input_.multiply(worker, x, z);
-  worker.barrier();
-  if (teacher_forcing_) teacher_forcing_->multiply(worker, fed, z);
-  return fed;
+void ForwardLoop<T>::decoupled_steps(const Team& team, Range chunk, T* z,
+                                     const TapeView<T>& tape) const {
+  team.run(team.threads(), [&](const Worker& worker) {
+    const TileScope tiles(step_.on_tiles());
+    step_.run_decoupled(worker, chunk, fed_.at(chunk), z, tape);
+  });
 }
 
 template class ForwardLoop<float>;

@@ -35,43 +35,59 @@ class ForwardLoop {
     return step_.costs(a_.sizes.input + (teacher_forcing_ ? a_.sizes.fed : 0));
   }
 
-  // Both are called by every worker before the first `run`; kept panels are not packed again.
+  // Both are called for every part of a run that comes first; kept panels are not packed again.
   void pack_panels(const Worker& worker);
   void pack_units(const Worker& worker) { step_.pack_units(worker); }
 
-  // Called by every worker of the team, the state before the first step in place. `meet`: workers
-  // need each other's units, so that they meet after each step.
-  void run(const Worker& worker, const Share& mine, bool meet, Range steps,
-           const TapeView<T>& tape) const;
+  // All steps, the state before the first of them in place.
+  void run(const Team& team, const Partition& partition, Range steps,
+           const TapeView<T>& tape) const {
+    run(team, partition, steps, tape,
+        [&](const Share& mine, Index step, T* z) { step_.run(mine, step, z, tape); });
+  }
 
-  // The same, with time_step(step, z) in place of the layer's own steps.
+  // The same, with time_step(share, step, z) in place of the layer's own steps.
   template <class F>
-  void run(const Worker& worker, Range steps, const TapeView<T>& tape, F&& time_step) const {
-    const TileScope tiles(step_.on_tiles());
+  void run(const Team& team, const Partition& partition, Range steps, const TapeView<T>& tape,
+           const F& time_step) const {
     for (Index begin = steps.begin; begin < steps.end;) {
       const Range chunk{begin, std::min(steps.end, schedule_.chunk_end(begin, chunk_))};
       T* const z = tape.every_step ? tape.gates_at(schedule_, begin) : tape.gates;
-      const Matrix<const T> fed = merged_products(worker, chunk, z);
+      merged_products(team, chunk, z);
       if (step_.decoupled()) {
-        step_.run_decoupled(worker, chunk, fed, z, tape);
+        decoupled_steps(team, chunk, z, tape);
       } else {
-        for (Index step = begin; step < chunk.end; ++step) {
-          time_step(step, z + schedule_.count({begin, step}) * a_.gates_per_row());
-        }
+        time_steps(team, partition, chunk, z, time_step);
       }
       begin = chunk.end;
     }
-    if (step_.decoupled()) worker.barrier();  // others took some of this worker's units
   }
 
-  // One step of the layer alone.
+  // One step of the layer alone; in a TileScope where it is on tiles.
   void time_step(const Share& mine, Index step, T* z, const TapeView<T>& tape) const {
     step_.run(mine, step, z, tape);
   }
 
  private:
-  // z of a chunk of steps as far as it follows from known values, which are returned.
-  Matrix<const T> merged_products(const Worker& worker, Range chunk, T* z) const;
+  template <class F>
+  void time_steps(const Team& team, const Partition& partition, Range chunk, T* z,
+                  const F& time_step) const {
+    const Index some = partition.steps_of_run(chunk);
+    for (Index begin = chunk.begin; begin < chunk.end; begin += some) {
+      team.run(partition.parts(), [&](const Worker& worker) {
+        const TileScope tiles(step_.on_tiles());
+        const Share mine = partition.share(worker, schedule_, a_.sizes.hidden, Simd<T>::width);
+        for (Index step = begin; step < begin + some; ++step) {
+          time_step(mine, step, z + schedule_.count({chunk.begin, step}) * a_.gates_per_row());
+        }
+      });
+    }
+  }
+
+  void decoupled_steps(const Team& team, Range chunk, T* z, const TapeView<T>& tape) const;
+
+  // z of a chunk of steps as far as it follows from known values.
+  void merged_products(const Team& team, Range chunk, T* z) const;
 
   const LayerArgs<T>& a_;
   const Schedule& schedule_;

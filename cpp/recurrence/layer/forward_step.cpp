@@ -100,7 +100,7 @@ void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>&
   const auto [first, active] = schedule_.active(mine.rows, step);
   const ForwardArrays<T> at = arrays_at(first, step, z, tape);
   if (weights_) {
-    weights_->multiply(mine.rank, at.before[0] + operand_.first(), layout_.stride[0],
+    weights_->multiply(mine.thread, at.before[0] + operand_.first(), layout_.stride[0],
                        active - first, mine.panels, step % 2 != 0, {pointwise_, &at});
   } else {
     pointwise_(&at, 0, active - first, mine.panels.begin, static_cast<int>(mine.panels.size()),
@@ -113,9 +113,9 @@ template <class T>
 void ForwardStep<T>::run_decoupled(const Worker& worker, Range steps, Matrix<const T> fed, T* z,
                                    const TapeView<T>& tape) const {
   constexpr Index width = Simd<T>::width;
-  const Share mine({0, schedule_.batch()}, worker.share(panels_), H_, width, worker.rank);
+  const Share mine({0, schedule_.batch()}, worker.share(panels_), H_, width, worker.thread);
   Index step = steps.begin, base = 0;  // of the row at hand, and the rows before the step
-  weights_->multiply(mine.rank, fed.data, fed.stride, fed.rows, mine.panels, false,
+  weights_->multiply(mine.thread, fed.data, fed.stride, fed.rows, mine.panels, false,
                      [&](Index row, Index rows, Index panel, int panels, const T* sums) {
                        if (row == 0) step = steps.begin, base = 0;
                        for (const Index end = row + rows; row < end;) {

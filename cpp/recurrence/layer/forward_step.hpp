@@ -37,7 +37,8 @@ class ForwardStep {
     return pass_work<T>(schedule_, panels_, cell_.gates * operand_.depth(), cell_.gates * input);
   }
 
-  // Both are called by every worker, each fills its share; kept panels are not packed again.
+  // Both are called for every part of a run, each fills its share; kept panels are not packed
+  // again.
   void pack_panels(const Worker& worker);
   void pack_units(const Worker& worker);  // the biases and the unit parameters
 

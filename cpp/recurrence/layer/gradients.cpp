@@ -56,13 +56,47 @@ void MergedGradients<T>::plan(ArenaPlan& plan) {
 }
 
 template <class T>
-void MergedGradients<T>::run(const Worker& worker, Range steps, const BackwardTape<T>& tape,
-                             const T* dunit) {
-  const Matrix<const T> x = x_.at(worker, steps), states = states_of(worker, steps, tape);
+void MergedGradients<T>::run(const Team& team, Range steps, const BackwardTape<T>& tape,
+                             const T* dunit) const {
+  gather(team, steps, tape);
+  team.run(team.threads(), [&](const Worker& worker) { products(worker, steps, tape, dunit); });
+  scatter(team, steps);
+}
+
+template <class T>
+void MergedGradients<T>::gather(const Team& team, Range steps, const BackwardTape<T>& tape) const {
+  if (!x_.gathers() && !fed_.gathers() && !schedule_.ragged()) return;
+  team.run(team.threads(), [&](const Worker& worker) {
+    x_.gather(worker, steps);
+    fed_.gather(worker, steps);
+    if (schedule_.ragged()) gather_states(worker, steps, tape);
+  });
+}
+
+template <class T>
+void MergedGradients<T>::gather_states(const Worker& worker, Range steps,
+                                       const BackwardTape<T>& tape) const {
+  for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
+    std::copy_n(tape.before(0, step) + row * h_stride_, h_stride_, states_ + i * h_stride_);
+  });
+}
+
+template <class T>
+void MergedGradients<T>::scatter(const Team& team, Range steps) const {
+  if (!dx_.scatters() && !dfed_.scatters()) return;
+  team.run(team.threads(), [&](const Worker& worker) {
+    dx_.scatter(worker, steps);
+    dfed_.scatter(worker, dfed_steps(steps));
+  });
+}
+
+template <class T>
+void MergedGradients<T>::products(const Worker& worker, Range steps, const BackwardTape<T>& tape,
+                                  const T* dunit) const {
+  const Matrix<const T> x = x_.at(steps), states = states_of(steps, tape);
   const Matrix<const T> fed =
-      a_.fed ? fed_.at(worker, steps)
+      a_.fed ? fed_.at(steps)
              : Matrix<const T>{states.data + H_, states.rows, h_stride_ - H_, h_stride_};
-  if (x_.gathers() || fed_.gathers() || schedule_.ragged()) worker.barrier();
   const LayerWeights<T>& to = a_.gradients;
   const Index stride = tape.gates_per_row;
   const Matrix<const T> dz{tape.gates_at(schedule_, steps.begin), schedule_.count(steps), stride,
@@ -73,24 +107,19 @@ void MergedGradients<T>::run(const Worker& worker, Range steps, const BackwardTa
   bias_gradient(worker, dz, 'x', to.bias_ih);
   bias_gradient(worker, dz, 'h', to.bias_hh);
   unit_gradient(worker, dz.rows, dunit);
-  if (a_.dx) input_gradient(worker, steps, dz, 'x', a_.weights.weight_ih, dx_);
-  if (a_.dfed && steps.begin < a_.dfed.steps) {
-    const Range wanted{steps.begin, std::min(steps.end, a_.dfed.steps)};
-    input_gradient(worker, wanted, {dz.data, schedule_.count(wanted), stride, stride}, 'h',
-                   a_.weights.weight_oh, dfed_);
+  if (a_.dx) input_gradient(worker, dz, 'x', a_.weights.weight_ih, dx_.at(steps));
+  const Range wanted = dfed_steps(steps);
+  if (a_.dfed && wanted.size() > 0) {
+    input_gradient(worker, {dz.data, schedule_.count(wanted), stride, stride}, 'h',
+                   a_.weights.weight_oh, dfed_.at(wanted));
   }
 }
 
 // h before each step of the chunk: the tape itself unless sequences drop out.
 template <class T>
-Matrix<const T> MergedGradients<T>::states_of(const Worker& worker, Range steps,
-                                              const BackwardTape<T>& tape) const {
-  const Index rows = schedule_.count(steps);
-  if (!schedule_.ragged()) return {tape.before(0, steps.begin), rows, h_stride_, h_stride_};
-  for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
-    std::copy_n(tape.before(0, step) + row * h_stride_, h_stride_, states_ + i * h_stride_);
-  });
-  return {states_, rows, h_stride_, h_stride_};
+Matrix<const T> MergedGradients<T>::states_of(Range steps, const BackwardTape<T>& tape) const {
+  const T* const from = schedule_.ragged() ? states_ : tape.before(0, steps.begin);
+  return {from, schedule_.count(steps), h_stride_, h_stride_};
 }
 
 // dweights += dz^T operand, for the slots that take `part`.
@@ -104,7 +133,7 @@ void MergedGradients<T>::weight_gradient(const Worker& worker, Matrix<const T> d
   }
 }
 
-// Adds the sums of dz over the rows of the chunk; workers split the units.
+// Adds the sums of dz over the rows of the chunk; parts split the units.
 template <class T>
 void MergedGradients<T>::bias_gradient(const Worker& worker, Matrix<const T> dz, char part,
                                        T* dbias) const {
@@ -127,7 +156,6 @@ void MergedGradients<T>::unit_gradient(const Worker& worker, Index rows, const T
       add_column_sums(panels, {dunit, rows, H_, cell_.unit_rows * H_}, to.row(row));
     }
   }
-  worker.barrier();  // the next chunk's time loop writes over `dunit`
 }
 
 // to += the column sums of `rows`, in some panels of the columns.
@@ -141,20 +169,17 @@ void MergedGradients<T>::add_column_sums(Range panels, Matrix<const T> rows, T* 
   }
 }
 
-// d = dz weights, of the slots that take `part`, straight to where it belongs if the layout allows
-// that.
+// to = dz weights, of the slots that take `part`.
 template <class T>
-void MergedGradients<T>::input_gradient(const Worker& worker, Range steps, Matrix<const T> dz,
-                                        char part, Matrix<const T> weights,
-                                        const OutputRows<T>& rows) const {
+void MergedGradients<T>::input_gradient(const Worker& worker, Matrix<const T> dz, char part,
+                                        Matrix<const T> weights, Matrix<T> to) const {
   Into into = Into::assign;
   for (const Run& run : cell_.wiring.runs(part)) {
     if (run.count == 0) continue;
-    product<T>(worker, into, Op::none, dz_of(dz, run), Op::none, gate_rows(weights, run),
-               rows.at(steps), products_);
+    product<T>(worker, into, Op::none, dz_of(dz, run), Op::none, gate_rows(weights, run), to,
+               products_);
     into = Into::accumulate;
   }
-  rows.finish(worker, steps);
 }
 
 template class MergedGradients<float>;

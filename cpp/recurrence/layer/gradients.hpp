@@ -26,9 +26,8 @@ class MergedGradients {
   // The first step of the chunk that ends before step `end`.
   Index chunk_begin(Index end) const { return schedule_.chunk_begin(end, chunk_); }
 
-  // Called by every worker of the team for a chunk of steps, after their time loop and a barrier.
-  // `dunit`: BackwardLoop::unit_gradients.
-  void run(const Worker& worker, Range steps, const BackwardTape<T>& tape, const T* dunit);
+  // A chunk of steps, after its time loop. `dunit`: BackwardLoop::unit_gradients.
+  void run(const Team& team, Range steps, const BackwardTape<T>& tape, const T* dunit) const;
 
  private:
   // The columns of dz, of some rows, that meet a run of gates.
@@ -41,14 +40,24 @@ class MergedGradients {
     return {weights.row(run.gate * H_), run.count * H_, weights.cols, weights.stride};
   }
 
-  Matrix<const T> states_of(const Worker& worker, Range steps, const BackwardTape<T>& tape) const;
+  // Of dfed's steps those among `steps`.
+  Range dfed_steps(Range steps) const {
+    return {steps.begin, std::max(steps.begin, std::min(steps.end, a_.dfed.steps))};
+  }
+
+  void gather(const Team& team, Range steps, const BackwardTape<T>& tape) const;
+  void gather_states(const Worker& worker, Range steps, const BackwardTape<T>& tape) const;
+  void scatter(const Team& team, Range steps) const;
+  void products(const Worker& worker, Range steps, const BackwardTape<T>& tape,
+                const T* dunit) const;
+  Matrix<const T> states_of(Range steps, const BackwardTape<T>& tape) const;
   void weight_gradient(const Worker& worker, Matrix<const T> dz, char part, Matrix<const T> operand,
                        Matrix<T> dweights) const;
   void bias_gradient(const Worker& worker, Matrix<const T> dz, char part, T* dbias) const;
   void unit_gradient(const Worker& worker, Index rows, const T* dunit) const;
   void add_column_sums(Range panels, Matrix<const T> rows, T* to) const;
-  void input_gradient(const Worker& worker, Range steps, Matrix<const T> dz, char part,
-                      Matrix<const T> weights, const OutputRows<T>& rows) const;
+  void input_gradient(const Worker& worker, Matrix<const T> dz, char part, Matrix<const T> weights,
+                      Matrix<T> to) const;
 
   const BackwardArgs<T>& a_;
   const CellInfo& cell_;

@@ -54,7 +54,7 @@ void InputWeights<T>::multiply_kept(const Worker& worker, Matrix<const T> x, Mat
   const Index panels = packed_->panels();
   const bool by_rows = panels < block_panels * worker.size;
   const Range rows = by_rows ? worker.share(x.rows, block_rows) : Range{0, x.rows};
-  packed_->multiply(worker.rank, x.row(rows.begin), x.stride, rows.size(),
+  packed_->multiply(worker.thread, x.row(rows.begin), x.stride, rows.size(),
                     by_rows ? Range{0, panels} : worker.share(panels, block_panels), false,
                     [&](Index first, Index count, Index panel, int some, const T* sums) {
                       for (Index r = rows.begin + first; r < rows.begin + first + count; ++r) {

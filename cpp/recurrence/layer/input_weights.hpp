@@ -23,7 +23,7 @@ class InputWeights {
   void plan_scratch(ArenaPlan& plan, int threads);
   void pack(const Worker& worker);
 
-  // z = W x in the slots that take it; called by every worker, each computes its share.
+  // z = W x in the slots that take it; called for every part of a run, each computes its share.
   void multiply(const Worker& worker, Matrix<const T> x, T* z) const;
 
  private:

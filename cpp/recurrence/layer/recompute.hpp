@@ -38,24 +38,27 @@ class Recomputation {
     }
   }
 
-  // Called by every worker before the first `run`.
+  // Called for every part of a run that comes first.
   void pack(const Worker& worker) {
     loop_.pack_panels(worker);
     loop_.pack_units(worker);
   }
 
   // The forward steps of a segment, from the state that the tape keeps of it.
-  BackwardTape<T> run(const Worker& worker, const Share& mine, Index segment) const {
+  BackwardTape<T> run(const Team& team, Index segment) const {
     TapeView<T> tape = tape_;
     tape.begin = segments_.steps(segment).begin;
-    worker.barrier();  // nobody reads the segment after this one any more
-    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
-      for (std::size_t k = 0; k < a_.cell->states.size(); ++k) {
-        const Index at = r * a_.sizes.hidden + unit, kept = segment * tape.size[k] + at;
-        std::copy_n(a_.tape.states[k] + kept, count, tape.states[k] + at);
-      }
+    const Index H = a_.sizes.hidden;
+    team.run(partition_.parts(), [&](const Worker& worker) {
+      const Share mine = partition_.share(worker, schedule_, H, Simd<T>::width);
+      mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+        for (std::size_t k = 0; k < a_.cell->states.size(); ++k) {
+          const Index at = r * H + unit, kept = segment * tape.size[k] + at;
+          std::copy_n(a_.tape.states[k] + kept, count, tape.states[k] + at);
+        }
+      });
     });
-    loop_.run(worker, mine, partition_.splits_units(), segments_.steps(segment), tape);
+    loop_.run(team, partition_, segments_.steps(segment), tape);
     return tape;
   }
 

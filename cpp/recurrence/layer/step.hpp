@@ -19,7 +19,7 @@ struct StepArgs {
 // Sequences that one step takes.
 inline constexpr Index max_step_rows = 4;
 
-// Called by every worker of a team; each computes its share of the units.
+// Called for every part of a run; each computes its share of the units.
 template <class T>
 void step(const Worker& worker, const StepArgs<T>& args);
 

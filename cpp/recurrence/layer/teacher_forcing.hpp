@@ -18,7 +18,7 @@ class TeacherForcingInput {
   void plan(ArenaPlan& plan, int threads) { products_.plan(plan, threads); }
 
   // z += U fed in the slots that take the recurrent part; it is the first to write those that take
-  // no x-part. Called by every worker.
+  // no x-part. Called for every part of a run.
   void multiply(const Worker& worker, Matrix<const T> fed, T* z) const {
     const Index H = a_.sizes.hidden;
     const Matrix<const T> u = a_.weights.weight_oh;
@@ -29,7 +29,6 @@ class TeacherForcingInput {
       const Into into = a_.cell->wiring.takes(run.slot, 'x') ? Into::accumulate : Into::assign;
       product<T>(worker, into, Op::none, fed, Op::transpose, weights, to, products_);
     }
-    worker.barrier();
   }
 
  private:

@@ -10,7 +10,7 @@ template <class T>
 void WeightKey::read(Matrix<const T> w, Matrix<const T> r) {
   constexpr Index bytes_per_unit = 40;
   const Index bytes = (w.rows * w.cols + r.rows * r.cols) * Index{sizeof(T)};
-  parallel(threads_for(bytes / bytes_per_unit, parts), [&](const Worker& worker) {
+  parallel_parts(threads_for(bytes / bytes_per_unit, parts), [&](const Worker& worker) {
     const Range mine = worker.share(2 * parts);
     for (Index i = mine.begin; i < mine.end; ++i) {
       const Matrix<const T>& from = i < parts ? w : r;

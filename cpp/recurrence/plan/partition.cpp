@@ -12,16 +12,14 @@
 namespace rnncore {
 namespace {
 
-// Cycles, measured on a Zen 4 and rounded; a rule needs no more. Where every thread has a core, a
-// team costs a fifth of `wake` and a barrier 700; where the system has put two threads on one core,
-// which lasts for many calls, a barrier costs 20,000 to 40,000, and a fine split is ten times as
-// slow as none. The rule is on the safe side.
-constexpr double wake = 100'000;             // to start a team and to gather it
-constexpr double meet = 80'000;              // a barrier
+// Cycles, measured on a Zen 4 and rounded; a rule needs no more.
+constexpr double wake = 150'000;             // to wake a helper, and to do without it till it comes
+constexpr double meet = 2'000;               // to hand out the parts of a step, and to gather them
 constexpr double pointwise = 60;             // the cell, per row and packet of units
 constexpr double l1_bytes = 16 * 1024;       // of weights that stay in the first-level cache
 constexpr double l1 = 64, l2 = 27, l3 = 10;  // bytes a cycle from each level of cache
 constexpr double worth_it = 0.9;             // more threads must save at least a tenth
+constexpr Index least_rows = 12;             // of a part, where there are more than threads
 
 // No lock, which a fork could leave taken: whoever comes first asks, and all get the same answer.
 double l2_bytes() {
@@ -73,7 +71,7 @@ template PassWork pass_work<float>(const Schedule&, Index, Index, Index);
 template PassWork pass_work<double>(const Schedule&, Index, Index, Index);
 
 Partition::Partition(const PassWork& work, bool by_rows) {
-  const int most = team_limit();
+  const int most = std::min(num_threads(), max_team);
   const Index unit_parts = by_rows ? 1 : work.panels;
   if (most == 1) return;
   double best = pass_cycles(work, 1, 1);
@@ -88,8 +86,14 @@ Partition::Partition(const PassWork& work, bool by_rows) {
         unit_parts_ = units;
       }
     }
-    if (threads == most) return;
+    if (threads == most) break;
   }
+  const int twice = 2 * row_parts_;
+  const bool spare = row_parts_ > 1 && unit_parts_ == 1 && twice <= max_team &&
+                     work.batch >= twice * least_rows &&
+                     2 * step_cycles(work, ceil_div(work.batch, twice), work.panels) <=
+                         step_cycles(work, ceil_div(work.batch, row_parts_), work.panels);
+  if (spare) pieces_ = 2;
 }
 
 }  // namespace rnncore

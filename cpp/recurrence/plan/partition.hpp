@@ -25,14 +25,14 @@ PassWork pass_work(const Schedule& schedule, Index panels, Index depth, Index me
 // A worker's part of every time step, and the units in its panels.
 struct Share {
   Range rows, panels, units;
-  int rank;  // the worker's
+  int thread;  // the worker's
 
   // `width`: hidden units per panel, of H in all.
   Share(Range of_rows, Range of_panels, Index hidden, Index width, int of)
       : rows(of_rows),
         panels(of_panels),
         units{std::min(hidden, panels.begin * width), std::min(hidden, panels.end * width)},
-        rank(of) {}
+        thread(of) {}
 
   // Calls f(row, first unit, units) for its units of `some` rows.
   template <class F>
@@ -50,21 +50,24 @@ class Partition {
   explicit Partition(const PassWork& work, bool by_rows = false);
 
   int threads() const { return row_parts_ * unit_parts_; }
+  // Of a run of time steps: more than threads where that costs nothing, so that a thread which is
+  // held up does less.
+  int parts() const { return threads() * pieces_; }
   int row_parts() const { return row_parts_; }
   int unit_parts() const { return unit_parts_; }
-  // Whether workers need each other's units, so that they meet after each time step.
-  bool splits_units() const { return unit_parts_ > 1; }
+  // Of `steps` those of one run: all, or one where workers need each other's units.
+  Index steps_of_run(Range steps) const { return unit_parts_ > 1 ? 1 : steps.size(); }
 
+  // Of one of `parts` parts.
   Share share(const Worker& worker, const Schedule& schedule, Index hidden, Index width) const {
-    // A smaller team than asked for: rows alone.
-    const int parts = worker.size == threads() ? unit_parts_ : 1;
-    const Range panels = even_part(ceil_div(hidden, width), worker.rank % parts, parts);
-    return {schedule.share(worker.rank / parts, worker.size / parts), panels, hidden, width,
-            worker.rank};
+    const Range panels = even_part(ceil_div(hidden, width), worker.rank % unit_parts_, unit_parts_);
+    return {schedule.share(worker.rank / unit_parts_, row_parts_ * pieces_), panels, hidden, width,
+            worker.thread};
   }
 
  private:
   int row_parts_ = 1, unit_parts_ = 1;
+  int pieces_ = 1;  // of each of the row parts
 };
 
 }  // namespace rnncore

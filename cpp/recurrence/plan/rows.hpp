@@ -54,16 +54,21 @@ class InputRows {
     if (gathers()) plan.array(gathered_, checked_mul(chunk_, from_.features));
   }
 
-  // Called by every worker; if it gathers, a barrier must follow.
   bool gathers() const { return from_ && !rows_; }
-  Matrix<const T> at(const Worker& worker, Range steps) const {
-    if (!from_) return {};
-    const Index count = schedule_.count(steps);
-    if (rows_) return {rows_.row(schedule_.offset(steps.begin)), count, rows_.cols, rows_.stride};
+
+  // Called for every part of a run that comes before `at`.
+  void gather(const Worker& worker, Range steps) const {
+    if (!gathers()) return;
     for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
       std::copy_n(from_.row(schedule_.time(step, row), schedule_.sequence(row)), from_.features,
                   gathered_ + i * from_.features);
     });
+  }
+
+  Matrix<const T> at(Range steps) const {
+    if (!from_) return {};
+    const Index count = schedule_.count(steps);
+    if (rows_) return {rows_.row(schedule_.offset(steps.begin)), count, rows_.cols, rows_.stride};
     return {gathered_, count, from_.features, from_.features};
   }
 
@@ -75,7 +80,7 @@ class InputRows {
   T* gathered_ = nullptr;
 };
 
-// The same for a sequence that is written: `at`, and then `finish`.
+// The same for a sequence that is written: `at`, and then `scatter`.
 template <class T>
 class OutputRows {
  public:
@@ -83,7 +88,7 @@ class OutputRows {
       : schedule_(schedule), to_(to), rows_(as_rows(schedule, to)), chunk_(chunk) {}
 
   void plan(ArenaPlan& plan) {
-    if (to_ && !rows_) plan.array(scattered_, checked_mul(chunk_, to_.features));
+    if (scatters()) plan.array(scattered_, checked_mul(chunk_, to_.features));
   }
 
   Matrix<T> at(Range steps) const {
@@ -92,10 +97,11 @@ class OutputRows {
     return {scattered_, count, to_.features, to_.features};
   }
 
-  // Called by every worker when it has written its share.
-  void finish(const Worker& worker, Range steps) const {
-    if (rows_) return;
-    worker.barrier();
+  bool scatters() const { return to_ && !rows_; }
+
+  // Called for every part of a run that comes after what writes the rows.
+  void scatter(const Worker& worker, Range steps) const {
+    if (!scatters()) return;
     for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
       std::copy_n(scattered_ + i * to_.features, to_.features,
                   to_.row(schedule_.time(step, row), schedule_.sequence(row)));

@@ -6,8 +6,6 @@ import importlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -67,8 +65,7 @@ def load(isa: str) -> ModuleType:
         raise ImportError(f"RNNCORE_ISA: variant {isa!r} is not in this build of rnncore")
     if not support[isa]:
         raise ImportError(f"RNNCORE_ISA: this machine cannot run the variant {isa!r}")
-    with _short_spin():
-        module = importlib.import_module(f"rnncore._native._core_{isa}")
+    module = importlib.import_module(f"rnncore._native._core_{isa}")
     _check_tiles(isa, module)
     return module
 
@@ -86,23 +83,6 @@ def _check_tiles(isa: str, module: ModuleType) -> None:
             f"other bits than Intel's manual says ({_tile_faults[isa]}); "
             "please report it with the CPU's model"
         )
-
-
-@contextmanager
-def _short_spin() -> Iterator[None]:
-    """Have a libgomp that loads now spin for microseconds, not milliseconds, before it sleeps.
-
-    A waiting thread that spins holds the core that the thread it waits for may need: on a busy
-    machine the default made two threads ten times slower than one. What the user set stays.
-    """
-    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
-        yield
-        return
-    os.environ["GOMP_SPINCOUNT"] = "1000"
-    try:
-        yield
-    finally:
-        del os.environ["GOMP_SPINCOUNT"]
 
 
 def choose() -> tuple[str, ModuleType]:
