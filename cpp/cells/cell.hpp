@@ -1,11 +1,13 @@
-// What a cell is: a struct of constants, and two pointwise functions on packets V = Simd<T>.
+// What a cell is: a struct of constants, and pointwise functions on packets V = Simd<T>.
 //
 //   name        its name in the API
 //   gates       one letter per block of H rows in W and R, in torch's order
 //   wiring      one letter per slot of the pre-activations (see Wiring)
 //   states      one letter per state that it carries from step to step: "h", "hc", ...; R meets h
 //   unit_parameters   optional: arrays of its own with one number per unit and row
-//   forward(CellForward&), backward(CellBackward&)    one packet of units of one row at one step
+//   forward_gates(CellForward&)    one packet of units of one row at one step: the gates
+//   forward_states(CellForward&)   then `after`, from the gates
+//   backward(CellBackward&)        the gates become dz, d what reaches the states before
 //
 // Options of a cell are its template parameters; each choice is a cell of its own in the table.
 #pragma once
@@ -42,7 +44,8 @@ using Packets = V[count == 0 ? 1 : count];
 
 template <class C, class V>
 struct CellForward {
-  Packets<V, C::wiring.size()> z;       // the pre-activations; becomes what backward needs
+  Packets<V, C::wiring.size()> z;  // the pre-activations; becomes what backward needs
+  // In forward_gates of a cell without unit parameters only z is there.
   Packets<V, C::states.size()> before;  // the states of the step before
   Packets<V, C::states.size()> after;   // becomes the states of this step
   Packets<V, unit_rows<C>()> unit;      // the rows of the unit parameters
@@ -64,7 +67,8 @@ concept Cell = requires(CellForward<C, Simd<float>>& forward, CellBackward<C, Si
   { C::gates } -> std::convertible_to<std::string_view>;
   { C::wiring } -> std::convertible_to<std::string_view>;
   { C::states } -> std::convertible_to<std::string_view>;
-  C::forward(forward);
+  C::forward_gates(forward);
+  C::forward_states(forward);
   C::backward(back);
 } && C::wiring.size() <= Wiring::max_slots && C::states.front() == 'h';
 

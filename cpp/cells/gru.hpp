@@ -12,12 +12,18 @@ struct Gru {
   static constexpr std::string_view name = "gru", gates = "rzn", wiring = "bbxh", states = "h";
 
   template <class V>
-  static void forward(CellForward<Gru, V>& at) {
+  static void forward_gates(CellForward<Gru, V>& at) {
     auto& [r, u, n, n_h] = at.z;
-    const V h_prev = at.before[0];
     r = logistic(r);
     u = logistic(u);
-    n = tanh(madd(r, n_h, n));
+    n = madd(r, n_h, n);
+  }
+
+  template <class V>
+  static void forward_states(CellForward<Gru, V>& at) {
+    V &u = at.z[1], &n = at.z[2];
+    const V h_prev = at.before[0];
+    n = tanh(n);
     at.after[0] = madd(u, h_prev - n, n);
   }
 

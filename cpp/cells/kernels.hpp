@@ -23,59 +23,119 @@ class Pointwise {
   static_assert(C::states.size() <= max_states &&
                 unit_parameters<C>().size() <= max_unit_parameters);
 
-  // Applies f(lanes, panel) to the panels of a row; the last one may be no whole packet.
+  // Calls f with the lanes of a panel; the last one may be no whole packet.
   template <class F>
-  static void for_panels(Index hidden, Index panel, int panels, F&& f) {
-    for (Index p = panel; p < panel + panels; ++p) {
-      if ((p + 1) * width <= hidden) {
-        f(Whole<T>{}, p);
-      } else {
-        f(Partial<T>{hidden % width}, p);
-      }
+  static void with_lanes(Index hidden, Index panel, F&& f) {
+    if ((panel + 1) * width <= hidden) {
+      f(Whole<T>{});
+    } else {
+      f(Partial<T>{hidden % width});
     }
   }
+
+  // Packets that the step takes together: a panel of some rows, or some panels of a row. From one
+  // to the next, pointers move by these steps.
+  struct Line {
+    Index row, panel, count;
+    bool down;  // the rows
+    const T* sums;
+    Index sums_step;
+
+    Index step(Index row_stride, Index panel_stride) const {
+      return down ? row_stride : panel_stride;
+    }
+  };
 
   static void forward(const void* context, Index first, Index rows, Index panel, int panels,
                       const T* sums) {
     const auto& at = *static_cast<const ForwardArrays<T>*>(context);
-    const StepLayout<T>& layout = *at.layout;
-    for (Index r = first; r < first + rows; ++r) {
-      T* const y = at.y ? at.y.row(r) : nullptr;
-      for_panels(layout.hidden, panel, panels, [&](auto lanes, Index p) {
-        forward_packet(lanes, at, r, p, sums, y);
-        sums += at.sums_step;
-      });
+    const Index hidden = at.layout->hidden, step = at.sums_step;
+    const Index whole = std::clamp<Index>(hidden / width - panel, 0, panels);
+    if (rows == 1) {
+      forward_line(Whole<T>{}, at, {first, panel, whole, false, sums, step});
+    } else {
+      for (Index p = 0; p < whole; ++p) {
+        forward_line(Whole<T>{}, at,
+                     {first, panel + p, rows, true, sums + p * step, panels * step});
+      }
+    }
+    if (whole == panels) return;
+    forward_line(Partial<T>{hidden % width}, at,
+                 {first, panel + whole, rows, true, sums + whole * step, panels * step});
+  }
+
+  // Each half of the step runs over several packets: the operations on one packet wait for each
+  // other, those on several do not.
+  template <class Lanes>
+  static void forward_line(Lanes lanes, const ForwardArrays<T>& at, const Line& line) {
+    constexpr Index together = 8;
+    V z[together][slots];
+    for (Index begin = 0; begin < line.count; begin += together) {
+      const Index end = std::min(line.count, begin + together);
+      for (Index i = begin; i < end; ++i) open(lanes, at, line, i, z[i - begin]);
+      for (Index i = begin; i < end; ++i) advance(lanes, at, line, i, z[i - begin]);
     }
   }
 
-  // Inlined: what does not change from row to row is then read once.
+  // The pre-activations of packet i, and the gates that follow from them.
   template <class Lanes>
-  [[gnu::always_inline]] static void forward_packet(Lanes lanes, const ForwardArrays<T>& at,
-                                                    Index r, Index panel, const T* sums, T* y) {
+  [[gnu::always_inline]] static void open(Lanes lanes, const ForwardArrays<T>& at, const Line& line,
+                                          Index i, V* z) {
     const StepLayout<T>& layout = *at.layout;
-    const Index unit = panel * width;
-    T* const row = at.z + r * slots * layout.hidden + unit;
+    const Index hidden = layout.hidden;
+    const T* const bias =
+        layout.bias + line.panel * slots * width + i * line.step(0, slots * width);
+    const T* const x = at.z + line.row * slots * hidden + line.panel * width +
+                       i * line.step(slots * hidden, width);
+    const T* const sums = line.sums + i * line.sums_step;
     CellForward<C, V> cell;
     for (int s = 0; s < slots; ++s) {
-      V z = V::load(layout.bias + (panel * slots + s) * width);
-      if (wiring.takes(s, 'x') || layout.whole_z) z = z + lanes.load(row + s * layout.hidden);
-      if (wiring.takes(s, 'h')) z = z + V::load(sums + wiring.gate_of(s, 'h') * width);
-      cell.z[s] = z;
+      cell.z[s] = V::load(bias + s * width);
+      if (wiring.takes(s, 'x') || layout.whole_z)
+        cell.z[s] = cell.z[s] + lanes.load(x + s * hidden);
+      if (wiring.takes(s, 'h')) {
+        cell.z[s] = cell.z[s] + V::load(sums + wiring.gate_of(s, 'h') * width);
+      }
+    }
+    if constexpr (units > 0) load_states(lanes, at, line, i, cell);
+    C::forward_gates(cell);
+    for (int s = 0; s < slots; ++s) z[s] = cell.z[s];
+  }
+
+  // Its new states.
+  template <class Lanes>
+  [[gnu::always_inline]] static void advance(Lanes lanes, const ForwardArrays<T>& at,
+                                             const Line& line, Index i, const V* z) {
+    const StepLayout<T>& layout = *at.layout;
+    const Index hidden = layout.hidden, unit = line.panel * width + i * line.step(0, width);
+    const Index row = line.row + i * line.step(1, 0);
+    CellForward<C, V> cell;
+    for (int s = 0; s < slots; ++s) cell.z[s] = z[s];
+    load_states(lanes, at, line, i, cell);
+    C::forward_states(cell);
+    if (at.keep_gates) {
+      T* const to = at.z + row * slots * hidden + unit;
+      for (int s = 0; s < slots; ++s) lanes.store(cell.z[s], to + s * hidden);
     }
     for (Index k = 0; k < states; ++k) {
-      cell.before[k] = lanes.load(at.before[k] + r * layout.stride[k] + unit);
+      lanes.store(cell.after[k], at.after[k] + row * layout.stride[k] + unit);
+    }
+    if (at.y) lanes.store(cell.after[0], at.y.row(row) + unit);
+  }
+
+  template <class Lanes>
+  [[gnu::always_inline]] static void load_states(Lanes lanes, const ForwardArrays<T>& at,
+                                                 const Line& line, Index i,
+                                                 CellForward<C, V>& cell) {
+    const StepLayout<T>& layout = *at.layout;
+    for (Index k = 0; k < states; ++k) {
+      cell.before[k] = lanes.load(at.before[k] + line.row * layout.stride[k] + line.panel * width +
+                                  i * line.step(layout.stride[k], width));
     }
     for (Index k = 0; k < units; ++k) {
-      cell.unit[k] = V::load(layout.unit + (panel * units + k) * width);
+      cell.unit[k] = V::load(layout.unit + line.panel * units * width +
+                             i * line.step(0, units * width) + k * width);
     }
-    C::forward(cell);
-    if (at.keep_gates) {
-      for (int s = 0; s < slots; ++s) lanes.store(cell.z[s], row + s * layout.hidden);
-    }
-    for (Index k = 0; k < states; ++k) {
-      lanes.store(cell.after[k], at.after[k] + r * layout.stride[k] + unit);
-    }
-    if (y != nullptr) lanes.store(cell.after[0], y + unit);
   }
 
   static void backward(const void* context, Index first, Index rows, Index panel, int panels,
@@ -84,10 +144,11 @@ class Pointwise {
     const StepLayout<T>& layout = *at.layout;
     for (Index r = first; r < first + rows; ++r) {
       const T* const dy = at.dy ? at.dy.row(r) : nullptr;
-      for_panels(layout.hidden, panel, panels, [&](auto lanes, Index p) {
-        backward_packet(lanes, at, r, p * width, V::load(sums), dy);
-        sums += at.sums_step;
-      });
+      for (Index p = panel; p < panel + panels; ++p, sums += at.sums_step) {
+        with_lanes(layout.hidden, p, [&](auto lanes) {
+          backward_packet(lanes, at, r, p * width, V::load(sums), dy);
+        });
+      }
     }
   }
 
@@ -132,7 +193,8 @@ class Pointwise {
       }
       for (Index k = 0; k < states; ++k) cell.before[k] = lanes.load(at.before[k].row(r) + unit);
       load_unit_parameters(lanes, at, unit, cell.unit);
-      C::forward(cell);
+      C::forward_gates(cell);
+      C::forward_states(cell);
       for (Index k = 0; k < states; ++k) lanes.store(cell.after[k], at.after[k].row(r) + unit);
     }
   }

@@ -28,18 +28,22 @@ struct Lstm {
   static constexpr int peep_i = 0, peep_f = 1, peep_o = coupled ? 1 : 2;  // rows of `peephole`
 
   template <class V>
-  static void forward(CellForward<Lstm, V>& at) {
+  static void forward_gates(CellForward<Lstm, V>& at) {
     V &i = at.z[0], &g = at.z[G], &o = at.z[O];
-    auto& [h, c] = at.after;
-    const V c_prev = at.before[1];
-    if constexpr (peephole) i = madd(at.unit[peep_i], c_prev, i);
-    if constexpr (peephole && !coupled) at.z[F] = madd(at.unit[peep_f], c_prev, at.z[F]);
+    if constexpr (peephole) i = madd(at.unit[peep_i], at.before[1], i);
+    if constexpr (peephole && !coupled) at.z[F] = madd(at.unit[peep_f], at.before[1], at.z[F]);
     i = logistic(i);
     if constexpr (!coupled) at.z[F] = logistic(at.z[F]);
-    const V f = coupled ? V::broadcast(1) - i : at.z[F];
     g = tanh(g);
-    if constexpr (!peephole) o = logistic(o);  // beside the other gates, not behind c
-    c = madd(f, c_prev, i * g);
+    if constexpr (!peephole) o = logistic(o);
+  }
+
+  template <class V>
+  static void forward_states(CellForward<Lstm, V>& at) {
+    V &i = at.z[0], &g = at.z[G], &o = at.z[O];
+    auto& [h, c] = at.after;
+    const V f = coupled ? V::broadcast(1) - i : at.z[F];
+    c = madd(f, at.before[1], i * g);
     if constexpr (peephole) o = logistic(madd(at.unit[peep_o], c, o));
     h = o * tanh(c);
   }

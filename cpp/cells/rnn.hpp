@@ -9,8 +9,13 @@ struct RnnTanh {
   static constexpr std::string_view name = "rnn_tanh", gates = "h", wiring = "b", states = "h";
 
   template <class V>
-  static void forward(CellForward<RnnTanh, V>& at) {
-    at.after[0] = at.z[0] = tanh(at.z[0]);
+  static void forward_gates(CellForward<RnnTanh, V>& at) {
+    at.z[0] = tanh(at.z[0]);
+  }
+
+  template <class V>
+  static void forward_states(CellForward<RnnTanh, V>& at) {
+    at.after[0] = at.z[0];
   }
 
   // dz = dh (1 - h^2)
@@ -27,8 +32,13 @@ struct RnnRelu {
   static constexpr std::string_view name = "rnn_relu", gates = "h", wiring = "b", states = "h";
 
   template <class V>
-  static void forward(CellForward<RnnRelu, V>& at) {
-    at.after[0] = at.z[0] = relu(at.z[0]);
+  static void forward_gates(CellForward<RnnRelu, V>& at) {
+    at.z[0] = relu(at.z[0]);
+  }
+
+  template <class V>
+  static void forward_states(CellForward<RnnRelu, V>& at) {
+    at.after[0] = at.z[0];
   }
 
   // dz = dh where h > 0

@@ -98,12 +98,12 @@ inline HalfReduced reduce(Simd<double> t) {
   return copy_sign(where_less(t, bound, y, difference) / where_less(t, bound, k, sum), x);
 }
 
-// 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = e^{-|x|}.
+// 1 / (1 + e^{-x}); 0 from -88 on.
 [[gnu::always_inline]] inline Simd<float> logistic(Simd<float> x) {
   using V = Simd<float>;
-  const V one = V::broadcast(1.0f);
-  const V e = detail::exponential(V::zero() - min_or_nan(abs(x), V::broadcast(88.0f)));
-  return where_less(x, V::zero(), e, one) / (one + e);
+  const V one = V::broadcast(1.0f), bound = V::broadcast(88.0f);
+  const V y = max_or_nan(min_or_nan(V::zero() - x, bound), V::zero() - bound);
+  return one / (one + detail::exponential(y));
 }
 
 // b / (a + b) with e^{-x} = a / b; below -709.5 a is infinite and the result 0. k is minimax with a

@@ -10,6 +10,18 @@
 
 namespace rnncore {
 
+// How many registers hold packets, and whether a multiply and an add are one operation.
+#if defined(__AVX512F__)
+inline constexpr int simd_registers = 32;
+#else
+inline constexpr int simd_registers = 16;
+#endif
+#if defined(__FMA__)
+inline constexpr bool has_fused_madd = true;
+#else
+inline constexpr bool has_fused_madd = false;
+#endif
+
 template <class T>
 struct Simd {
   using Packet = typename Eigen::internal::packet_traits<T>::type;

@@ -1,6 +1,8 @@
 // The dot products of few rows, a packet of weight rows at a time.
 #include "gemm/gemv.hpp"
 
+#include <bit>
+
 #include "core/simd.hpp"
 
 namespace rnncore {
@@ -40,13 +42,16 @@ template <class T, int Rows, int Group>
   }
 }
 
+// Weight rows at a time: with Rows of x their sums stay in registers, beside the operands.
+constexpr unsigned most_sums = simd_registers == 32 ? 16 : has_fused_madd ? 12 : 6;
+template <class T, int Rows>
+constexpr int group_rows = std::min<int>(Simd<T>::width, std::bit_floor(most_sums / Rows));
+
 template <class T, int Rows>
 void gemv_packet(const GemvOperands<T>* operands, int count, Index lanes, T* sums,
                  Index sums_stride) {
   using V = Simd<T>;
-  constexpr int width = V::width;
-  // Weight rows at a time: with Rows of x their accumulators stay in registers.
-  constexpr int group = std::max(1, std::min(width, 16 / (Rows == 3 ? 4 : Rows)));
+  constexpr int width = V::width, group = group_rows<T, Rows>;
   SimdSquare<T> total[Rows];
   for (int first = 0; first < width; first += group) {
     V acc[Rows][group];

@@ -10,49 +10,60 @@
 namespace rnncore {
 namespace {
 
-// sums[r][p][g][lane] of Rows x Panels.
+// sums[r][p][g][lane] of Rows x Panels, or added to what is there.
 template <class T>
-using Microkernel = void (*)(const T* a, Index stride, const Columns& columns, const T* panels,
-                             Index panel_stride, T* sums);
+using Microkernel = void (*)(const T* a, Index stride, Index depth, const T* panels,
+                             Index panel_stride, bool add, T* sums);
 
+// Rows of a stay in registers while weights go past, or weights while rows do: whichever are fewer.
 template <class T, int Rows, int Panels, int Gates>
-void microkernel(const T* a, Index stride, const Columns& columns, const T* panels,
-                 Index panel_stride, T* sums) {
+void microkernel(const T* a, Index stride, Index depth, const T* panels, Index panel_stride,
+                 bool add, T* sums) {
   using V = Simd<T>;
-  bool first = true;
-  for (std::size_t run = 0; run < columns.size.size(); ++run) {
-    const T* x = a + columns.begin[run];
-    for (Index left = columns.size[run]; left > 0;) {
-      const Index count = std::min(left, columns.piece);
-      V acc[Rows][Panels][Gates];
-      for (auto& row : acc) {
-        for (auto& panel : row) {
-          for (V& v : panel) v = V::zero();
-        }
+  constexpr int weights = Panels * Gates;
+  constexpr int product = has_fused_madd ? 0 : 1;
+  static_assert(Rows * weights + std::min(Rows, weights) + 1 + product <= simd_registers);
+  V acc[Rows][weights];
+#pragma GCC unroll 32
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 32
+    for (int i = 0; i < weights; ++i) acc[r][i] = V::zero();
+  }
+  const auto weight = [&](int i) {
+    return V::load(panels + i / Gates * panel_stride + i % Gates * V::width);
+  };
+#pragma GCC unroll 4
+  for (Index k = 0; k < depth; ++k) {
+    if constexpr (Rows <= weights) {
+      V value[Rows];
+#pragma GCC unroll 32
+      for (int r = 0; r < Rows; ++r) value[r] = V::broadcast(a[r * stride + k]);
+#pragma GCC unroll 32
+      for (int i = 0; i < weights; ++i) {
+        const V w = weight(i);
+#pragma GCC unroll 32
+        for (int r = 0; r < Rows; ++r) acc[r][i] = madd(value[r], w, acc[r][i]);
       }
-      for (Index k = 0; k < count; ++k) {
-        V value[Rows];
-        for (int r = 0; r < Rows; ++r) value[r] = V::broadcast(x[r * stride + k]);
-        for (int p = 0; p < Panels; ++p) {
-          for (int g = 0; g < Gates; ++g) {
-            const V weight = V::load(panels + p * panel_stride + g * V::width);
-            for (int r = 0; r < Rows; ++r) acc[r][p][g] = madd(value[r], weight, acc[r][p][g]);
-          }
-        }
-        panels += Gates * V::width;
+    } else {
+      V w[weights];
+#pragma GCC unroll 32
+      for (int i = 0; i < weights; ++i) w[i] = weight(i);
+#pragma GCC unroll 32
+      for (int r = 0; r < Rows; ++r) {
+        const V value = V::broadcast(a[r * stride + k]);
+#pragma GCC unroll 32
+        for (int i = 0; i < weights; ++i) acc[r][i] = madd(value, w[i], acc[r][i]);
       }
-      T* to = sums;
-      for (auto& row : acc) {
-        for (auto& panel : row) {
-          for (const V& v : panel) {
-            (first ? v : V::load(to) + v).store(to);
-            to += V::width;
-          }
-        }
-      }
-      first = false;
-      x += count;
-      left -= count;
+    }
+    panels += Gates * V::width;
+  }
+#pragma GCC unroll 32
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 32
+    for (int i = 0; i < weights; ++i) {
+      T* const to = sums + (r * weights + i) * V::width;
+      if (add) acc[r][i] = V::load(to) + acc[r][i];
+      acc[r][i].store(to);
     }
   }
 }
@@ -94,28 +105,96 @@ struct Shapes {
   static constexpr auto table = make_table(std::make_index_sequence<max_rows>{});
 };
 
+// Register tiles that one piece of a panel meets while it is in L1.
+constexpr Index tiles_at_once = 192 / (max_accumulators * sizeof(Simd<float>) / 32);
+
+// The cut of some rows into register tiles: `larger` of least + 1 rows, then of least.
+struct RowTiles {
+  Index count, least, larger;
+
+  RowTiles(Index rows, Index most)
+      : count(ceil_div(rows, most)), least(rows / count), larger(rows % count) {}
+
+  Index most() const { return least + (larger > 0 ? 1 : 0); }
+  Index first_row(Index tile) const { return tile * least + std::min(tile, larger); }
+  Index rows(Index tile) const { return least + (tile < larger ? 1 : 0); }
+};
+
+// What one packed panel, or several side by side, is multiplied by.
+template <class T, int Gates>
+class PanelSums {
+ public:
+  PanelSums(const T* a, Index stride, const Columns& columns, const RowTiles& tiles)
+      : a_(a), stride_(stride), columns_(columns), tiles_(tiles) {}
+
+  // The sums of some tiles: valid until the next call.
+  const T* multiply(Range tiles, const T* panels, Index panel_stride, int count) {
+    T* to = sums_;
+    Index done = 0;  // k of the panel
+    for (std::size_t run = 0; run < columns_.size.size(); ++run) {
+      for (Index k = 0; k < columns_.size[run]; k += depth_block) {
+        const Index depth = std::min(depth_block, columns_.size[run] - k);
+        multiply_block(tiles, columns_.begin[run] + k, depth, panels + done * Gates * V::width,
+                       panel_stride, count, to);
+        if (to == block_) add_block(tiles, count);
+        done += depth;
+        to = block_;
+      }
+    }
+    return sums_;
+  }
+
+ private:
+  using V = Simd<T>;
+
+  void multiply_block(Range tiles, Index column, Index depth, const T* panels, Index panel_stride,
+                      int count, T* to) const {
+    for (Index k = 0; k < depth; k += depth_piece) {
+      const Index piece = std::min(depth_piece, depth - k);
+      T* sums = to;
+      for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
+        const Index rows = tiles_.rows(tile);
+        Shapes<T, Gates>::kernel(rows, count)(a_ + tiles_.first_row(tile) * stride_ + column + k,
+                                              stride_, piece, panels + k * Gates * V::width,
+                                              panel_stride, k > 0, sums);
+        sums += rows * count * Gates * V::width;
+      }
+    }
+  }
+
+  void add_block(Range tiles, int count) {
+    const Index rows = tiles_.first_row(tiles.end) - tiles_.first_row(tiles.begin);
+    for (Index i = 0; i < rows * count * Gates * V::width; i += V::width) {
+      (V::load(sums_ + i) + V::load(block_ + i)).store(sums_ + i);
+    }
+  }
+
+  static constexpr Index most = tiles_at_once * max_accumulators * V::width;
+
+  const T* const a_;
+  const Index stride_;
+  const Columns& columns_;
+  const RowTiles& tiles_;
+  alignas(64) T sums_[most], block_[most];
+};
+
 template <class T, int Gates>
 void multiply(const T* a, Index stride, const Columns& columns, const T* packed, Index rows,
               Range panels, bool backwards, const BlockSums<T>& receive) {
   static_assert(has_microkernel(Gates));
   using Shape = Shapes<T, Gates>;
   if (rows <= 0) return;
-  const Index blocks = ceil_div(rows, Index{Shape::max_rows});
-  // `larger` blocks of least + 1 rows, then blocks of least.
-  const Index least = rows / blocks, larger = rows % blocks;
-  const Index most = least + (larger > 0 ? 1 : 0);
+  const RowTiles tiles(rows, Shape::max_rows);
   const Index panel_stride = columns.total() * Gates * Simd<T>::width;
-  alignas(64) T sums[max_accumulators * Simd<T>::width];
+  PanelSums<T, Gates> product(a, stride, columns, tiles);
   for (Index done = 0; done < panels.size();) {
-    const int count = Shape::panels(most, panels.size() - done);
+    const int count = Shape::panels(tiles.most(), panels.size() - done);
     const Index panel = backwards ? panels.end - done - count : panels.begin + done;
-    Index row = 0;
-    for (Index i = 0; i < blocks; ++i) {
-      const Index size = i < larger ? most : least;
-      Shape::kernel(size, count)(a + row * stride, stride, columns, packed + panel * panel_stride,
-                                 panel_stride, sums);
-      receive(row, size, panel, count, sums);
-      row += size;
+    for (Index tile = 0; tile < tiles.count; tile += tiles_at_once) {
+      const Range some{tile, std::min(tiles.count, tile + tiles_at_once)};
+      const Index first = tiles.first_row(some.begin);
+      receive(first, tiles.first_row(some.end) - first, panel, count,
+              product.multiply(some, packed + panel * panel_stride, panel_stride, count));
     }
     done += count;
   }

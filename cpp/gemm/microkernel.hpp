@@ -2,17 +2,15 @@
 #pragma once
 
 #include "core/function_ref.hpp"
+#include "core/simd.hpp"
 #include "core/types.hpp"
 #include "gemm/columns.hpp"
 
 namespace rnncore {
 
-// Accumulators that leave registers for the operands: 24 of AVX-512's 32, 12 of 16 elsewhere.
-#if defined(__AVX512F__)
-inline constexpr int max_accumulators = 24;
-#else
-inline constexpr int max_accumulators = 12;
-#endif
+// Accumulators that leave registers for the operands (microkernel.cpp counts them): 24 of AVX-512's
+// 32, 12 of AVX2's 16; without fused multiply-adds products need registers too.
+inline constexpr int max_accumulators = simd_registers == 32 ? 24 : has_fused_madd ? 12 : 8;
 
 // Panels of several gates are what a cell's weights are; those of one are everything else.
 // microkernel.cpp lists the numbers of gates there are.
@@ -29,9 +27,9 @@ template <class T>
 using BlockSums =
     FunctionRef<void(Index first_row, Index rows, Index first_panel, int panels, const T* sums)>;
 
-// Passes a times some of the packed panels to `receive`, block by block: a sum is
-// sum_k a[row * stride + k] * panel[k][gate][lane] in the order of k, so that the bits do not
-// depend on the block. Panels come outermost, so that one is read from beyond L1 once;
+// Passes a times some of the packed panels to `receive`, block by block: sums over k of
+// a[row * stride + k] * panel[k][gate][lane], cut as columns.hpp says whatever the block, on which
+// the bits then do not depend. Panels come outermost, so that one is read from beyond L2 once;
 // `backwards`: from the last. Every other pass over the same ones then starts with those that the
 // cache still holds.
 template <class T>

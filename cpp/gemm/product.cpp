@@ -15,8 +15,6 @@ namespace {
 
 // Elements packed at a time, B's and A's, a block deep: a second-level cache holds both.
 constexpr Index packed_b = 128 * 1024, packed_a = 32 * 1024;
-// Where A is transposed the sum runs over all steps and sequences: its pieces.
-constexpr Index long_sum_piece = 64;
 
 template <class T>
 Index right_size(Index n, Index k) {
@@ -64,7 +62,6 @@ class PanelKernel {
     transpose(a.row(sum.begin) + rows.begin, a.stride, sum.size(), rows_, packed_left_, sum.size());
     left_ = packed_left_;
     left_stride_ = sum.size();
-    depth_.piece = long_sum_piece;
   }
 
   template <class F>

@@ -4,15 +4,13 @@
 #include "core/arena.hpp"
 #include "core/parallel.hpp"
 #include "core/types.hpp"
+#include "gemm/columns.hpp"
 #include "gemm/precision.hpp"
 
 namespace rnncore {
 
 enum class Op { none, transpose };
 enum class Into { assign, accumulate };
-
-// A sum over k is cut into blocks that are added up in their order.
-inline constexpr Index depth_block = 256;
 
 // What the products of one call have in common: what decides their kernel besides their own sizes,
 // and the memory in which each thread packs operands.
