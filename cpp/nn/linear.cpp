@@ -5,6 +5,7 @@
 
 #include "core/arena.hpp"
 #include "core/parallel.hpp"
+#include "gemm/choose.hpp"
 #include "gemm/product.hpp"
 
 namespace rnncore {
@@ -24,6 +25,17 @@ template <class T>
 void fill_rows(const Worker& worker, const T* bias, Matrix<T> y) {
   const Range rows = worker.share(y.rows);
   for (Index r = rows.begin; r < rows.end; ++r) std::copy_n(bias, y.cols, y.row(r));
+}
+
+// A few rows: the weights are read where they lie.
+template <class T>
+void few_rows_forward(const Worker& worker, const LinearForwardArgs<T>& args) {
+  product_in_place<T>(worker, args.x, args.weight, args.y);
+  if (args.bias == nullptr) return;
+  const Range columns = worker.share(args.y.cols, Simd<T>::width);
+  for (Index r = 0; r < args.y.rows; ++r) {
+    for (Index c = columns.begin; c < columns.end; ++c) args.y.row(r)[c] += args.bias[c];
+  }
 }
 
 // dbias += the column sums of dy, in float64; parts split the columns, never the rows.
@@ -50,6 +62,10 @@ void linear_forward(const LinearForwardArgs<T>& args) {
   const Matrix<T>& y = args.y;
   if (y.rows == 0 || y.cols == 0) return;
   const int threads = product_threads(y.rows, y.cols, x.cols);
+  if (choose_input_product<T>({y.rows, y.cols, x.cols, args.batch_invariant}) == Kernel::gemv) {
+    parallel_parts(threads, [&](const Worker& worker) { few_rows_forward(worker, args); });
+    return;
+  }
   ProductPlan<T> products(float32_matmul_precision(), y.rows, args.batch_invariant);
   products.fit(y.rows, y.cols, x.cols);
   ArenaPlan plan;
