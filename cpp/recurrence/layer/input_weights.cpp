@@ -16,7 +16,8 @@ InputWeights<T>::InputWeights(const LayerArgs<T>& args, Index rows, Index chunk,
   products_.fit(chunk, weights_.rows, weights_.cols);
   // The tile unit's product splits rows and panels together: its panels are not kept.
   if (!kept || in_place_ || may_use_tiles<T>) return;
-  packed_.emplace(WeightLayout<T>::by_rows_of(weights_), LoopRows{.at_once = chunk}, args.precision);
+  packed_.emplace(WeightLayout<T>::by_rows_of(weights_), LoopRows{.at_once = chunk},
+                  args.precision);
 }
 
 template <class T>
