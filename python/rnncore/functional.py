@@ -147,7 +147,7 @@ def backward(
     if tape.used:
         raise ValueError("tape: already used; call forward again")
     T, B, I = tape.x.shape  # noqa: E741
-    H, dtype, has_c = tape.h.shape[2], tape.h.dtype, tape.cell.has_c
+    H, dtype, has_c = tape.h.shape[1], tape.h.dtype, tape.cell.has_c
     if dy is not None:
         dy = as_array("dy", dy, dtype)
         check_shape("dy", dy, "(T, B, H)", (T, B, H))

@@ -31,6 +31,11 @@ LAYOUTS = {
     "reverse": {"reverse": True},
     "ragged-reverse": {"ragged": True, "reverse": True},
     "no-bias": {"bias": False},
+    "resets": {"resets": 0.2},
+    "resets-to-state": {"resets": 0.2, "reset_to": "state"},
+    "resets-ragged-reverse": {"resets": 0.3, "ragged": True, "reverse": True},
+    "resets-to-state-ragged": {"resets": 0.5, "ragged": True, "reset_to": "state"},
+    "resets-to-state-reverse": {"resets": 0.1, "reverse": True, "reset_to": "state"},
 }
 DTYPES = [np.float32, np.float64]
 
