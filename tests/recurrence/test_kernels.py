@@ -219,12 +219,12 @@ def test_strided_views(core, cell, dtype):
 @every_isa
 @every_cell
 @every_dtype
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("layout", ["full", "ragged-reverse", "resets-to-state-ragged"])
 @pytest.mark.parametrize(
     "sizes", [(24, 37, 100, 130), (12, 3, 70, 610)], ids=["rows-split", "units-split"]
 )
-def test_same_bits_at_any_thread_count(core, cell, dtype, ragged, sizes, threads):
-    problem = problems.make(cell, *sizes, dtype=dtype, ragged=ragged, reverse=ragged)
+def test_same_bits_at_any_thread_count(core, cell, dtype, layout, sizes, threads):
+    problem = problems.make(cell, *sizes, dtype=dtype, **LAYOUTS[layout])
     threads(core, 1)
     expected = raw.solve(core, problem)
     for count in (1, 2, 3, 5):

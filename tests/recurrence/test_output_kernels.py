@@ -310,12 +310,11 @@ def test_strided_views(core, cell):
 
 
 @functools.cache
-def solved_large(cell, ragged, layers):
+def solved_large(cell, ragged, layers, resets=0.0):
     """A problem of which each thread gets a part, and of which tiles multiply what they can."""
     options = {"delays": (1, 3), "activation": "softmax", "mode": "mixed"}
-    p = ref.make(
-        *(cell, 6, 64, 34, 128, 17), layers=layers, ragged=ragged, dtype=np.float32, **options
-    )
+    options |= {"layers": layers, "ragged": ragged, "resets": resets, "reset_to": "state"}
+    p = ref.make(*(cell, 6, 64, 34, 128, 17), dtype=np.float32, **options)
     p = ref.astype(p, np.float64)
     return p, ref.solve(p)
 
@@ -325,12 +324,16 @@ def solved_large(cell, ragged, layers):
 
 @every_isa
 @every_dtype
-@pytest.mark.parametrize(("ragged", "layers"), [(False, 1), (True, 2)], ids=["full", "ragged"])
+@pytest.mark.parametrize(
+    ("ragged", "layers", "resets"),
+    [(False, 1, 0.0), (True, 2, 0.0), (True, 2, 0.3)],
+    ids=["full", "ragged", "resets"],
+)
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_same_bits_from_run_to_run_and_at_any_thread_count(
-    core, cell, dtype, ragged, layers, threads
+    core, cell, dtype, ragged, layers, resets, threads
 ):
-    exact, solution = solved_large(cell, ragged, layers)
+    exact, solution = solved_large(cell, ragged, layers, resets)
     p = ref.astype(exact, dtype)
     threads(core, 1)
     expected = output_raw.solve(core, p)
