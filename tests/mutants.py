@@ -132,7 +132,7 @@ MUTANTS = {
     ),
     "segment-from-the-initial-state": Mutant(
         "cpp/recurrence/layer/recompute.hpp",
-        (("kept = segment * tape.size[k] + at;", "kept = segment * 0 + at;"),),
+        (("segments_.state_offset(segment)", "segments_.state_offset(0)"),),
         SAME_BITS,
         "full",
     ),
@@ -141,6 +141,35 @@ MUTANTS = {
         (("reverse_ ? length(row) - 1 - step", "reverse_ ? steps_ - 1 - step"),),
         REFERENCE,
         "ragged-reverse",
+    ),
+    "reset-to-zeros-to-the-state": Mutant(
+        "cpp/recurrence/plan/pieces.cpp",
+        (("piece.anew = !given && !resets.to_state;", "piece.anew = false;"),),
+        REFERENCE,
+        "resets and lstm",
+    ),
+    "final-state-of-the-first-piece": Mutant(
+        "cpp/recurrence/plan/pieces.hpp",
+        (("return first(!reverse);", "return first(reverse);"),),
+        REFERENCE,
+        "resets and lstm",
+    ),
+    "gradient-of-later-pieces-dropped": Mutant(
+        "cpp/recurrence/plan/schedule.hpp",
+        (("if (!first(r) && !anew(r)) add(b, r);", "if (r < 0) add(b, r);"),),
+        REFERENCE,
+        "resets-to-state and lstm",
+    ),
+    "fed-values-cross-a-reset": Mutant(
+        "cpp/recurrence/feedback/forward.cpp",
+        (
+            (
+                "load(a_.y_0.row(i, b), O_, fed(i, r));",
+                "std::copy_n(a_.y_0.row(i, b), O_, fed(i, r));",
+            ),
+        ),
+        LOOP,
+        "lstm and float64 and resets-zeros",
     ),
     "bias-gradient-assigned": Mutant(
         "cpp/recurrence/layer/gradients.cpp",
@@ -194,12 +223,7 @@ MUTANTS = {
     ),
     "upper-layer-reads-the-state-before": Mutant(
         "cpp/recurrence/feedback/backward.cpp",
-        (
-            (
-                "layers_[l - 1].tape.states[0] + size, schedule_",
-                "layers_[l - 1].tape.states[0], schedule_",
-            ),
-        ),
+        (("below.after(0, 0)", "below.before(0, 0)"),),
         LOOP,
         "lstm and float64",
     ),

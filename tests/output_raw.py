@@ -22,13 +22,13 @@ ARGUMENTS = {
     "closed_loop_forward": (
         *("cell", "x", "layers", "weight_oh", "weight_ho", "weight_oo", "bias_o", "activation"),
         *("delays", "targets", "teacher_forcing", "h_0", "c_0", "y_0", "lengths", "reverse"),
-        *("y", "h_n", "c_n", "y_n", "tapes", "tape_y", "tape_fed"),
+        *("y", "h_n", "c_n", "y_n", "tapes", "tape_y", "tape_fed", "resets", "reset_to"),
     ),
     "closed_loop_backward": (
         *("cell", "x", "layers", "weight_oh", "weight_ho", "weight_oo", "bias_o", "activation"),
         *("delays", "teacher_forcing", "lengths", "reverse", "tapes", "tape_y", "tape_fed"),
         *("dy", "dh_n", "dc_n", "dy_n", "dx", "dh_0", "dc_0", "dy_0"),
-        *("dlayers", "dweight_oh", "dweight_ho", "dweight_oo", "dbias_o"),
+        *("dlayers", "dweight_oh", "dweight_ho", "dweight_oo", "dbias_o", "resets", "reset_to"),
     ),
 }
 READOUT = ("weight_oh", "weight_ho", "weight_oo", "bias_o")
@@ -142,8 +142,10 @@ def _tape(core: Any, p: Problem) -> dict[str, Any]:
     D, _, O = p.y_0.shape  # noqa: E741
     H, F = p.h_0.shape[2], O * len(p.delays)
     slots = len({row["name"]: row["wiring"] for row in core.cells()}[p.cell])
-    L = T if p.lengths is None else int(p.lengths.max(initial=0))
-    N = T * B if p.lengths is None else int(p.lengths.sum())
+    valid = np.arange(T)[:, None] < (np.full(B, T) if p.lengths is None else p.lengths)
+    N, R = int(valid.sum()), B
+    if p.resets is not None:
+        R += int((p.resets & valid)[1:].sum())
 
     def nan(*shape: int) -> Array:
         return np.full(shape, np.nan, p.x.dtype)
@@ -151,12 +153,12 @@ def _tape(core: Any, p: Problem) -> dict[str, Any]:
     layers = [
         (
             nan(N, slots * H),
-            nan(L + 1, B, H + (0 if k else F)),
-            None if p.c_0 is None else nan(L + 1, B, H),
+            nan(N + R, H + (0 if k else F)),
+            None if p.c_0 is None else nan(N + R, H),
         )
         for k in range(len(p.layers))
     ]
-    return _of_layers("tapes", layers) | {"tape_y": nan(L, B, O), "tape_fed": nan(D + L, B, O)}
+    return _of_layers("tapes", layers) | {"tape_y": nan(N, O), "tape_fed": nan(D * R + N, O)}
 
 
 def forward_arguments(core: Any, p: Problem, training: bool = True) -> dict[str, Any]:

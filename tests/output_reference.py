@@ -48,6 +48,8 @@ class Problem(NamedTuple):
     y_0: Array  # (D, B, O), oldest first
     lengths: Array | None
     reverse: bool
+    resets: Array | None  # bool (T, B)
+    reset_to: str
     dy: Array
     dh_n: Array
     dc_n: Array | None
@@ -117,12 +119,18 @@ def solve(p: Problem) -> Result:
     for b in range(B):
         length = T if p.lengths is None else int(p.lengths[b])
         times = list(reference._order(length, p.reverse))
-        v = [*p.y_0[:, b]]  # v[D + step]
+        v = [*p.y_0[:, b]]  # of all steps, each piece's initial values in front of its own
+        to_state = int(p.reset_to == "state")
         h = [p.h_0[k, b] for k in range(K)]
         c = [None if p.c_0 is None else p.c_0[k, b] for k in range(K)]
         saved = []
-        for step, t in enumerate(times):
-            f = np.concatenate([v[D + step - d] for d in p.delays])
+        for t in times:
+            anew = reference.starts_anew(p.resets, t, b, length, p.reverse)
+            if anew:
+                v += [*p.y_0[:, b] * to_state]
+                h = [p.h_0[k, b] * to_state for k in range(K)]
+                c = [None if p.c_0 is None else p.c_0[k, b] * to_state for k in range(K)]
+            f = np.concatenate([v[len(v) - d] for d in p.delays])
             below, own = p.x[t, b], []
             for k, layer in enumerate(p.layers):
                 zx = layer.weight_ih @ below + _bias(layer.bias_ih)
@@ -140,23 +148,23 @@ def solve(p: Problem) -> Result:
                 p.activation, p.weight_ho @ h[-1] + _times(p.weight_oo, f) + _bias(p.bias_o)
             )
             from_target = p.teacher_forcing is not None and p.teacher_forcing[t, b]
+            saved.append((f, h[-1], own, from_target, len(v), anew))
             v.append(p.targets[t, b] if from_target else y[t, b])
-            saved.append((f, h[-1], own, from_target))
         for k in range(K):
             h_n[k, b] = h[k]
             if c_n is not None:
                 c_n[k, b] = c[k]
         for i in range(D):
-            y_n[i, b] = v[length + i]
+            y_n[i, b] = v[len(v) - D + i]
 
-        dv = np.zeros((D + length, O), p.x.dtype)
-        dv[length : length + D] += p.dy_n[:, b]
+        dv = np.zeros((len(v), O), p.x.dtype)
+        dv[len(v) - D :] += p.dy_n[:, b]
         dh = [p.dh_n[k, b].copy() for k in range(K)]
         dc = [None if p.dc_n is None else p.dc_n[k, b].copy() for k in range(K)]
         for step in reversed(range(length)):
             t = times[step]
-            f, top, own, from_target = saved[step]
-            wanted = p.dy[t, b] + (0 if from_target else dv[D + step])
+            f, top, own, from_target, at, anew = saved[step]
+            wanted = p.dy[t, b] + (0 if from_target else dv[at])
             da = phi_backward(p.activation, y[t, b], wanted)
             dP += np.outer(da, top)
             if db is not None:
@@ -187,12 +195,20 @@ def solve(p: Problem) -> Result:
                         dU += np.outer(dzh, f)
                         df += p.weight_oh.T @ dzh
             for i, d in enumerate(p.delays):
-                dv[D + step - d] += df[i * O : (i + 1) * O]
+                dv[at - d] += df[i * O : (i + 1) * O]
+            for k in range(K if anew else 0):
+                dh_0[k, b] += dh[k] * to_state
+                dh[k] = dh[k] * 0
+                if dc_0 is not None:
+                    dc_0[k, b] += dc[k] * to_state
+                    dc[k] = dc[k] * 0
+            if anew:
+                dy_0[:, b] += dv[at - D : at] * to_state
         for k in range(K):
-            dh_0[k, b] = dh[k]
+            dh_0[k, b] += dh[k]
             if dc_0 is not None:
-                dc_0[k, b] = dc[k]
-        dy_0[:, b] = dv[:D]
+                dc_0[k, b] += dc[k]
+        dy_0[:, b] += dv[:D]
     return Result(y, h_n, c_n, y_n, dx, dh_0, dc_0, dy_0, dlayers, dU, dP, dQ, db)
 
 
@@ -212,10 +228,15 @@ def make(
     ragged: bool = False,
     reverse: bool = False,
     bias: bool = True,
+    resets: float = 0.0,
+    reset_to: str = "zeros",
     dtype: Any = np.float64,
     seed: int = 0,
 ) -> Problem:
-    """Random numbers; mode "closed", "forced" (all targets given) or "mixed"."""
+    """Random numbers; mode "closed", "forced" (all targets given) or "mixed".
+
+    `resets`: the share of steps with a reset in front; 0: no array of resets.
+    """
     rng = np.random.default_rng([seed, T, B, I, H, O])
     gates, has_c = CELLS[cell].gates, CELLS[cell].has_c
     unit_rows = len("".join(CELLS[cell].unit_parameters.values()))
@@ -268,6 +289,8 @@ def make(
         dh_n=normal(layers, B, H),
         dc_n=normal(layers, B, H) if has_c else None,
         dy_n=normal(D, B, O),
+        resets=rng.random((T, B)) < resets if resets else None,
+        reset_to=reset_to,
     )
 
 

@@ -28,6 +28,8 @@ class Problem(NamedTuple):
     unit_parameters: Array | None  # (P, H): the rows of all of them
     lengths: Array | None
     reverse: bool
+    resets: Array | None  # bool (T, B)
+    reset_to: str
     dy: Array
     dh_n: Array
     dc_n: Array | None
@@ -49,12 +51,12 @@ class Problem(NamedTuple):
         return np.arange(len(self.x))[:, None] < self.steps
 
     def astype(self, dtype: Any) -> Problem:
-        """The same numbers in another floating-point type; lengths stay as they are."""
+        """The same numbers in another floating-point type; lengths and resets stay as they are."""
         return self._replace(
             **{
                 name: value.astype(dtype)
                 for name, value in self._asdict().items()
-                if isinstance(value, np.ndarray) and name != "lengths"
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f"
             }
         )
 
@@ -95,9 +97,14 @@ def make(
     ragged: bool = False,
     reverse: bool = False,
     bias: bool = True,
+    resets: float = 0.0,
+    reset_to: str = "zeros",
     seed: int = 0,
 ) -> Problem:
-    """Distinct random numbers that saturate no gate; ragged lengths are unsorted, with 0."""
+    """Distinct random numbers that saturate no gate; ragged lengths are unsorted, with 0.
+
+    `resets`: the share of steps with a reset in front; 0: no array of resets.
+    """
     rng = np.random.default_rng([seed, T, B, I, H])
     gates, has_c = reference.CELLS[cell].gates, reference.CELLS[cell].has_c
     unit_rows = len("".join(reference.CELLS[cell].unit_parameters.values()))
@@ -125,6 +132,8 @@ def make(
         dh_n=normal(B, H),
         dc_n=normal(B, H) if has_c else None,
         unit_parameters=normal(unit_rows, H, scale=0.5) if unit_rows else None,
+        resets=rng.random((T, B)) < resets if resets else None,
+        reset_to=reset_to,
     )
 
 

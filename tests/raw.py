@@ -15,13 +15,14 @@ from problems import Array, Problem, Result
 FORWARD_ARGUMENTS = (
     *("cell", "x", "h_0", "c_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c", "recompute", "cache"),
-    *("fed", "weight_oh", "batch_invariant"),
+    *("fed", "weight_oh", "batch_invariant", "resets", "reset_to"),
 )
 BACKWARD_ARGUMENTS = (
     *("cell", "x", "weight_ih", "weight_hh", "lengths", "reverse", "gates", "h", "c"),
     *("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0"),
     *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
     *("bias_ih", "bias_hh", "recompute", "fed", "weight_oh", "dfed", "dweight_oh"),
+    *("resets", "reset_to"),
 )
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 GROUPS = {
@@ -109,19 +110,23 @@ def slots(core: Any, cell: str) -> int:
 
 
 def tape(core: Any, problem: Problem, recompute: int = 0) -> dict[str, Array | None]:
-    """Tape arrays of NaN: gates (N, S*H), h and c (L+1, B, H), or what `recompute` leaves."""
+    """Tape arrays of NaN: gates (N, S*H), h and c (N + R, H), or what `recompute` leaves."""
     B, H = problem.h_0.shape
-    T = len(problem.x)
     gates = None
     if recompute:
-        states = core.segments(
-            problem.cell, problem.x, problem.weight_hh, int64_lengths(problem), recompute
+        states = sum(
+            core.segments(
+                *(problem.cell, problem.x, problem.weight_hh, int64_lengths(problem), recompute),
+                problem.resets,
+            )
         )
     else:
-        states = 1 + (T if problem.lengths is None else max(problem.steps, default=0))
         rows = int(problem.steps.sum())
+        states = rows + B
+        if problem.resets is not None:
+            states += int((problem.resets & problem.valid)[1:].sum())
         gates = np.full((rows, slots(core, problem.cell) * H), np.nan, problem.x.dtype)
-    h = np.full((states, B, H), np.nan, problem.x.dtype)
+    h = np.full((states, H), np.nan, problem.x.dtype)
     return {"gates": gates, "h": h, "c": None if problem.c_0 is None else h.copy()}
 
 

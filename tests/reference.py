@@ -6,7 +6,8 @@ GRU r z n (reset after the product).
 
 Shapes: x (T, B, I), h (B, H), weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,). A bias may be
 None, lengths may be None (= T for all), c is None for a cell without one. unit_parameters (P, H)
-holds the rows of all parameters that act unit by unit, None for a cell without one.
+holds the rows of all parameters that act unit by unit, None for a cell without one. resets (T, B),
+or None, is True where a sequence is cut in front of a step; reset_to says what state follows.
 """
 
 from __future__ import annotations
@@ -191,6 +192,17 @@ def _order(length: int, reverse: bool) -> range:
     return range(length - 1, -1, -1) if reverse else range(length)
 
 
+def starts_anew(resets: Array | None, t: int, b: int, length: int, reverse: bool) -> bool:
+    """Whether no state comes in from the step that the recurrence visited before t.
+
+    A reset at t is a cut between t - 1 and t, whatever the direction; in front of the first step it
+    cuts off the state given to the forward direction.
+    """
+    if resets is None:
+        return False
+    return (t + 1 < length and resets[t + 1, b]) if reverse else resets[t, b]
+
+
 def _run(
     cell: str,
     x: Array,
@@ -199,6 +211,8 @@ def _run(
     weights: tuple[Array, Array, Array | None, Array | None, Array | None],
     lengths: Any,
     reverse: bool,
+    resets: Array | None,
+    reset_to: str,
 ) -> tuple[Array, Array, Array | None, dict[tuple[int, int], Any]]:
     """Return y, h_n, c_n and what each (t, b) saved: (h before the step, the step's own)."""
     T, B, _ = x.shape
@@ -211,6 +225,9 @@ def _run(
     for b, length in enumerate([T] * B if lengths is None else lengths):
         h, c = h_0[b], None if c_0 is None else c_0[b]
         for t in _order(length, reverse):
+            if starts_anew(resets, t, b, length, reverse):
+                kept = int(reset_to == "state")
+                h, c = h_0[b] * kept, None if c_0 is None else c_0[b] * kept
             zx, zh = weight_ih @ x[t, b] + b_ih, weight_hh @ h + b_hh
             h_old = h
             h, c, own = CELLS[cell].step(zx, zh, h, c, *own_arguments(unit_parameters))
@@ -233,10 +250,12 @@ def forward(
     unit_parameters: Array | None = None,
     lengths: Any = None,
     reverse: bool = False,
+    resets: Array | None = None,
+    reset_to: str = "zeros",
 ) -> tuple[Array, Array, Array | None]:
     """Return y (T, B, H), zero where padded, and the final h_n, c_n (B, H)."""
     weights = (weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters)
-    return _run(cell, x, h_0, c_0, weights, lengths, reverse)[:3]
+    return _run(cell, x, h_0, c_0, weights, lengths, reverse, resets, reset_to)[:3]
 
 
 def backward(
@@ -251,6 +270,8 @@ def backward(
     unit_parameters: Array | None = None,
     lengths: Any = None,
     reverse: bool = False,
+    resets: Array | None = None,
+    reset_to: str = "zeros",
     *,
     dy: Array | None = None,
     dh_n: Array | None = None,
@@ -259,7 +280,7 @@ def backward(
     """Return the gradients of sum(y * dy) + sum(h_n * dh_n) + sum(c_n * dc_n); None = zeros."""
     T, B, _ = x.shape
     weights = (weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters)
-    *_, saved = _run(cell, x, h_0, c_0, weights, lengths, reverse)
+    *_, saved = _run(cell, x, h_0, c_0, weights, lengths, reverse, resets, reset_to)
     dx, dweight_ih, dweight_hh = (
         np.zeros_like(x),
         np.zeros_like(weight_ih),
@@ -271,6 +292,7 @@ def backward(
     dc_0 = None if c_0 is None else np.zeros_like(c_0) if dc_n is None else dc_n.copy()
     for b, length in enumerate([T] * B if lengths is None else lengths):
         dh, dc = dh_0[b], None if dc_0 is None else dc_0[b]
+        dh_reset, dc_reset = 0, 0  # of the states that came in at resets
         for t in reversed(_order(length, reverse)):
             h_old, own = saved[t, b]
             dh = dh if dy is None else dh + dy[t, b]
@@ -283,7 +305,11 @@ def backward(
             dbias_hh += dzh
             for added in dunit_t:
                 dunit += added
-        dh_0[b] = dh
+            if starts_anew(resets, t, b, length, reverse):
+                kept = int(reset_to == "state")
+                dh_reset, dh = dh_reset + dh * kept, np.zeros_like(dh)
+                dc_reset, dc = (0, None) if dc is None else (dc_reset + dc * kept, dc * 0)
+        dh_0[b] = dh + dh_reset
         if dc_0 is not None:
-            dc_0[b] = dc
+            dc_0[b] = dc + dc_reset
     return Gradients(dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dunit)

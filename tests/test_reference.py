@@ -11,6 +11,10 @@ import torch_peer
 pytestmark = pytest.mark.once
 
 CELLS = tuple(reference.CELLS)
+RESETS = [
+    pytest.param(resets, reset_to, id=f"{resets}-{reset_to}" if resets else "no-resets")
+    for resets, reset_to in ((0.0, "zeros"), (0.4, "zeros"), (0.4, "state"))
+]
 LAYOUTS = [
     pytest.param(ragged, reverse, id=("ragged" if ragged else "full") + "-reverse" * reverse)
     for ragged in (False, True)
@@ -20,8 +24,10 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("ragged", "reverse"), LAYOUTS)
-def test_backward_matches_central_differences(cell, ragged, reverse):
-    problem = problems.make(cell, 4, 3, 3, 2, ragged=ragged, reverse=reverse)
+@pytest.mark.parametrize(("resets", "reset_to"), RESETS)
+def test_backward_matches_central_differences(cell, ragged, reverse, resets, reset_to):
+    options = {"ragged": ragged, "reverse": reverse, "resets": resets, "reset_to": reset_to}
+    problem = problems.make(cell, 4, 3, 3, 2, **options)
 
     def loss():
         y, h_n, c_n = reference.forward(*problem.arguments)
@@ -45,6 +51,42 @@ def test_matches_torch(cell, ragged, reverse, bias, torch_solve):
         problem = problem._replace(lengths=np.array([3, 7, 1, 7, 4]))  # torch refuses length 0
     got, expected = problems.solve(problem), torch_solve(problem)
     problems.assert_close(got, expected, 1e-13, 1e-13)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reset_to", ["zeros", "state"])
+def test_resets_are_the_sequence_split_there(cell, reverse, reset_to):
+    """The pieces in the order of running; the first gets the state, the last gives it back."""
+    whole = problems.make(cell, 9, 1, 3, 2, reverse=reverse, resets=0.3, reset_to=reset_to)
+    whole.resets[:, 0] = np.isin(np.arange(9), (0, 2, 3, 7))
+    got = problems.solve(whole)
+    cuts = [(0, 2), (2, 3), (3, 7), (7, 9)]
+    dstate, grads = [0, 0], [0, 0, 0, 0]
+    states = [name for name in ("h", "c") if getattr(whole, f"{name}_0") is not None]
+    for i, (begin, end) in enumerate(cuts):
+        last = i == (0 if reverse else 3)
+        given = (reverse and i == 3) or reset_to == "state"
+        fields = {}
+        for name in states:
+            fields[f"{name}_0"] = getattr(whole, f"{name}_0") * given
+            fields[f"d{name}_n"] = getattr(whole, f"d{name}_n") * last
+        piece = problems.solve(
+            whole._replace(x=whole.x[begin:end], dy=whole.dy[begin:end], resets=None, **fields)
+        )
+        np.testing.assert_array_equal(got.y[begin:end], piece.y)
+        np.testing.assert_array_equal(got.dx[begin:end], piece.dx)
+        for k, name in enumerate(states):
+            if last:
+                np.testing.assert_array_equal(
+                    getattr(got, f"{name}_n"), getattr(piece, f"{name}_n")
+                )
+            dstate[k] = dstate[k] + getattr(piece, f"d{name}_0") * given
+        grads = [a + b for a, b in zip(grads, piece[6:10], strict=True)]
+    for k, name in enumerate(states):
+        np.testing.assert_allclose(getattr(got, f"d{name}_0"), dstate[k], rtol=1e-13, atol=1e-15)
+    for a, b in zip(got[6:10], grads, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -66,12 +66,14 @@ void bind_loop_forward(const std::string& cell, const py::object& x, const py::o
                        const py::object& delays, const py::object& state_0, const py::object& y,
                        const py::object& state_n, const py::object& targets,
                        const py::object& teacher_forcing, const py::object& lengths, bool reverse,
-                       const py::object& tape, bool batch_invariant) {
+                       const py::object& tape, bool batch_invariant, const py::object& resets,
+                       const std::string& reset_to) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const py::tuple first = group("state_0", state_0, loop_states);
     const py::tuple last = group("state_n", state_n, loop_states);
-    const ClosedLoopOptions options{cell, activation, x, layers, readout, delays, lengths, reverse};
+    const ClosedLoopOptions options{
+        cell, activation, x, layers, readout, delays, {lengths, resets, reset_to, reverse}};
     ClosedLoopCall<T> call(options);
     ArrayCheck& check = call.check;
     call.read_targets(targets, teacher_forcing);
@@ -123,13 +125,15 @@ void bind_loop_backward(const std::string& cell, const py::object& x, const py::
                         const py::object& dstate_n, const py::object& dx,
                         const py::object& dstate_0, const py::object& dlayers,
                         const py::object& dreadout, const py::object& teacher_forcing,
-                        const py::object& lengths, bool reverse) {
+                        const py::object& lengths, bool reverse, const py::object& resets,
+                        const std::string& reset_to) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const py::tuple first = group("dstate_0", dstate_0, loop_states);
     const py::tuple last = group("dstate_n", dstate_n, loop_states);
     const py::tuple kept = group("tape", tape, 3);
-    const ClosedLoopOptions options{cell, activation, x, layers, readout, delays, lengths, reverse};
+    const ClosedLoopOptions options{
+        cell, activation, x, layers, readout, delays, {lengths, resets, reset_to, reverse}};
     ClosedLoopCall<T> call(options);
     ArrayCheck& check = call.check;
     const Problem& p = call.problem();
@@ -198,11 +202,13 @@ void bind_closed_loop(py::module_& m) {
   m.def("closed_loop_forward", &bind_loop_forward, arg("cell"), arg("x"), arg("layers"),
         arg("readout"), arg("activation"), arg("delays"), arg("state_0"), arg("y"), arg("state_n"),
         arg("targets") = none, arg("teacher_forcing") = none, arg("lengths") = none,
-        arg("reverse") = false, arg("tape") = none, arg("batch_invariant") = false);
+        arg("reverse") = false, arg("tape") = none, arg("batch_invariant") = false,
+        arg("resets") = none, arg("reset_to") = "zeros");
   m.def("closed_loop_backward", &bind_loop_backward, arg("cell"), arg("x"), arg("layers"),
         arg("readout"), arg("activation"), arg("delays"), arg("tape"), arg("dy"), arg("dstate_n"),
         arg("dx"), arg("dstate_0"), arg("dlayers"), arg("dreadout"), arg("teacher_forcing") = none,
-        arg("lengths") = none, arg("reverse") = false);
+        arg("lengths") = none, arg("reverse") = false, arg("resets") = none,
+        arg("reset_to") = "zeros");
   m.def("activate", &bind_activate, arg("activation"), arg("y"));
   m.def("activate_backward", &bind_activate_backward, arg("activation"), arg("y"), arg("dy"));
 }

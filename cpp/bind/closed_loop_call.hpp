@@ -19,8 +19,8 @@ std::vector<Index> read_delays(const py::object& object);
 // What both passes get besides their own arrays.
 struct ClosedLoopOptions {
   const std::string &cell, &activation;
-  const py::object &x, &layers, &readout, &delays, &lengths;
-  bool reverse;
+  const py::object &x, &layers, &readout, &delays;
+  Ends ends;
 };
 
 // One call's arguments; a name in an error says which layer's array it is.
@@ -30,7 +30,7 @@ class ClosedLoopCall {
   explicit ClosedLoopCall(const ClosedLoopOptions& options)
       : o_(options),
         readout_(group("readout", o_.readout, 4)),
-        p_(make_problem(o_.cell, check, o_.x, "weight_ho", readout_[1], o_.lengths)) {
+        p_(make_problem(o_.cell, check, o_.x, "weight_ho", readout_[1], o_.ends)) {
     f_.outputs = dimension("weight_ho", readout_[1], 2, 0);
     if (f_.outputs < 1) throw py::value_error("weight_ho: expected at least 1 row, got 0");
     f_.activation = find_activation(o_.activation);
@@ -67,7 +67,7 @@ class ClosedLoopCall {
   void read_layers(std::vector<Args>& layers) {
     const py::sequence all = list_of("layers", o_.layers);
     if (all.size() == 0) throw py::value_error("layers: expected at least one, got none");
-    if (o_.reverse && all.size() > 1) {
+    if (o_.ends.reverse && all.size() > 1) {
       throw py::value_error("reverse: expected one layer, got " + std::to_string(all.size()));
     }
     layers.resize(all.size());
@@ -76,8 +76,8 @@ class ClosedLoopCall {
       a.cell = p_.cell;
       a.sizes = p_.sizes;
       a.sizes.input = l == 0 ? p_.sizes.input : p_.sizes.hidden;
-      a.lengths = p_.lengths_or_null();
-      a.reverse = o_.reverse;
+      a.pieces = p_.pieces;
+      a.reverse = o_.ends.reverse;
       groups_.emplace_back(item("layers", l), *p_.cell, all[l],
                            Naming{"", "", static_cast<int>(l)});
       a.weights = groups_.back().template read<T>(check, a.sizes.input, p_.sizes.hidden);
@@ -141,9 +141,9 @@ class ClosedLoopCall {
   Shape states_of(std::size_t layers) const {
     return {static_cast<Index>(layers), p_.sizes.batch, p_.sizes.hidden};
   }
-  Shape kept_outputs() const { return {p_.longest, p_.sizes.batch, f_.outputs}; }
+  Shape kept_outputs() const { return {p_.rows, f_.outputs}; }
   Shape kept_values() const {
-    return {checked_add(f_.longest_delay, p_.longest), p_.sizes.batch, f_.outputs};
+    return {checked_add(checked_mul(f_.longest_delay, p_.starts), p_.rows), f_.outputs};
   }
 
   const Problem& problem() const { return p_; }

@@ -46,7 +46,7 @@ void read_problem(LayerArgs<T>& a, const Problem& p, bool reverse, Index recompu
   }
   a.cell = p.cell;
   a.sizes = p.sizes;
-  a.lengths = p.lengths_or_null();
+  a.pieces = p.pieces;
   a.reverse = reverse;
   a.recompute = recompute;
 }
@@ -70,8 +70,8 @@ void read_feedback(LayerArgs<T>& a, ArrayCheck& check, const py::object& object)
 
 // How a layer runs over x, in both passes.
 struct LayerOptions {
-  const py::object &lengths, &feedback;
-  bool reverse;
+  Ends ends;
+  const py::object& feedback;
   Index recompute;
 };
 
@@ -82,9 +82,9 @@ Problem read_layer(LayerArgs<T>& a, ArrayCheck& check, const std::string& cell, 
                    const LayerOptions& options) {
   const py::object weight_hh = weights.weight_hh();
   Problem p = weight_hh.is_none()
-                  ? make_problem(cell, check, x, state, h, options.lengths)
-                  : make_problem(cell, check, x, "weight_hh", weight_hh, options.lengths);
-  read_problem(a, p, options.reverse, options.recompute);
+                  ? make_problem(cell, check, x, state, h, options.ends)
+                  : make_problem(cell, check, x, "weight_hh", weight_hh, options.ends);
+  read_problem(a, p, options.ends.reverse, options.recompute);
   a.x = check.sequence<T>("x", x, {p.sizes.steps, p.sizes.batch, p.sizes.input});
   a.weights = weights.read<T>(check, p.sizes.input, p.sizes.hidden);
   read_feedback(a, check, options.feedback);
@@ -94,7 +94,8 @@ Problem read_layer(LayerArgs<T>& a, ArrayCheck& check, const std::string& cell, 
 void bind_forward(const std::string& cell, const py::object& x, const py::object& weights,
                   const py::object& state_0, const py::object& y, const py::object& state_n,
                   const py::object& lengths, bool reverse, const py::object& tape, Index recompute,
-                  const py::object& feedback, const py::object& cache, bool batch_invariant) {
+                  const py::object& feedback, const py::object& cache, bool batch_invariant,
+                  const py::object& resets, const std::string& reset_to) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
@@ -103,7 +104,7 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
     const py::tuple last = group("state_n", state_n, max_states);
     const WeightGroup own("weights", cell_named(cell), weights);
     const Problem p = read_layer(a, check, cell, x, own, "h_0", first[0],
-                                 {lengths, feedback, reverse, recompute});
+                                 {{lengths, resets, reset_to, reverse}, feedback, recompute});
     a.batch_invariant = batch_invariant;
     for_states(*p.cell, first, 0, {"", "_0"}, false,
                [&](std::size_t k, const ArrayName& name, const py::object& array) {
@@ -144,7 +145,8 @@ void read_feedback_gradient(BackwardArgs<T>& a, ArrayCheck& check, const py::obj
       "dweight_oh", dweight_oh, {checked_mul(a.cell->gates, s.hidden), s.fed});
   if (dfed.is_none()) return;
   if (!a.fed) throw py::value_error("dfed: expected None without fed");
-  const Index wanted = a.reverse ? s.steps : std::min(s.steps, dimension("dfed", dfed, 3, 0));
+  const bool all = a.reverse || a.pieces.size() > static_cast<std::size_t>(s.batch);
+  const Index wanted = all ? s.steps : std::min(s.steps, dimension("dfed", dfed, 3, 0));
   a.dfed = check.out_sequence<T>("dfed", dfed, {wanted, s.batch, s.fed});
 }
 
@@ -152,7 +154,8 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
                    const py::object& tape, const py::object& dy, const py::object& dstate_n,
                    const py::object& dx, const py::object& dstate_0, const py::object& gradients,
                    const py::object& lengths, bool reverse, Index recompute,
-                   const py::object& feedback, const py::object& dfeedback) {
+                   const py::object& feedback, const py::object& dfeedback,
+                   const py::object& resets, const std::string& reset_to) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
@@ -161,7 +164,7 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
     const py::tuple last = group("dstate_n", dstate_n, max_states);
     const WeightGroup own("weights", cell_named(cell), weights);
     const Problem p = read_layer(a, check, cell, x, own, "dh_0", first[0],
-                                 {lengths, feedback, reverse, recompute});
+                                 {{lengths, resets, reset_to, reverse}, feedback, recompute});
     const WeightGroup to("gradients", *p.cell, gradients, {"d", ""});
     a.gradients = to.write<T>(check, p.sizes.input, p.sizes.hidden, own.weight_hh());
     read_tape(a.tape, check, p, a, group("tape", tape, 1 + max_states));
@@ -182,16 +185,22 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
   });
 }
 
-Index bind_segments(const std::string& cell, const py::object& x, const py::object& weight_hh,
-                    const py::object& lengths, Index recompute) {
+py::list bind_segments(const std::string& cell, const py::object& x, const py::object& weight_hh,
+                       const py::object& lengths, Index recompute, const py::object& resets) {
   return by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
-    const Problem p = make_problem(cell, check, x, "weight_hh", weight_hh, lengths);
+    const Problem p =
+        make_problem(cell, check, x, "weight_hh", weight_hh, {lengths, resets, "zeros", false});
     LayerArgs<T> a;
     read_problem(a, p, false, recompute);
-    const py::gil_scoped_release release;
-    return segments(a);
+    const std::vector<Index> rows = [&] {
+      const py::gil_scoped_release release;
+      return segments(a);
+    }();
+    py::list result;
+    for (const Index count : rows) result.append(count);
+    return result;
   });
 }
 
@@ -203,13 +212,13 @@ void bind_layer(py::module_& m) {
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("weights"), arg("state_0"), arg("y"),
         arg("state_n"), arg("lengths") = none, arg("reverse") = false, arg("tape") = none,
         arg("recompute") = Index{0}, arg("feedback") = none, arg("cache") = none,
-        arg("batch_invariant") = false);
+        arg("batch_invariant") = false, arg("resets") = none, arg("reset_to") = "zeros");
   m.def("backward", &bind_backward, arg("cell"), arg("x"), arg("weights"), arg("tape"), arg("dy"),
         arg("dstate_n"), arg("dx"), arg("dstate_0"), arg("gradients"), arg("lengths") = none,
         arg("reverse") = false, arg("recompute") = Index{0}, arg("feedback") = none,
-        arg("dfeedback") = none);
+        arg("dfeedback") = none, arg("resets") = none, arg("reset_to") = "zeros");
   m.def("segments", &bind_segments, arg("cell"), arg("x"), arg("weight_hh"), arg("lengths"),
-        arg("recompute"));
+        arg("recompute"), arg("resets") = none);
   m.def("weight_cache", &weight_cache);
   m.def("weight_cache_hits", &weight_cache_hits, arg("cache"));
 }

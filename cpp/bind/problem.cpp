@@ -1,35 +1,48 @@
 // The sizes of a recurrent pass.
 #include "bind/problem.hpp"
 
-#include <algorithm>
-
 namespace rnncore {
 namespace {
 
-void read_lengths(Problem& p, ArrayCheck& check, const py::object& object) {
-  const Index T = p.sizes.steps, B = p.sizes.batch;
-  p.rows = checked_mul(T, B);
-  p.longest = T;
-  if (object.is_none()) return;
-  const Index* lengths = check.contiguous<Index>("lengths", object, {B});
-  p.lengths.assign(lengths, lengths + B);
-  p.ragged = true;
-  p.rows = p.longest = 0;
-  for (Index b = 0; b < B; ++b) {
-    const Index length = p.lengths[static_cast<std::size_t>(b)];
-    if (length < 0 || length > T) {
+// A copy: another thread may write to the array.
+std::vector<Index> read_lengths(const Sizes& sizes, ArrayCheck& check, const py::object& object) {
+  if (object.is_none()) return {};
+  const Index T = sizes.steps, B = sizes.batch;
+  const Index* given = check.contiguous<Index>("lengths", object, {B});
+  std::vector<Index> lengths(given, given + B);
+  for (std::size_t b = 0; b < lengths.size(); ++b) {
+    if (lengths[b] < 0 || lengths[b] > T) {
       throw py::value_error("lengths: expected integers in [0, " + std::to_string(T) + "], got " +
-                            std::to_string(length) + " at index " + std::to_string(b));
+                            std::to_string(lengths[b]) + " at index " + std::to_string(b));
     }
-    p.rows += length;
-    p.longest = std::max(p.longest, length);
   }
+  return lengths;
+}
+
+bool read_reset_to(const std::string& reset_to) {
+  if (reset_to == "zeros" || reset_to == "state") return reset_to == "state";
+  throw py::value_error("reset_to: expected zeros or state, got '" + reset_to + "'");
+}
+
+// Cuts the sequences, and counts their rows.
+void read_ends(Problem& p, ArrayCheck& check, const Ends& ends) {
+  const Sizes& s = p.sizes;
+  p.rows = checked_mul(s.steps, s.batch);
+  p.starts = s.batch;
+  const std::vector<Index> lengths = read_lengths(s, check, ends.lengths);
+  const Resets resets{check.optional_contiguous<bool>("resets", ends.resets, {s.steps, s.batch}),
+                      read_reset_to(ends.reset_to)};
+  p.pieces = cut_into_pieces(s, lengths.empty() ? nullptr : lengths.data(), resets, ends.reverse);
+  if (p.pieces.empty()) return;
+  p.rows = 0;
+  p.starts = static_cast<Index>(p.pieces.size());
+  for (const Piece& piece : p.pieces) p.rows += piece.length;
 }
 
 }  // namespace
 
 Problem make_problem(const std::string& cell, ArrayCheck& check, const py::object& x,
-                     const ArrayName& name, const py::object& units, const py::object& lengths) {
+                     const ArrayName& name, const py::object& units, const Ends& ends) {
   Problem p;
   p.cell = &cell_named(cell);
   p.sizes = {.steps = dimension("x", x, 3, 0),
@@ -42,7 +55,7 @@ Problem make_problem(const std::string& cell, ArrayCheck& check, const py::objec
   }
   p.gates = checked_mul(p.cell->gates, p.sizes.hidden);
   p.slots = checked_mul(p.cell->slots, p.sizes.hidden);
-  read_lengths(p, check, lengths);
+  read_ends(p, check, ends);
   return p;
 }
 

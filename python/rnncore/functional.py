@@ -10,11 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import as_array, as_numpy, boolean, check_lengths, check_shape, positive_int
+from rnncore._checks import (
+    as_array,
+    as_booleans,
+    as_numpy,
+    boolean,
+    check_lengths,
+    check_shape,
+    choice,
+    positive_int,
+)
 from rnncore._memory import empty, zeros
 from rnncore._native import layer as kernels
 from rnncore._native.cells import Cell, cell_named
-from rnncore._native.layer import Tape, Weights
+from rnncore._native.layer import RESET_TO, Resets, Tape, Weights
 from rnncore._types import Array, Lengths
 from rnncore.state import LSTMState, as_state, read_state
 
@@ -32,6 +41,8 @@ def infer(
     lengths: Any = None,
     reverse: bool = False,
     y: Array | None = None,
+    resets: Any = None,
+    reset_to: str = "zeros",
 ) -> tuple[Array, State]:
     """Run a sequence without a tape; parameters and errors as for `forward`.
 
@@ -41,7 +52,7 @@ def infer(
     state : numpy.ndarray or LSTMState, (B, H)
     """
     call = _read(cell, x, state, weights, lengths, reverse, y)
-    kernels.infer(*call)
+    kernels.infer(*call, resets=_read_resets(resets, reset_to, call[1]))
     return call[7], as_state(call[8], call[9])
 
 
@@ -55,6 +66,8 @@ def forward(
     reverse: bool = False,
     y: Array | None = None,
     recompute: int | None = None,
+    resets: Any = None,
+    reset_to: str = "zeros",
 ) -> tuple[Array, State, Tape]:
     """Run a sequence and keep what `backward` needs.
 
@@ -79,6 +92,13 @@ def forward(
         Keep in the tape only every recompute-th state (rounded up to the chunks of steps that
         `backward` works in), and no gates: `backward` computes them again, bit for bit. About
         sqrt(T) takes the least memory. None = keep all.
+    resets : array_like of bool, (T, B), optional
+        Where the state in front of a step is the initial one: each sequence is cut there, and its
+        pieces run as sequences of their own; with `reverse` from each piece's end. The first piece
+        to run gets `state`, unless a reset to zeros is in front of step 0; the last one to run
+        gives the final state.
+    reset_to : {"zeros", "state"}
+        The initial state after a reset: zeros, or `state`.
 
     Returns
     -------
@@ -98,7 +118,8 @@ def forward(
     """
     call = _read(cell, x, state, weights, lengths, reverse, y)
     kept_apart = 0 if recompute is None else positive_int("recompute", recompute)
-    tape = kernels.forward(*call, kept_apart)
+    cut = _read_resets(resets, reset_to, call[1])
+    tape = kernels.forward(*call, kept_apart, resets=cut)
     return call[7], as_state(call[8], call[9]), tape
 
 
@@ -147,7 +168,7 @@ def backward(
     if tape.used:
         raise ValueError("tape: already used; call forward again")
     T, B, I = tape.x.shape  # noqa: E741
-    H, dtype, has_c = tape.h.shape[2], tape.h.dtype, tape.cell.has_c
+    H, dtype, has_c = tape.h.shape[1], tape.h.dtype, tape.cell.has_c
     if dy is not None:
         dy = as_array("dy", dy, dtype)
         check_shape("dy", dy, "(T, B, H)", (T, B, H))
@@ -203,6 +224,15 @@ def _read(
     h_n = empty((B, H), dtype)
     c_n = empty((B, H), dtype) if row.has_c else None
     return row, x, h_0, c_0, weights, lengths, reverse, y, h_n, c_n
+
+
+def _read_resets(value: Any, reset_to: Any, x: Array) -> Resets | None:
+    choice("reset_to", reset_to, RESET_TO)
+    if value is None:
+        return None
+    before = as_booleans("resets", value)
+    check_shape("resets", before, "(T, B)", x.shape[:2])
+    return Resets(before.copy(), reset_to)  # which a tape keeps
 
 
 def _read_weights(cell: Cell, weights: Any) -> tuple[Weights, int, int]:

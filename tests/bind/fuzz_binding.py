@@ -65,6 +65,8 @@ def arguments_of_a_good_call(rng, function):
         "reverse": rng.random() < 0.5,
         "dtype": rng.choice([np.float32, np.float64]),
         "bias": rng.random() < 0.7,
+        "resets": rng.choice([0.0, 0.05, 0.5, 1.0]),
+        "reset_to": rng.choice(["zeros", "state"]),
         "seed": rng.randrange(2**30),
     }
     if function.startswith("closed_loop"):

@@ -43,7 +43,7 @@ WEIGHTS = ("weight_ih", "weight_hh", "weight_oh", "weight_ho", "weight_oo", "pee
 GRADIENTS = tuple(f"d{name}" for name in WEIGHTS)
 STATES = ("h_0", "c_0", "h_n", "c_n", "dh_n", "dc_n", "dh_0", "dc_0")  # a matrix for each layer
 MATRICES = {name: (*WEIGHTS, *GRADIENTS) + STATES * (name in PLAIN) for name in FUNCTIONS}
-CONTIGUOUS = ("gates", "h", "c", "tape_y", "tape_fed")
+CONTIGUOUS = ("gates", "h", "c", "tape_y", "tape_fed", "resets")
 SIZES_FOLLOW = {
     "x": (0, 1, 2),
     "weight_hh": (1,),
@@ -51,11 +51,21 @@ SIZES_FOLLOW = {
     "fed": (2,),
 }  # other arguments are measured by these axes
 OPTIONAL = {
-    "forward": ("lengths", "weight_hh"),
-    "backward": ("lengths", "dy", "dh_n", "dc_n", "dx", "dfed"),
-    "closed_loop_forward": ("lengths", "weight_hh", "weight_oh", "weight_oo", "bias_o"),
+    "forward": ("lengths", "resets", "weight_hh"),
+    "backward": ("lengths", "resets", "dy", "dh_n", "dc_n", "dx", "dfed"),
+    "closed_loop_forward": ("lengths", "resets", "weight_hh", "weight_oh", "weight_oo", "bias_o"),
     "closed_loop_backward": (
-        *("lengths", "teacher_forcing", "bias_o", "dh_n", "dc_n", "dy_n", "dx", "dbias_o"),
+        *(
+            "lengths",
+            "resets",
+            "teacher_forcing",
+            "bias_o",
+            "dh_n",
+            "dc_n",
+            "dy_n",
+            "dx",
+            "dbias_o",
+        ),
     ),
 }
 base = output_raw.base
@@ -65,7 +75,7 @@ def arrays_of(cell, function):
     """Names of the arguments that are arrays."""
     optional = () if cell.startswith("lstm") else ("c_0", "c_n", "c", "dc_n", "dc_0")
     no_array = ("cell", "reverse", "recompute", "cache", "batch_invariant", *optional)
-    no_array += ("activation", "delays")
+    no_array += ("activation", "delays", "reset_to")
     return [name for name in FUNCTIONS[function] if base(name) not in no_array]
 
 
@@ -88,7 +98,8 @@ def cases(kinds=None):
 
 def makers(table, name):
     """What to make of an argument: booleans have a right type of their own, and one byte."""
-    own = ("bool", "misaligned", "big-endian") if name == "teacher_forcing" else ()
+    boolean = name in ("teacher_forcing", "resets")
+    own = ("bool", "misaligned", "big-endian") if boolean else ()
     return [make for kind, make in table.items() if kind not in own]
 
 
@@ -96,7 +107,7 @@ def good(cell, function, dtype=np.float32, recompute=0):
     """Arguments by name that the function accepts."""
     if function in LOOP:
         return good_loop(cell, function, dtype)
-    problem = problems.make(cell, 3, 4, 5, 6, dtype=dtype, ragged=True)
+    problem = problems.make(cell, 3, 4, 5, 6, dtype=dtype, ragged=True, resets=0.4)
     forward = raw.forward_arguments(core, problem, recompute=recompute)
     forward["fed"] = np.zeros((3, 4, 2), dtype)
     forward["weight_oh"] = np.zeros((len(problem.weight_hh), 2), dtype)
@@ -111,6 +122,7 @@ def good(cell, function, dtype=np.float32, recompute=0):
 
 def good_loop(cell, function, dtype):
     options = {"layers": LAYERS, "delays": (1, 3), "mode": "mixed", "ragged": True}
+    options["resets"] = 0.4
     problem = output_reference.make(cell, 3, 4, 5, 6, 2, dtype=dtype, **options)
     forward = output_raw.forward_arguments(core, problem)
     if function == "closed_loop_forward":
@@ -209,7 +221,7 @@ def test_an_output_shares_memory_with_another_array(cell, function, name):
     """With every other array in turn: placed in one buffer so that a single element is shared."""
     for other in arrays_of(cell, function):
         arguments = good(cell, function)
-        if other in (name, "lengths", "teacher_forcing"):
+        if other in (name, "lengths", "teacher_forcing", "resets"):
             continue
         first, second = arguments[name], arguments[other]
         buffer = np.zeros(first.size + second.size - 1, first.dtype)
@@ -223,12 +235,42 @@ def test_an_output_shares_memory_with_another_array(cell, function, name):
 def test_lengths_share_memory_with_an_output(cell):
     arguments = good(cell, "forward", np.float64)
     arguments["lengths"][:] = 0  # also four zeros of h_n: L = N = 0
-    arguments["gates"], arguments["h"] = arguments["gates"][:0], arguments["h"][:1]
+    arguments["gates"], arguments["h"] = arguments["gates"][:0], arguments["h"][:4]
     if cell == "lstm":
-        arguments["c"] = arguments["c"][:1]
+        arguments["c"] = arguments["c"][:4]
     arguments["h_n"] = np.zeros_like(arguments["h_n"])
     arguments["lengths"] = arguments["h_n"].view(np.int64).ravel()[:4]
     refuse("forward", arguments, ValueError, "h_n")
+
+
+@pytest.mark.parametrize("function", PLAIN)
+def test_resets_share_memory_with_an_output(function):
+    arguments = good("gru", function)
+    output = "h_n" if function == "forward" else "dh_0"
+    arguments[output] = np.zeros_like(arguments[output])
+    arguments["resets"] = arguments[output].view(np.bool_).ravel()[:12].reshape(3, 4)
+    steps = int(arguments["lengths"].sum())
+    for name, rows in (("gates", steps), ("h", steps + 4)):  # of sequences that nothing cuts
+        arguments[name] = np.zeros((rows, arguments[name].shape[1]), np.float32)
+    refuse(function, arguments, ValueError, output)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("value", ["", "zero", "Zeros", "state ", "x" * 1000])
+def test_unknown_reset_to(function, value):
+    for resets in (None, np.ones((3, 4), bool)):
+        arguments = good("gru", function)
+        arguments["resets"], arguments["reset_to"] = resets, value
+        with pytest.raises(ValueError, match=r"^reset_to: expected zeros or state, got '"):
+            call(function, arguments)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_tape_of_other_resets(function):
+    """Its states' rows follow from the resets."""
+    arguments = good("gru", function)
+    arguments["resets"] = np.ones((3, 4), bool)
+    refuse(function, arguments, ValueError, "h" if function in PLAIN else "h of layer 0")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -332,7 +374,7 @@ def test_segments_checks_its_arrays():
     forward = good("gru", "forward")
     names = ("cell", "x", "weight_hh", "lengths")
     arguments = {**{name: forward[name] for name in names}, "recompute": 2}
-    assert core.segments(**arguments) == 1
+    assert len(core.segments(**arguments)) == 1
     for name in names:
         with pytest.raises((TypeError, ValueError), match=name):
             core.segments(**{**arguments, name: 3.0})

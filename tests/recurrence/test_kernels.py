@@ -31,6 +31,11 @@ LAYOUTS = {
     "reverse": {"reverse": True},
     "ragged-reverse": {"ragged": True, "reverse": True},
     "no-bias": {"bias": False},
+    "resets": {"resets": 0.2},
+    "resets-to-state": {"resets": 0.2, "reset_to": "state"},
+    "resets-ragged-reverse": {"resets": 0.3, "ragged": True, "reverse": True},
+    "resets-to-state-ragged": {"resets": 0.5, "ragged": True, "reset_to": "state"},
+    "resets-to-state-reverse": {"resets": 0.1, "reverse": True, "reset_to": "state"},
 }
 DTYPES = [np.float32, np.float64]
 
@@ -214,12 +219,12 @@ def test_strided_views(core, cell, dtype):
 @every_isa
 @every_cell
 @every_dtype
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("layout", ["full", "ragged-reverse", "resets-to-state-ragged"])
 @pytest.mark.parametrize(
     "sizes", [(24, 37, 100, 130), (12, 3, 70, 610)], ids=["rows-split", "units-split"]
 )
-def test_same_bits_at_any_thread_count(core, cell, dtype, ragged, sizes, threads):
-    problem = problems.make(cell, *sizes, dtype=dtype, ragged=ragged, reverse=ragged)
+def test_same_bits_at_any_thread_count(core, cell, dtype, layout, sizes, threads):
+    problem = problems.make(cell, *sizes, dtype=dtype, **LAYOUTS[layout])
     threads(core, 1)
     expected = raw.solve(core, problem)
     for count in (1, 2, 3, 5):

@@ -63,6 +63,8 @@ CASES = spread(
     ragged=[False, True],
     reverse=[False, True],
     bias=[True, True, False],
+    resets=[0.0, 0.3],
+    reset_to=["zeros", "state"],
 )
 
 
@@ -70,6 +72,7 @@ def case_name(case):
     parts = ["x".join(map(str, case["sizes"])), case["recurrence"], case["mode"]]
     parts += [case["activation"], "d" + ",".join(map(str, case["delays"])), f"K{case['layers']}"]
     parts += [name for name in ("ragged", "reverse") if case[name]]
+    parts += [f"resets-{case['reset_to']}"] if case["resets"] else []
     return "-".join(parts)
 
 
@@ -134,6 +137,7 @@ def poisoned(p):
 # --- the reference ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("resets", "reset_to"), [(0, "zeros"), (0.4, "zeros"), (0.4, "state")])
 @pytest.mark.parametrize(
     ("cell", "mode", "activation", "recurrence", "delays", "layers", "ragged", "reverse"),
     [
@@ -148,7 +152,7 @@ def poisoned(p):
     ],
 )
 def test_the_references_gradients_are_central_differences(
-    cell, mode, activation, recurrence, delays, layers, ragged, reverse
+    cell, mode, activation, recurrence, delays, layers, ragged, reverse, resets, reset_to
 ):
     p = ref.make(
         *(cell, 4, 3, 2, 2, 2),
@@ -159,6 +163,8 @@ def test_the_references_gradients_are_central_differences(
         mode=mode,
         ragged=ragged,
         reverse=reverse,
+        resets=resets,
+        reset_to=reset_to,
     )
     gradients = ref.results(ref.solve(p))
     for name, array in ref.arrays(p).items():
@@ -304,12 +310,11 @@ def test_strided_views(core, cell):
 
 
 @functools.cache
-def solved_large(cell, ragged, layers):
+def solved_large(cell, ragged, layers, resets=0.0):
     """A problem of which each thread gets a part, and of which tiles multiply what they can."""
     options = {"delays": (1, 3), "activation": "softmax", "mode": "mixed"}
-    p = ref.make(
-        *(cell, 6, 64, 34, 128, 17), layers=layers, ragged=ragged, dtype=np.float32, **options
-    )
+    options |= {"layers": layers, "ragged": ragged, "resets": resets, "reset_to": "state"}
+    p = ref.make(*(cell, 6, 64, 34, 128, 17), dtype=np.float32, **options)
     p = ref.astype(p, np.float64)
     return p, ref.solve(p)
 
@@ -319,12 +324,16 @@ def solved_large(cell, ragged, layers):
 
 @every_isa
 @every_dtype
-@pytest.mark.parametrize(("ragged", "layers"), [(False, 1), (True, 2)], ids=["full", "ragged"])
+@pytest.mark.parametrize(
+    ("ragged", "layers", "resets"),
+    [(False, 1, 0.0), (True, 2, 0.0), (True, 2, 0.3)],
+    ids=["full", "ragged", "resets"],
+)
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_same_bits_from_run_to_run_and_at_any_thread_count(
-    core, cell, dtype, ragged, layers, threads
+    core, cell, dtype, ragged, layers, resets, threads
 ):
-    exact, solution = solved_large(cell, ragged, layers)
+    exact, solution = solved_large(cell, ragged, layers, resets)
     p = ref.astype(exact, dtype)
     threads(core, 1)
     expected = output_raw.solve(core, p)
@@ -430,6 +439,8 @@ def test_values_given_to_the_plain_kernels(core, cell, dtype, hidden, ragged, re
         *(cell, p.x, p.h_0[0], None if p.c_0 is None else p.c_0[0], *layer),
         lengths=p.lengths,
         reverse=reverse,
+        resets=None,
+        reset_to="zeros",
         dy=(p.dy.astype(np.float64) @ p.weight_ho).astype(dtype),
         dh_n=p.dh_n[0],
         dc_n=None if p.dc_n is None else p.dc_n[0],

@@ -26,6 +26,8 @@ LAYOUTS = {
     "reverse": {"reverse": True},
     "ragged-reverse": {"ragged": True, "reverse": True},
     "no-bias": {"bias": False},
+    "resets": {"resets": 0.02, "reset_to": "state"},
+    "resets-ragged-reverse": {"resets": 0.02, "ragged": True, "reverse": True},
 }
 LAYERS = {"rnn": rnncore.RNN, "lstm": rnncore.LSTM, "gru": rnncore.GRU}
 
@@ -36,7 +38,8 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f
 
 def segments(core, problem, recompute):
     lengths = raw.int64_lengths(problem)
-    return core.segments(problem.cell, problem.x, problem.weight_hh, lengths, recompute)
+    arrays = problem.x, problem.weight_hh, lengths
+    return len(core.segments(problem.cell, *arrays, recompute, problem.resets))
 
 
 def assert_same_bits(got, expected):

@@ -23,28 +23,29 @@ class ClosedLoopBackward {
         B_(first_.sizes.batch),
         H_(first_.sizes.hidden),
         O_(f_.outputs),
-        schedule_(first_.sizes, first_.lengths, first_.reverse),
+        schedule_(first_.sizes, first_.pieces, first_.reverse),
+        R_(schedule_.rows()),
         chunk_(chunk()),
         p_(WeightLayout<T>::by_columns_of(f_.weights.weight_ho, {{0, 0}, {O_, 0}}),
-           LoopRows{.at_once = B_}, first_.precision),
+           LoopRows{.at_once = R_}, first_.precision),
         fed_(args, schedule_, recurrent_columns(cell_, H_)) {
-    sort_rows();
     const Run x_run = cell_.wiring.runs('x')[0];
     for (const BackwardArgs<T>& layer : layers_) {
       loops_.emplace_back(layer, schedule_, chunk_);
-      tapes_.push_back({.gates = layer.tape.gates,
+      tapes_.push_back({.schedule = &schedule_,
+                        .gates = layer.tape.gates,
                         .states = layer.tape.states,
-                        .size = layer.state_sizes(),
+                        .stride = layer.state_strides(),
                         .gates_per_row = layer.gates_per_row()});
       if (&layer == &first_) continue;
       const Columns columns{{x_run.slot * H_, 0}, {cell_.gates * H_, 0}};
       inputs_.emplace_back(WeightLayout<T>::by_columns_of(layer.weights.weight_ih, columns),
-                           LoopRows{.at_once = B_}, layer.precision);
+                           LoopRows{.at_once = R_}, layer.precision);
     }
     partition_.emplace(costs(), true);
     const int threads = partition_->threads();
-    for (const BackwardArgs<T>& layer : layers_) {
-      gradients_.emplace_back(layer, &layer == &first_ ? schedule_ : *sorted_, chunk_, threads);
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      gradients_.emplace_back(layers_[l], schedule_, chunk_, threads, h_below(l));
     }
     readout_.emplace(a_, schedule_, chunk_, threads);
     arena_.allocate(plan());
@@ -64,15 +65,11 @@ class ClosedLoopBackward {
     return rows;
   }
 
-  // The layers above the first read h of the one below from its tape, whose rows are sorted.
-  void sort_rows() {
-    for (Index r = 0; schedule_.ragged() && r < B_; ++r) lengths_.push_back(schedule_.length(r));
-    sorted_.emplace(first_.sizes, schedule_.ragged() ? lengths_.data() : nullptr, false);
-    for (std::size_t l = 1; l < layers_.size(); ++l) {
-      const Index stride = layers_[l - 1].h_stride(), size = B_ * stride;
-      layers_[l].x = {
-          layers_[l - 1].tape.states[0] + size, schedule_.steps(), B_, H_, size, stride};
-    }
+  // What a layer above the first reads: h after each step of the one below, in its tape.
+  Matrix<const T> h_below(std::size_t layer) const {
+    if (layer == 0) return {};
+    const TapeView<T, const T>& below = tapes_[layer - 1];
+    return {below.after(0, 0), schedule_.valid_steps(), H_, below.stride[0]};
   }
 
   PassWork costs() const {
@@ -98,7 +95,7 @@ class ClosedLoopBackward {
     readout_->plan(plan);
     fed_.plan(plan);
     plan.array(da_, checked_mul(schedule_.valid_steps(), O_));
-    plan.array(dh_, B_ * H_);
+    plan.array(dh_, checked_mul(R_, H_));
     return plan;
   }
 
@@ -119,7 +116,7 @@ class ClosedLoopBackward {
       each_weights(
           [&](PackedWeights<T>& weights) { weights.pack(worker.share(weights.panels())); });
       fed_.load(mine.rows);
-      zero_padding(schedule_, worker.share(B_), first_.dx);
+      zero_padding(schedule_, worker.share(R_), first_.dx);
     });
     for (Index end = schedule_.steps(); end > 0;) {
       const Range steps{schedule_.chunk_begin(end, chunk_), end};
@@ -133,9 +130,10 @@ class ClosedLoopBackward {
       merge(team, steps);
       end = steps.begin;
     }
-    run_shares(team, [&](const Worker&, const Share& mine) {
-      for (BackwardLoop<T>& loop : loops_) loop.store_state(mine);
-      fed_.store(mine.rows);
+    team.run(partition_->parts(), [&](const Worker& worker) {
+      const Range sequences = worker.share(B_);
+      for (BackwardLoop<T>& loop : loops_) loop.store_state(sequences);
+      fed_.store(sequences);
     });
   }
 
@@ -156,13 +154,13 @@ class ClosedLoopBackward {
   }
 
   // (rows, O) of the rows at a step.
-  Matrix<T> da(Index step) const { return {da_ + schedule_.offset(step) * O_, B_, O_, O_}; }
+  Matrix<T> da(Index step) const { return {da_ + schedule_.offset(step) * O_, R_, O_, O_}; }
 
   static Matrix<const T> read(const Matrix<T>& m) { return {m.data, m.rows, m.cols, m.stride}; }
 
   void time_step(const Share& mine, Index step, Range chunk) {
     const Range rows = schedule_.active(mine.rows, step);
-    const Matrix<T> dh{dh_, B_, H_, H_};
+    const Matrix<T> dh{dh_, R_, H_, H_};
     for (Index r = rows.begin; r < rows.end; ++r) output_gradient(step, r);
     assign_rows(p_, mine.thread, read(da(step)), rows, dh);
     for (std::size_t l = loops_.size(); l-- > 0;) {
@@ -174,7 +172,7 @@ class ClosedLoopBackward {
 
   Matrix<const T> dz(std::size_t layer, Index step) const {
     const Index stride = tapes_[layer].gates_per_row;
-    return {tapes_[layer].gates_at(schedule_, step), B_, stride, stride};
+    return {tapes_[layer].gates_at(step), R_, stride, stride};
   }
 
   // da of one row: what the caller wants of y, and what later steps made of it.
@@ -185,7 +183,7 @@ class ClosedLoopBackward {
     const bool target = f_.feeds_target(time, B_, b);
     const T* const later = fed_.of_output(step, r);
     for (Index i = 0; !target && i < O_; ++i) to[i] += later[i];
-    activate_backward(f_.activation, a_.tape.y + (step * B_ + r) * O_, to, O_);
+    activate_backward(f_.activation, a_.tape.y + (schedule_.offset(step) + r) * O_, to, O_);
   }
 
   // A chunk of steps, after its time loop.
@@ -203,9 +201,8 @@ class ClosedLoopBackward {
   const CellInfo& cell_;
   const Index B_, H_, O_;
   const Schedule schedule_;
+  const Index R_;
   const Index chunk_;
-  std::vector<Index> lengths_;      // of the sorted rows
-  std::optional<Schedule> sorted_;  // of a tape's rows
   PackedWeights<T> p_;
   FeedbackGradient<T> fed_;
   std::deque<PackedWeights<T>> inputs_;  // W of the layers above the first

@@ -46,8 +46,26 @@ struct FeedbackArgs {
 // What backward needs of forward besides the layers' tapes; rows in the schedule's order.
 template <class T>
 struct ReadoutTape {
-  T* y = nullptr;    // (L, B, O)
-  T* fed = nullptr;  // (longest delay + L, B, O): v, the initial values first
+  T* y = nullptr;    // (N, O)
+  T* fed = nullptr;  // (longest delay * R + N, O): v, FedRows
+};
+
+// Where v lies in an array without padding: the initial values of all rows, oldest first, then
+// those of each step.
+struct FedRows {
+  const Schedule& schedule;
+  Index longest_delay;
+
+  // v of step t has slot longest_delay + t.
+  Index at(Index slot, Index row) const {
+    return (slot < longest_delay
+                ? slot * schedule.rows()
+                : longest_delay * schedule.rows() + schedule.offset(slot - longest_delay)) +
+           row;
+  }
+  Index count() const {
+    return checked_add(checked_mul(longest_delay, schedule.rows()), schedule.valid_steps());
+  }
 };
 
 // A stack: `layers` from the input up, whose y is empty and whose x is but for the first.

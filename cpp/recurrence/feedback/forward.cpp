@@ -21,20 +21,23 @@ class ClosedLoopForward {
         B_(first_.sizes.batch),
         H_(first_.sizes.hidden),
         O_(f_.outputs),
-        schedule_(first_.sizes, first_.lengths, first_.reverse),
+        schedule_(first_.sizes, first_.pieces, first_.reverse),
+        R_(schedule_.rows()),
+        fed_rows_{schedule_, f_.longest_delay},
         loop_(first_, schedule_),
-        rows_{.at_once = B_,
+        rows_{.at_once = R_,
               .total = schedule_.valid_steps(),
               .batch_invariant = first_.batch_invariant},
         readout_(f_, rows_, first_.precision) {
     for (const ForwardArgs<T>& layer : args.layers) {
-      tapes_.push_back({.every_step = layer.tape.gates != nullptr,
+      tapes_.push_back({.schedule = &schedule_,
+                        .every_step = layer.tape.gates != nullptr,
                         .gates = layer.tape.gates,
                         .states = layer.tape.states,
-                        .size = layer.state_sizes(),
+                        .stride = layer.state_strides(),
                         .gates_per_row = layer.gates_per_row()});
       if (&layer == &first_) continue;
-      steps_.emplace_back(layer, schedule_, B_);
+      steps_.emplace_back(layer, schedule_, R_);
       inputs_.emplace_back(WeightLayout<T>::by_rows_of(layer.weights.weight_ih), rows_,
                            layer.precision);
     }
@@ -72,13 +75,13 @@ class ClosedLoopForward {
     y_ = a_.tape.y;
     fed_ = a_.tape.fed;
     if (tapes_.front().every_step) return plan;
-    plan.array(y_, B_ * O_);
-    plan.array(fed_, checked_mul(checked_add(f_.longest_delay, schedule_.steps()), B_ * O_));
+    plan.array(y_, checked_mul(R_, O_));
+    plan.array(fed_, checked_mul(fed_rows_.count(), O_));
     plan.array(tapes_.front().gates, checked_mul(loop_.chunk(), first_.gates_per_row()));
-    plan.array(z_, B_ * first_.gates_per_row());
+    plan.array(z_, checked_mul(R_, first_.gates_per_row()));
     for (TapeView<T>& tape : tapes_) {
       for (std::size_t k = 0; k < cell_.states.size(); ++k) {
-        plan.array(tape.states[k], 2 * tape.size[k]);
+        plan.array(tape.states[k], checked_mul(2 * R_, tape.stride[k]));
       }
     }
     return plan;
@@ -126,16 +129,16 @@ class ClosedLoopForward {
   }
 
   // v at `slot` - longest_delay.
-  T* fed(Index slot, Index r) const { return fed_ + (slot * B_ + r) * O_; }
+  T* fed(Index slot, Index r) const { return fed_ + fed_rows_.at(slot, r) * O_; }
 
   // `columns` of a layer's rows [h | f] before `step`.
   Matrix<T> h_rows(std::size_t layer, Index step, Index columns) const {
-    return {tapes_[layer].before(0, step), B_, columns, a_.layers[layer].h_stride()};
+    return {tapes_[layer].before(0, step), R_, columns, a_.layers[layer].h_stride()};
   }
   // f of the first layer's.
   Matrix<T> f_rows(Index step) const {
     const Index stride = first_.h_stride();
-    return {tapes_.front().before(0, step) + H_, B_, stride - H_, stride};
+    return {tapes_.front().before(0, step) + H_, R_, stride - H_, stride};
   }
 
   void time_step(const Share& mine, Index step, T* z) {
@@ -143,7 +146,8 @@ class ClosedLoopForward {
     gather_feedback(rows, step);
     loop_.time_step(mine, step, z, tapes_.front());
     for (std::size_t i = 0; i < steps_.size(); ++i) upper_layer(mine, rows, i + 1, step);
-    const Matrix<T> y{tapes_.front().every_step ? y_ + step * B_ * O_ : y_, B_, O_, O_};
+    const Index kept = tapes_.front().every_step ? schedule_.offset(step) : 0;
+    const Matrix<T> y{y_ + kept * O_, R_, O_, O_};
     readout_.run(mine.thread, rows, read(h_rows(tapes_.size() - 1, step + 1, H_)),
                  read(f_rows(step)), y);
     for (Index r = rows.begin; r < rows.end; ++r) emit(step, r, y.row(r));
@@ -155,8 +159,8 @@ class ClosedLoopForward {
   void upper_layer(const Share& mine, Range rows, std::size_t layer, Index step) {
     const TapeView<T>& tape = tapes_[layer];
     const Index stride = tape.gates_per_row;
-    T* const z = tape.every_step ? tape.gates_at(schedule_, step) : z_;
-    const Matrix<T> x_part{z + cell_.wiring.runs('x')[0].slot * H_, B_, cell_.gates * H_, stride};
+    T* const z = tape.every_step ? tape.gates_at(step) : z_;
+    const Matrix<T> x_part{z + cell_.wiring.runs('x')[0].slot * H_, R_, cell_.gates * H_, stride};
     assign_rows(inputs_[layer - 1], mine.thread, read(h_rows(layer - 1, step + 1, H_)), rows,
                 x_part);
     steps_[layer - 1].run(mine, step, z, tape);
@@ -184,20 +188,22 @@ class ClosedLoopForward {
   void load_state(Range rows) const {
     for (Index r = rows.begin; r < rows.end; ++r) {
       const Index b = schedule_.sequence(r);
+      const auto load = [&](const T* given, Index count, T* to) {
+        schedule_.anew(r) ? std::fill_n(to, count, T(0)) : std::copy_n(given, count, to);
+      };
       for_states([&](std::size_t l, std::size_t k) {
-        std::copy_n(a_.layers[l].state_0[k].row(b), H_,
-                    tapes_[l].states[k] + r * a_.layers[l].state_stride(k));
+        load(a_.layers[l].state_0[k].row(b), H_, tapes_[l].states[k] + r * tapes_[l].stride[k]);
       });
-      for (Index i = 0; i < f_.longest_delay; ++i) std::copy_n(a_.y_0.row(i, b), O_, fed(i, r));
+      for (Index i = 0; i < f_.longest_delay; ++i) load(a_.y_0.row(i, b), O_, fed(i, r));
     }
   }
 
   void store_state(Range rows) const {
-    const Index last = schedule_.steps();
     for (Index r = rows.begin; r < rows.end; ++r) {
+      if (!schedule_.last(r)) continue;
       const Index b = schedule_.sequence(r), end = schedule_.length(r);
       for_states([&](std::size_t l, std::size_t k) {
-        std::copy_n(tapes_[l].before(k, last) + r * a_.layers[l].state_stride(k), H_,
+        std::copy_n(tapes_[l].before(k, end) + r * tapes_[l].stride[k], H_,
                     a_.layers[l].state_n[k].row(b));
       });
       for (Index i = 0; i < f_.longest_delay; ++i) {
@@ -220,6 +226,8 @@ class ClosedLoopForward {
   const CellInfo& cell_;
   const Index B_, H_, O_;
   const Schedule schedule_;
+  const Index R_;
+  const FedRows fed_rows_;
   ForwardLoop<T> loop_;                  // of the first layer
   std::deque<ForwardStep<T>> steps_;     // of those above
   std::deque<PackedWeights<T>> inputs_;  // their W

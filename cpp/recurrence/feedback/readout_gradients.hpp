@@ -30,20 +30,16 @@ class ReadoutGradients {
 
   void plan(ArenaPlan& plan) {
     products_.plan(plan, threads_);
-    if (schedule_.ragged()) plan.array(gathered_, checked_mul(chunk_, H_ + F_));
+    if (schedule_.ragged()) plan.array(gathered_, checked_mul(chunk_, F_));
   }
 
   // A chunk of steps, after its time loop; `da` (rows, O) of all their rows.
   void run(const Team& team, Range steps, const T* da) const {
     if (schedule_.ragged()) {
-      team.run(team.threads(), [&](const Worker& worker) {
-        gather(worker, steps, h_after(), gathered_);
-        gather(worker, steps, f_before(), gathered_ + chunk_ * H_);
-      });
+      team.run(team.threads(), [&](const Worker& worker) { gather_fed(worker, steps); });
     }
     const Matrix<const T> da_rows{da, schedule_.count(steps), O_, O_};
-    const Matrix<const T> h = rows_of(steps, h_after(), gathered_);
-    const Matrix<const T> f = rows_of(steps, f_before(), gathered_ + chunk_ * H_);
+    const Matrix<const T> h = h_after(steps), f = fed(steps);
     team.run(team.threads(), [&](const Worker& worker) {
       add_product(worker, da_rows, h, a_.gradients.weight_ho);
       if (a_.gradients.weight_oo) add_product(worker, da_rows, f, a_.gradients.weight_oo);
@@ -52,26 +48,33 @@ class ReadoutGradients {
   }
 
  private:
-  // h after each step, and the f that the step read: columns of a tape (steps, B, stride).
-  Matrix<const T> h_after() const {
+  // h of the last layer after each of some steps, where it lies.
+  Matrix<const T> h_after(Range steps) const {
     const BackwardArgs<T>& top = a_.layers.back();
-    return {top.tape.states[0] + top.state_sizes()[0], schedule_.batch(), H_, top.h_stride()};
-  }
-  Matrix<const T> f_before() const {
-    return {first_.tape.states[0] + H_, schedule_.batch(), F_, first_.h_stride()};
-  }
-
-  void gather(const Worker& worker, Range steps, Matrix<const T> tape, T* gathered) const {
-    for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
-      std::copy_n(tape.row(step * tape.rows + row), tape.cols, gathered + i * tape.cols);
-    });
+    const Index stride = top.h_stride();
+    return {top.tape.states[0] + schedule_.state_offset(steps.begin + 1) * stride,
+            schedule_.count(steps), H_, stride};
   }
 
-  // The rows of some steps, gathered where sequences end.
-  Matrix<const T> rows_of(Range steps, Matrix<const T> tape, const T* gathered) const {
+  // f that the first row of a step read, behind h of the first layer.
+  const T* fed_at(Index step) const {
+    return first_.tape.states[0] + schedule_.state_offset(step) * first_.h_stride() + H_;
+  }
+
+  // f of all rows of some steps, gathered where rows drop out.
+  Matrix<const T> fed(Range steps) const {
     const Index rows = schedule_.count(steps);
-    if (schedule_.ragged()) return {gathered, rows, tape.cols, tape.cols};
-    return {tape.row(steps.begin * tape.rows), rows, tape.cols, tape.stride};
+    if (schedule_.ragged()) return {gathered_, rows, F_, F_};
+    return {fed_at(steps.begin), rows, F_, first_.h_stride()};
+  }
+
+  void gather_fed(const Worker& worker, Range steps) const {
+    for_steps(worker, schedule_, steps, [&](Index first, Index step, Range rows) {
+      for (Index r = 0; r < rows.size(); ++r) {
+        std::copy_n(fed_at(step) + (rows.begin + r) * first_.h_stride(), F_,
+                    gathered_ + (first + r) * F_);
+      }
+    });
   }
 
   void add_product(const Worker& worker, Matrix<const T> da, Matrix<const T> operand,

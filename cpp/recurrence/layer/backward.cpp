@@ -13,7 +13,7 @@ class Backward {
  public:
   explicit Backward(const BackwardArgs<T>& args)
       : a_(args),
-        schedule_(args.sizes, args.lengths, args.reverse),
+        schedule_(args.sizes, args.pieces, args.reverse),
         chunk_(gradient_chunk(args, schedule_)),
         loop_(args, schedule_, chunk_),
         segments_(schedule_, chunk_, args.recompute),
@@ -42,18 +42,20 @@ class Backward {
       loop_.pack(worker);
       if (a_.recompute > 0) recomputation_.pack(worker);
       loop_.load_state(mine);
-      zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dx);
-      zero_padding(schedule_, worker.share(a_.sizes.batch), a_.dfed);
+      zero_padding(schedule_, worker.share(schedule_.rows()), a_.dx);
+      zero_padding(schedule_, worker.share(schedule_.rows()), a_.dfed);
     });
-    const BackwardTape<T> whole{.gates = a_.tape.gates,
+    const BackwardTape<T> whole{.schedule = &schedule_,
+                                .gates = a_.tape.gates,
                                 .states = a_.tape.states,
-                                .size = a_.state_sizes(),
+                                .stride = a_.state_strides(),
                                 .gates_per_row = a_.gates_per_row()};
     for (Index segment = segments_.count(); segment-- > 0;) {
       run_back(team, segments_.steps(segment),
                a_.recompute > 0 ? recomputation_.run(team, segment) : whole);
     }
-    run_shares(team, [&](const Worker&, const Share& mine) { loop_.store_state(mine); });
+    team.run(partition_.parts(),
+             [&](const Worker& worker) { loop_.store_state(worker.share(a_.sizes.batch)); });
   }
 
   void run_back(const Team& team, Range steps, const BackwardTape<T>& tape) {

@@ -37,7 +37,7 @@ BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& sched
   if (!args.weights.weight_hh) return;
   weights_.emplace(
       WeightLayout<T>::by_columns_of(args.weights.weight_hh, recurrent_columns(cell_, H_)),
-      LoopRows{.at_once = args.sizes.batch}, args.precision);
+      LoopRows{.at_once = schedule.rows()}, args.precision);
 }
 
 template <class T>
@@ -47,7 +47,7 @@ void BackwardLoop<T>::plan(ArenaPlan& plan, int threads) {
     weights_->plan_scratch(plan, threads);
   }
   for (std::size_t k = 0; k < states_; ++k) {
-    plan.array(d_[k], checked_mul(a_.sizes.batch, H_));
+    plan.array(d_[k], checked_mul(schedule_.rows(), H_));
   }
   if (cell_.unit_rows == 0) return;
   plan.array(layout_.unit, checked_mul(panels_, cell_.unit_rows * Simd<T>::width));
@@ -66,7 +66,7 @@ void BackwardLoop<T>::load_state(const Share& mine) const {
   mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
     for (std::size_t k = 0; k < states_; ++k) {
       T* const to = d_[k] + r * H_ + unit;
-      if (a_.dstate_n[k]) {
+      if (a_.dstate_n[k] && schedule_.last(r)) {
         std::copy_n(a_.dstate_n[k].row(schedule_.sequence(r)) + unit, count, to);
       } else {
         std::fill_n(to, count, T(0));
@@ -76,12 +76,22 @@ void BackwardLoop<T>::load_state(const Share& mine) const {
 }
 
 template <class T>
-void BackwardLoop<T>::store_state(const Share& mine) const {
-  mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
-    for (std::size_t k = 0; k < states_; ++k) {
-      std::copy_n(d_[k] + r * H_ + unit, count, a_.dstate_0[k].row(schedule_.sequence(r)) + unit);
-    }
-  });
+void BackwardLoop<T>::store_state(Range sequences) const {
+  for (std::size_t k = 0; k < states_; ++k) {
+    const Matrix<T>& to = a_.dstate_0[k];
+    schedule_.collect_initial(
+        sequences,
+        [&](Index b, Index r) {
+          if (r < 0) {
+            std::fill_n(to.row(b), H_, T(0));
+          } else {
+            std::copy_n(d_[k] + r * H_, H_, to.row(b));
+          }
+        },
+        [&](Index b, Index r) {
+          for (Index i = 0; i < H_; ++i) to.row(b)[i] += d_[k][r * H_ + i];
+        });
+  }
 }
 
 template <class T>
@@ -89,7 +99,7 @@ BackwardArrays<T> BackwardLoop<T>::arrays_at(Index first, Index step, Range chun
                                              const BackwardTape<T>& tape, const T* dy) const {
   BackwardArrays<T> at{.layout = &layout_,
                        .sums_step = Simd<T>::width,
-                       .gates = tape.gates_at(schedule_, step) + first * tape.gates_per_row,
+                       .gates = tape.gates_at(step) + first * tape.gates_per_row,
                        .dunit = nullptr,
                        .before = {},
                        .after = {},
@@ -112,8 +122,8 @@ template <class T>
 void BackwardLoop<T>::recurrent_product(const Share& mine, Range rows, Index step,
                                         const BackwardTape<T>& tape, const BlockSums<T>& f) const {
   const Index stride = tape.gates_per_row;
-  weights_->multiply(mine.thread, tape.gates_at(schedule_, step) + rows.begin * stride, stride,
-                     rows.size(), mine.panels, step % 2 != 0, f);
+  weights_->multiply(mine.thread, tape.gates_at(step) + rows.begin * stride, stride, rows.size(),
+                     mine.panels, step % 2 != 0, f);
 }
 
 template <class T>

@@ -38,10 +38,11 @@ class BackwardLoop {
   // Called for every part of a run before the first step.
   void pack(const Worker& worker);
   void load_state(const Share& mine) const;
-  void store_state(const Share& mine) const;
+  // When nobody adds to d_ any more; a worker takes some `sequences`.
+  void store_state(Range sequences) const;
 
   // d_ arrives with what reaches the states after `step` from later steps but through R; at the
-  // last step of a chunk with all of it. `dy`: (B, H) in the schedule's order, in place of the
+  // last step of a chunk with all of it. `dy`: (R, H) in the schedule's order, in place of the
   // arguments' dy, or null.
   void time_step(const Share& mine, Index step, Range chunk, const BackwardTape<T>& tape,
                  const T* dy = nullptr) const;
@@ -69,7 +70,7 @@ class BackwardLoop {
   const StepRows<const T> dy_;
   std::optional<PackedWeights<T>> weights_;
   StepLayout<T> layout_;
-  States<T*> d_{};  // (B, H)
+  States<T*> d_{};  // (R, H)
   T* dunit_ = nullptr;
 };
 

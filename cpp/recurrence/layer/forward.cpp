@@ -15,21 +15,24 @@ class Forward {
       : a_(args),
         H_(args.sizes.hidden),
         states_(args.cell->states.size()),
-        schedule_(args.sizes, args.lengths, args.reverse),
+        schedule_(args.sizes, args.pieces, args.reverse),
         segments_(schedule_, gradient_chunk(args, schedule_), args.recompute),
         loop_(args, schedule_, args.y, args.cache != nullptr),
         partition_(loop_.costs()),
-        tape_{.every_step = args.tape.gates != nullptr,
+        tape_{.schedule = &schedule_,
+              .every_step = args.tape.gates != nullptr,
               .gates = args.tape.gates,
               .states = args.tape.states,
-              .size = args.state_sizes(),
+              .stride = args.state_strides(),
               .gates_per_row = args.gates_per_row()} {
     ArenaPlan plan, kept_panels;
     loop_.plan_panels(keeps() ? kept_panels : plan);
     loop_.plan_scratch(plan, partition_.threads());
     if (!tape_.every_step) {
       plan.array(tape_.gates, checked_mul(loop_.chunk(), tape_.gates_per_row));
-      for (std::size_t k = 0; k < states_; ++k) plan.array(tape_.states[k], 2 * tape_.size[k]);
+      for (std::size_t k = 0; k < states_; ++k) {
+        plan.array(tape_.states[k], checked_mul(2 * schedule_.rows(), tape_.stride[k]));
+      }
     }
     arena_.allocate(plan);
     if (keeps()) find_panels(kept_panels);
@@ -69,7 +72,7 @@ class Forward {
       if (!found_) loop_.pack_panels(worker);
       loop_.pack_units(worker);
       load_state(mine);
-      zero_padding(schedule_, worker.share(a_.sizes.batch), a_.y);
+      zero_padding(schedule_, worker.share(schedule_.rows()), a_.y);
     });
     for (Index segment = 0; segment < segments_.count(); ++segment) {
       if (a_.recompute > 0) {
@@ -89,32 +92,37 @@ class Forward {
   }
 
   void load_state(const Share& mine) {
-    for_states(mine, [&](std::size_t k, Index r, Index unit, Index count) {
-      std::copy_n(a_.state_0[k].row(schedule_.sequence(r)) + unit, count,
-                  tape_.states[k] + r * H_ + unit);
+    for_states(mine, mine.rows, [&](std::size_t k, Index r, Index unit, Index count) {
+      T* const to = tape_.states[k] + r * H_ + unit;
+      if (schedule_.anew(r)) {
+        std::fill_n(to, count, T(0));
+      } else {
+        std::copy_n(a_.state_0[k].row(schedule_.sequence(r)) + unit, count, to);
+      }
     });
   }
 
   void keep_state(const Share& mine, Index segment) {
     const Index step = segments_.steps(segment).begin;
-    for_states(mine, [&](std::size_t k, Index r, Index unit, Index count) {
-      const Index at = r * H_ + unit;
-      std::copy_n(tape_.before(k, step) + at, count,
-                  a_.tape.states[k] + segment * tape_.size[k] + at);
+    const Range rows = schedule_.active(mine.rows, step);
+    for_states(mine, rows, [&](std::size_t k, Index r, Index unit, Index count) {
+      std::copy_n(tape_.before(k, step) + r * H_ + unit, count,
+                  a_.tape.states[k] + (segments_.state_offset(segment) + r) * H_ + unit);
     });
   }
 
   void store_state(const Share& mine) {
-    for_states(mine, [&](std::size_t k, Index r, Index unit, Index count) {
-      std::copy_n(tape_.before(k, schedule_.steps()) + r * H_ + unit, count,
+    for_states(mine, mine.rows, [&](std::size_t k, Index r, Index unit, Index count) {
+      if (!schedule_.last(r)) return;
+      std::copy_n(tape_.before(k, schedule_.length(r)) + r * H_ + unit, count,
                   a_.state_n[k].row(schedule_.sequence(r)) + unit);
     });
   }
 
-  // Calls f(k, row, first unit, units) for each state of the worker's rows.
+  // Calls f(k, row, first unit, units) for each state of some of a share's rows.
   template <class F>
-  void for_states(const Share& mine, F&& f) {
-    mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+  void for_states(const Share& mine, Range rows, F&& f) {
+    mine.for_units(rows, [&](Index r, Index unit, Index count) {
       for (std::size_t k = 0; k < states_; ++k) f(k, r, unit, count);
     });
   }
@@ -140,14 +148,17 @@ void forward(const ForwardArgs<T>& args) {
 }
 
 template <class T>
-Index segments(const LayerArgs<T>& args) {
-  const Schedule schedule(args.sizes, args.lengths, args.reverse);
-  return Segments(schedule, gradient_chunk(args, schedule), args.recompute).count();
+std::vector<Index> segments(const LayerArgs<T>& args) {
+  const Schedule schedule(args.sizes, args.pieces, args.reverse);
+  const Segments of(schedule, gradient_chunk(args, schedule), args.recompute);
+  std::vector<Index> rows;
+  for (Index s = 0; s < of.count(); ++s) rows.push_back(schedule.active(of.steps(s).begin));
+  return rows;
 }
 
 template void forward(const ForwardArgs<float>&);
 template void forward(const ForwardArgs<double>&);
-template Index segments(const LayerArgs<float>&);
-template Index segments(const LayerArgs<double>&);
+template std::vector<Index> segments(const LayerArgs<float>&);
+template std::vector<Index> segments(const LayerArgs<double>&);
 
 }  // namespace rnncore

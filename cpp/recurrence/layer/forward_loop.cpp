@@ -7,7 +7,7 @@ namespace {
 template <class T>
 Index chunk_of(const LayerArgs<T>& args, const Schedule& schedule) {
   const Index row = checked_add(args.sizes.input, checked_mul(args.cell->slots, args.sizes.hidden));
-  return std::min(schedule.valid_steps(), std::max(chunk_rows<T>(row), args.sizes.batch));
+  return std::min(schedule.valid_steps(), std::max(chunk_rows<T>(row), schedule.rows()));
 }
 
 }  // namespace
@@ -20,7 +20,7 @@ ForwardLoop<T>::ForwardLoop(const LayerArgs<T>& args, const Schedule& schedule, 
       chunk_(chunk_of(args, schedule)),
       x_(schedule, args.x, chunk_),
       fed_(schedule, args.fed, chunk_),
-      step_(args, schedule, args.fed && !args.weights.weight_hh ? chunk_ : args.sizes.batch, y),
+      step_(args, schedule, args.fed && !args.weights.weight_hh ? chunk_ : schedule.rows(), y),
       input_(args, schedule.valid_steps(), chunk_, kept) {
   if (args.fed && args.weights.weight_hh) teacher_forcing_.emplace(args, schedule, chunk_);
 }

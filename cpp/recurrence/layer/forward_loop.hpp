@@ -52,7 +52,7 @@ class ForwardLoop {
            const F& time_step) const {
     for (Index begin = steps.begin; begin < steps.end;) {
       const Range chunk{begin, std::min(steps.end, schedule_.chunk_end(begin, chunk_))};
-      T* const z = tape.every_step ? tape.gates_at(schedule_, begin) : tape.gates;
+      T* const z = tape.every_step ? tape.gates_at(begin) : tape.gates;
       merged_products(team, chunk, z);
       if (step_.decoupled()) {
         decoupled_steps(team, chunk, z, tape);

@@ -106,14 +106,13 @@ void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>&
     pointwise_(&at, 0, active - first, mine.panels.begin, static_cast<int>(mine.panels.size()),
                no_sums<T>);
   }
-  carry(mine, {active, mine.rows.end}, step, tape);
 }
 
 template <class T>
 void ForwardStep<T>::run_decoupled(const Worker& worker, Range steps, Matrix<const T> fed, T* z,
                                    const TapeView<T>& tape) const {
   constexpr Index width = Simd<T>::width;
-  const Share mine({0, schedule_.batch()}, worker.share(panels_), H_, width, worker.thread);
+  const Share mine({0, schedule_.rows()}, worker.share(panels_), H_, width, worker.thread);
   Index step = steps.begin, base = 0;  // of the row at hand, and the rows before the step
   weights_->multiply(mine.thread, fed.data, fed.stride, fed.rows, mine.panels, false,
                      [&](Index row, Index rows, Index panel, int panels, const T* sums) {
@@ -129,20 +128,6 @@ void ForwardStep<T>::run_decoupled(const Worker& worker, Range steps, Matrix<con
                          row += count;
                        }
                      });
-  for (step = steps.begin; step < steps.end; ++step) {
-    carry(mine, {schedule_.active(step), schedule_.batch()}, step, tape);
-  }
-}
-
-template <class T>
-void ForwardStep<T>::carry(const Share& mine, Range finished, Index step,
-                           const TapeView<T>& tape) const {
-  mine.for_units(finished, [&](Index r, Index unit, Index count) {
-    for (std::size_t k = 0; k < cell_.states.size(); ++k) {
-      const Index at = r * layout_.stride[k] + unit;
-      std::copy_n(tape.before(k, step) + at, count, tape.after(k, step) + at);
-    }
-  });
 }
 
 template class ForwardStep<float>;

@@ -56,9 +56,6 @@ class ForwardStep {
   // The arrays of `step` from row `first` on; `z` of its row 0.
   ForwardArrays<T> arrays_at(Index first, Index step, T* z, const TapeView<T>& tape) const;
 
-  // Finished rows keep their states.
-  void carry(const Share& mine, Range finished, Index step, const TapeView<T>& tape) const;
-
   const LayerArgs<T>& a_;
   const CellInfo& cell_;
   const TileFunction<T> pointwise_;

@@ -27,13 +27,13 @@ Simd<T> column_sum(Partial<T> lanes, Matrix<const T> rows, Index column) {
 
 template <class T>
 MergedGradients<T>::MergedGradients(const BackwardArgs<T>& args, const Schedule& schedule,
-                                    Index chunk, int threads)
+                                    Index chunk, int threads, Matrix<const T> x)
     : a_(args),
       cell_(*args.cell),
       schedule_(schedule),
       H_(args.sizes.hidden),
       h_stride_(args.h_stride()),
-      x_(schedule, args.x, chunk),
+      x_(x ? InputRows<T>(schedule, x) : InputRows<T>(schedule, args.x, chunk)),
       fed_(schedule, args.fed, chunk),
       dx_(schedule, args.dx, chunk),
       dfed_(schedule, args.dfed, chunk),
@@ -76,8 +76,9 @@ void MergedGradients<T>::gather(const Team& team, Range steps, const BackwardTap
 template <class T>
 void MergedGradients<T>::gather_states(const Worker& worker, Range steps,
                                        const BackwardTape<T>& tape) const {
-  for_rows(worker, schedule_, steps, [&](Index i, Index step, Index row) {
-    std::copy_n(tape.before(0, step) + row * h_stride_, h_stride_, states_ + i * h_stride_);
+  for_steps(worker, schedule_, steps, [&](Index first, Index step, Range rows) {
+    std::copy_n(tape.before(0, step) + rows.begin * h_stride_, rows.size() * h_stride_,
+                states_ + first * h_stride_);
   });
 }
 
@@ -99,8 +100,7 @@ void MergedGradients<T>::products(const Worker& worker, Range steps, const Backw
              : Matrix<const T>{states.data + H_, states.rows, h_stride_ - H_, h_stride_};
   const LayerWeights<T>& to = a_.gradients;
   const Index stride = tape.gates_per_row;
-  const Matrix<const T> dz{tape.gates_at(schedule_, steps.begin), schedule_.count(steps), stride,
-                           stride};
+  const Matrix<const T> dz{tape.gates_at(steps.begin), schedule_.count(steps), stride, stride};
   weight_gradient(worker, dz, 'x', x, to.weight_ih);
   weight_gradient(worker, dz, 'h', {states.data, states.rows, H_, h_stride_}, to.weight_hh);
   weight_gradient(worker, dz, 'h', fed, to.weight_oh);

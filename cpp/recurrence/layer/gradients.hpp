@@ -12,14 +12,15 @@ template <class T>
 Index gradient_chunk(const LayerArgs<T>& args, const Schedule& schedule) {
   const Index slots_and_h = checked_mul(args.cell->slots + 1, args.sizes.hidden);
   const Index row = checked_add(checked_mul(args.sizes.input, 2), slots_and_h);
-  return std::min(schedule.valid_steps(), std::max(chunk_rows<T>(row), args.sizes.batch));
+  return std::min(schedule.valid_steps(), std::max(chunk_rows<T>(row), schedule.rows()));
 }
 
 template <class T>
 class MergedGradients {
  public:
-  // `chunk`: rows at a time.
-  MergedGradients(const BackwardArgs<T>& args, const Schedule& schedule, Index chunk, int threads);
+  // `chunk`: rows at a time. `x`: (N, I) in the schedule's order, in place of the arguments' x.
+  MergedGradients(const BackwardArgs<T>& args, const Schedule& schedule, Index chunk, int threads,
+                  Matrix<const T> x = {});
 
   void plan(ArenaPlan& plan);
 

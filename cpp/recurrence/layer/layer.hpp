@@ -1,6 +1,9 @@
 // One layer in one direction: the arguments of its two passes, every array once, with its shape.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "cells/table.hpp"
 #include "core/types.hpp"
 #include "gemm/precision.hpp"
@@ -25,9 +28,9 @@ struct LayerArgs {
   Sizes sizes;
   Sequence<const T> x;  // (T, B, I)
   LayerWeights<const T> weights;
-  Sequence<const T> fed;           // (T, B, F): values that U meets, all known before; or empty
-  const Index* lengths = nullptr;  // (B,) or null: all T
-  bool reverse = false;            // each sequence from its own end
+  Sequence<const T> fed;          // (T, B, F): values that U meets, all known before; or empty
+  std::span<const Piece> pieces;  // of the sequences; none: all T steps of each
+  bool reverse = false;           // each sequence from its own end
   Precision precision = float32_matmul_precision();  // of the whole call
   Index recompute = 0;  // 0: the tape holds every step; k: states k steps apart (Segments)
   // A row's bits do not depend on the other rows, nor on how a sequence is cut into calls.
@@ -37,23 +40,20 @@ struct LayerArgs {
   Index h_stride() const { return sizes.hidden + (fed ? 0 : sizes.fed); }
   // Of a row of state k.
   Index state_stride(std::size_t k) const { return k == 0 ? h_stride() : sizes.hidden; }
-  States<Index> state_sizes() const {
-    States<Index> sizes_of{};
-    for (std::size_t k = 0; k < cell->states.size(); ++k) {
-      sizes_of[k] = checked_mul(sizes.batch, state_stride(k));
-    }
-    return sizes_of;
+  States<Index> state_strides() const {
+    States<Index> strides{};
+    for (std::size_t k = 0; k < cell->states.size(); ++k) strides[k] = state_stride(k);
+    return strides;
   }
   Index gates_per_row() const { return cell->slots * sizes.hidden; }
 };
 
-// What backward needs of forward. N = the valid steps of all sequences, L = the longest length.
-// Rows are sorted by length, longest first.
+// What backward needs of forward, of the rows of the schedule: R rows with N valid steps together.
 template <class T, class State = T>
 struct Tape {
   T* gates = nullptr;  // (N, S*H): activated gates; null with `recompute`
-  // (L+1, B, state_stride(k)): slot 0 is the initial state; finished rows carry theirs. With
-  // `recompute` (segments, B, H): the states before each segment.
+  // (N + R, state_stride(k)): Schedule::state_offset. With `recompute` the states before each
+  // segment, of its rows alone: Segments::state_offset.
   States<State*> states{};
 };
 
@@ -82,9 +82,9 @@ struct BackwardArgs : LayerArgs<T> {
 template <class T>
 void forward(const ForwardArgs<T>& args);
 
-// States that a tape with `recompute` keeps: one before each segment.
+// The segments of a tape with `recompute`: of each the rows whose states it keeps.
 template <class T>
-Index segments(const LayerArgs<T>& args);
+std::vector<Index> segments(const LayerArgs<T>& args);
 
 // Adds to the parameter gradients, assigns the others, and leaves dz in the tape's gates.
 template <class T>

@@ -20,21 +20,24 @@ class Recomputation {
         segments_(segments),
         partition_(partition),
         loop_(args, schedule),
-        tape_{.size = args.state_sizes(), .gates_per_row = args.gates_per_row()} {}
+        tape_{.schedule = &schedule,
+              .stride = args.state_strides(),
+              .gates_per_row = args.gates_per_row()} {}
 
   // The loop's, and room for the longest segment.
   void plan(ArenaPlan& plan) {
-    Index rows = 0, steps = 0;
+    Index rows = 0, states = 0;
     for (Index segment = 0; segment < segments_.count(); ++segment) {
       const Range of = segments_.steps(segment);
       rows = std::max(rows, schedule_.count(of));
-      steps = std::max(steps, of.size());
+      states =
+          std::max(states, schedule_.state_offset(of.end + 1) - schedule_.state_offset(of.begin));
     }
     loop_.plan_panels(plan);
     loop_.plan_scratch(plan, partition_.threads());
     plan.array(tape_.gates, checked_mul(rows, tape_.gates_per_row));
     for (std::size_t k = 0; k < a_.cell->states.size(); ++k) {
-      plan.array(tape_.states[k], checked_mul(steps + 1, tape_.size[k]));
+      plan.array(tape_.states[k], checked_mul(states, tape_.stride[k]));
     }
   }
 
@@ -48,13 +51,14 @@ class Recomputation {
   BackwardTape<T> run(const Team& team, Index segment) const {
     TapeView<T> tape = tape_;
     tape.begin = segments_.steps(segment).begin;
-    const Index H = a_.sizes.hidden;
+    const Index H = a_.sizes.hidden, first = segments_.state_offset(segment);
     team.run(partition_.parts(), [&](const Worker& worker) {
       const Share mine = partition_.share(worker, schedule_, H, Simd<T>::width);
-      mine.for_units(mine.rows, [&](Index r, Index unit, Index count) {
+      const Range rows = schedule_.active(mine.rows, tape.begin);
+      mine.for_units(rows, [&](Index r, Index unit, Index count) {
         for (std::size_t k = 0; k < a_.cell->states.size(); ++k) {
-          const Index at = r * H + unit, kept = segment * tape.size[k] + at;
-          std::copy_n(a_.tape.states[k] + kept, count, tape.states[k] + at);
+          std::copy_n(a_.tape.states[k] + (first + r) * H + unit, count,
+                      tape.states[k] + r * H + unit);
         }
       });
     });

@@ -20,6 +20,9 @@ class Segments {
       end = begin;
     }
     std::reverse(cuts_.begin(), cuts_.end());
+    for (Index segment = 0; segment < count(); ++segment) {
+      state_offset_.push_back(state_offset_.back() + schedule.active(steps(segment).begin));
+    }
   }
 
   Index count() const { return static_cast<Index>(cuts_.size()) - 1; }
@@ -27,8 +30,13 @@ class Segments {
     return {cuts_[static_cast<std::size_t>(segment)], cuts_[static_cast<std::size_t>(segment) + 1]};
   }
 
+  // Where the states before a segment begin in a tape that keeps those of its rows.
+  Index state_offset(Index segment) const {
+    return state_offset_[static_cast<std::size_t>(segment)];
+  }
+
  private:
-  std::vector<Index> cuts_;
+  std::vector<Index> cuts_, state_offset_{0};
 };
 
 }  // namespace rnncore

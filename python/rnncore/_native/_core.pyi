@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _Array = NDArray[Any]
 _Lengths = NDArray[int64] | None
+_Resets = NDArray[bool_] | None
 
 # Arrays that travel together are groups: tuples whose entries are read by position.
 _Weights = tuple[_Array | None, ...]  # weight_ih (G*H, I), weight_hh (G*H, H) or None,
@@ -45,12 +46,14 @@ def forward(
     lengths: _Lengths = None,  # (B,)
     reverse: bool = False,
     tape: _Tape | None = None,
-    # out: gates (sum(lengths), S*H), h and c (max(lengths) + 1, B, H)
-    recompute: int = 0,  # 0: all of the tape; else gates is None, and h and c are (segments, B, H)
+    # out: gates (N, S*H), h and c (N + R, H): first the initial states of all R rows
+    recompute: int = 0,  # 0: all of the tape; else gates is None, and h and c have segments' rows
     feedback: tuple[_Array | None, _Array | None] | None = None,
     # fed (T, B, F): values that feed back, all known before, and weight_oh (G*H, F)
     cache: Any = None,  # weight_cache(), for inference
     batch_invariant: bool = False,  # a row's bits depend neither on other rows nor on T
+    resets: _Resets = None,  # bool (T, B): cut before this step, into R rows in all
+    reset_to: str = "zeros",  # or "state": what a row starts with
 ) -> None: ...
 def backward(
     cell: str,
@@ -67,7 +70,10 @@ def backward(
     recompute: int = 0,  # as in forward
     feedback: tuple[_Array | None, _Array | None] | None = None,  # as in forward
     dfeedback: tuple[_Array | None, _Array | None] | None = None,
-    # dfed: out (first steps, B, F) or None; dweight_oh: += (G*H, F)
+    # dfed: out (first steps, B, F) or None, all T of them with reverse or resets; dweight_oh: +=
+    # (G*H, F)
+    resets: _Resets = None,  # as in forward
+    reset_to: str = "zeros",
 ) -> None: ...
 def segments(
     cell: str,
@@ -75,7 +81,8 @@ def segments(
     weight_hh: _Array,  # (G*H, H)
     lengths: _Lengths,  # (B,)
     recompute: int,
-) -> int: ...  # states that a tape with recompute keeps
+    resets: _Resets = None,
+) -> list[int]: ...  # of each segment, the rows whose states a tape with recompute keeps
 def weight_cache() -> Any: ...  # keeps packed weights between calls of forward
 def weight_cache_hits(cache: Any) -> int: ...
 def partition(
@@ -85,7 +92,8 @@ def make_stepper(
     cell: str, layers: Sequence[_Weights], state_type: type | None
 ) -> Callable[[Any, Any], Any]: ...
 
-# the closed loop: K layers, O outputs, M = the longest delay, F = O * delays, L = max(lengths)
+# the closed loop: K layers, O outputs, M = the longest delay, F = O * delays, N = sum(lengths), R
+# pieces that resets leave of all sequences
 def closed_loop_forward(
     cell: str,
     x: _Array,  # (T, B, I)
@@ -101,9 +109,11 @@ def closed_loop_forward(
     lengths: _Lengths = None,  # (B,)
     reverse: bool = False,
     tape: tuple[Sequence[_Tape], _Array, _Array] | None = None,  # out: of each layer gates,
-    # h (L+1, B, H + F) of the first and (L+1, B, H) of the others, c (L+1, B, H);
-    # y (L, B, O); the values fed back (M+L, B, O)
+    # h (N + R, H + F) of the first and (N + R, H) of the others, c (N + R, H);
+    # y (N, O); the values fed back (M * R + N, O)
     batch_invariant: bool = False,  # a row's bits depend neither on other rows nor on T
+    resets: _Resets = None,  # bool (T, B)
+    reset_to: str = "zeros",  # or "state"
 ) -> None: ...
 def closed_loop_backward(
     cell: str,
@@ -122,6 +132,8 @@ def closed_loop_backward(
     teacher_forcing: _Array | None = None,
     lengths: _Lengths = None,
     reverse: bool = False,
+    resets: _Resets = None,
+    reset_to: str = "zeros",
 ) -> None: ...
 def activate(activation: str, y: _Array) -> None: ...  # (N, O), in place
 def activate_backward(

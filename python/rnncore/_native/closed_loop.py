@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rnncore._memory import aligned_empty
 from rnncore._native.cells import Cell
 from rnncore._native.isa import core
-from rnncore._native.layer import Weights
+from rnncore._native.layer import NO_RESETS, Resets, Weights, tape_rows
 from rnncore._types import Array, Lengths
 from rnncore.state import StackState
 
@@ -56,6 +56,7 @@ class LoopTape:
     layers: list[tuple[Array, Array, Array | None]]  # gates, h, c
     y: Array
     fed: Array
+    resets: Resets | None = None
     used: bool = False
 
 
@@ -71,6 +72,7 @@ def forward(
     *,
     training: bool,
     batch_invariant: bool = False,
+    resets: Resets | None = None,
 ) -> LoopTape | None:
     """Run the loop into y (T, B, O) and `last`; return the tape when training.
 
@@ -82,21 +84,21 @@ def forward(
     H, dtype = state.h.shape[2], x.dtype
     tape = None
     if training:
-        longest = T if lengths is None else int(lengths.max(initial=0))
-        rows = T * B if lengths is None else int(lengths.sum())
+        rows, pieces = tape_rows(T, B, lengths, resets)
         layers = []
         for k in range(len(loop.layers)):
             fed = O * len(loop.delays) if k == 0 else 0
-            shapes = [(rows, loop.cell.slots * H), (longest + 1, B, H + fed)]
-            shapes += [(longest + 1, B, H)] if loop.cell.has_c else []
+            shapes = [(rows, loop.cell.slots * H), (rows + pieces, H + fed)]
+            shapes += [(rows + pieces, H)] if loop.cell.has_c else []
             gates, h, *c = aligned_empty(*shapes, dtype=dtype)
             layers.append((gates, h, c[0] if c else None))
-        outputs, history = aligned_empty((longest, B, O), (D + longest, B, O), dtype=dtype)
-        tape = LoopTape(loop, x, from_targets, lengths, layers, outputs, history)
+        outputs, history = aligned_empty((rows, O), (D * pieces + rows, O), dtype=dtype)
+        tape = LoopTape(loop, x, from_targets, lengths, layers, outputs, history, resets)
     core.closed_loop_forward(
         loop.cell.name, x, loop.layers, loop.output, loop.activation, loop.delays, state, y, last,
         targets, from_targets, lengths, loop.reverse,
         None if tape is None else (tape.layers, tape.y, tape.fed), batch_invariant,
+        *(resets or NO_RESETS),
     )  # fmt: skip
     return tape
 
@@ -117,7 +119,7 @@ def backward(
         core.closed_loop_backward(
             loop.cell.name, tape.x, loop.layers, loop.output, loop.activation, loop.delays,
             (tape.layers, tape.y, tape.fed), dy, dlast, dx, dstate, layers, output,
-            tape.from_targets, tape.lengths, loop.reverse,
+            tape.from_targets, tape.lengths, loop.reverse, *(tape.resets or NO_RESETS),
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False

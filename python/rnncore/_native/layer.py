@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rnncore._memory import aligned_empty
 from rnncore._native.cells import Cell
 from rnncore._native.isa import core
@@ -95,6 +97,30 @@ class Feedback(NamedTuple):
     weight_oh: Array | None  # (G*H, F)
 
 
+class Resets(NamedTuple):
+    """Where sequences are cut: the state before such a step is the initial one."""
+
+    before: Array  # bool (T, B), C-contiguous
+    to: str  # one of RESET_TO: zeros, or the given state
+
+
+RESET_TO = ("zeros", "state")
+NO_RESETS = (None, "zeros")
+
+
+def tape_rows(
+    steps: int, batch: int, lengths: Lengths | None, resets: Resets | None
+) -> tuple[int, int]:
+    """Return the valid steps of all sequences, and into how many pieces resets cut these."""
+    count, pieces = (steps * batch if lengths is None else int(lengths.sum())), batch
+    if resets is not None:
+        before = resets.before[1:]
+        if lengths is not None:
+            before = before & (np.arange(1, steps)[:, None] < lengths)
+        pieces += int(np.count_nonzero(before))
+    return count, pieces
+
+
 weight_cache = core.weight_cache  # a place where `infer` keeps packed weights between calls
 
 
@@ -118,6 +144,7 @@ class Tape:
     recompute: int  # 0: the tape holds every step
     precision: str
     feedback: Feedback | None = None
+    resets: Resets | None = None
     used: bool = False
 
 
@@ -136,28 +163,32 @@ def forward(
     feedback: Feedback | None = None,
     *,
     batch_invariant: bool = False,
+    resets: Resets | None = None,
 ) -> Tape:
     """Run the kernel into y, h_n and c_n, and return its tape; `batch_invariant` as for `infer`."""
     T, B, _ = x.shape
     H = h_0.shape[1]
     precision = core.float32_matmul_precision()
     shapes: list[tuple[int, ...]] = []
+    before, reset_to = resets or NO_RESETS
     if recompute:
         assert weights.weight_hh is not None
-        states = core.segments(cell.name, x, weights.weight_hh, lengths, recompute)
+        states = sum(core.segments(cell.name, x, weights.weight_hh, lengths, recompute, before))
     else:
-        states = 1 + (T if lengths is None else int(lengths.max(initial=0)))
-        rows = T * B if lengths is None else int(lengths.sum())
+        rows, pieces = tape_rows(T, B, lengths, resets)
+        states = rows + pieces
         shapes = [(rows, cell.slots * H)]
-    shapes += [(states, B, H)] * (2 if cell.has_c else 1)
+    shapes += [(states, H)] * (2 if cell.has_c else 1)
     arrays = aligned_empty(*shapes, dtype=x.dtype)
     gates = None if recompute else arrays.pop(0)
     h, c = arrays[0], arrays[1] if cell.has_c else None
     core.forward(
         cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, (gates, h, c),
-        recompute, feedback, None, batch_invariant,
+        recompute, feedback, None, batch_invariant, before, reset_to,
     )  # fmt: skip
-    return Tape(cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, feedback)
+    return Tape(
+        cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, feedback, resets
+    )
 
 
 def infer(
@@ -175,6 +206,7 @@ def infer(
     feedback: Feedback | None = None,
     *,
     batch_invariant: bool = False,
+    resets: Resets | None = None,
 ) -> None:
     """Run the kernel into y, h_n and c_n without a tape.
 
@@ -185,7 +217,7 @@ def infer(
     """
     core.forward(
         cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, None, 0, feedback,
-        cache, batch_invariant,
+        cache, batch_invariant, *(resets or NO_RESETS),
     )  # fmt: skip
 
 
@@ -211,7 +243,7 @@ def backward(
         core.backward(
             tape.cell.name, tape.x, tape.weights, (tape.gates, tape.h, tape.c), dy, (dh_n, dc_n),
             dx, (dh_0, dc_0), grads, tape.lengths, tape.reverse, tape.recompute, tape.feedback,
-            feedback_gradient,
+            feedback_gradient, *(tape.resets or NO_RESETS),
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False

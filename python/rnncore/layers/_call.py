@@ -7,8 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._checks import as_array, as_booleans, as_numpy, check_lengths, check_shape, number
+from rnncore._checks import (
+    as_array,
+    as_booleans,
+    as_numpy,
+    check_lengths,
+    check_shape,
+    choice,
+    number,
+)
 from rnncore._memory import zeros
+from rnncore._native.layer import RESET_TO, Resets
 from rnncore._ragged import read_masks, side_by_side
 from rnncore._types import Array, Lengths
 from rnncore.layers._layout import Layout, read_like_x, read_x
@@ -28,6 +37,7 @@ class Call(NamedTuple):
     masks: Sequence[Array] = ()  # of dropout, one between each two layers; empty without dropout
     recompute: int = 0
     batch_invariant: bool = False
+    resets: Resets | None = None
 
 
 NO_GRADIENT = StackState(None, None, None)
@@ -195,7 +205,7 @@ def _read_forcing(
         return targets is not None
     T, B, _ = call.x.shape
     if isinstance(value, (list, tuple)) or np.ndim(value) > 0:
-        result: Array | bool = _read_mask(value, call)
+        result: Array | bool = _read_mask("teacher_forcing", value, call)
     else:
         p = number("teacher_forcing", value, "a number in [0, 1] or booleans (B, T)")
         if not 0 <= p <= 1:
@@ -213,21 +223,29 @@ def _read_forcing(
     return result
 
 
-def _read_mask(value: Any, call: Call) -> Array:
+def read_resets(call: Call, resets: Any, reset_to: Any) -> Call:
+    """Return the call with the resets of its sequences."""
+    choice("reset_to", reset_to, RESET_TO)
+    if resets is None:
+        return call
+    return call._replace(resets=Resets(_read_mask("resets", resets, call), reset_to))
+
+
+def _read_mask(name: str, value: Any, call: Call) -> Array:
     """Return booleans laid out as x as (T, B), a copy: backward reads it again."""
     T, B, _ = call.x.shape
     if call.layout is Layout.RAGGED and isinstance(value, (list, tuple)):
         assert call.lengths is not None
-        mask = side_by_side(read_masks("teacher_forcing", value, call.lengths), T)
+        mask = side_by_side(read_masks(name, value, call.lengths), T)
     else:
-        mask = as_booleans("teacher_forcing", value)
+        mask = as_booleans(name, value)
     if call.layout is Layout.SINGLE:
-        check_shape("teacher_forcing", mask, "(T,)", (T,))
+        check_shape(name, mask, "(T,)", (T,))
         mask = mask[:, None]
     elif call.layout is Layout.TIME_FIRST:
-        check_shape("teacher_forcing", mask, "(T, B)", (T, B))
+        check_shape(name, mask, "(T, B)", (T, B))
     else:
-        check_shape("teacher_forcing", mask, "(B, T)", (B, T))
+        check_shape(name, mask, "(B, T)", (B, T))
         mask = mask.T
     return mask.copy()
 

@@ -7,11 +7,11 @@ from typing import Any, Generic
 
 from numpy.typing import DTypeLike
 
-from rnncore._checks import as_array, boolean, generator, positive_int
+from rnncore._checks import as_array, as_booleans, boolean, check_shape, generator, positive_int
 from rnncore._memory import empty
 from rnncore._native.cells import cell_named
 from rnncore._types import Array, Seed
-from rnncore.layers._call import Call
+from rnncore.layers._call import Call, read_resets
 from rnncore.layers._layout import Layout
 from rnncore.layers._recurrent import State
 from rnncore.layers._spec import StackSpec
@@ -62,13 +62,15 @@ class RecurrentCell(Stack, Generic[State]):
         )
         super().__init__(spec, init, generator(rng))
 
-    def __call__(self, x: Any, state: State | Any = None) -> State:
+    def __call__(self, x: Any, state: State | Any = None, *, resets: Any = None) -> State:
         """Return the next state without a tape; parameters as for `forward`."""
-        call, single = self._read(x, state)
+        call, single = self._read(x, state, resets)
         _, last = self.engine_for(call).infer(call)
         return self._user_state(last, single)
 
-    def forward(self, x: Any, state: State | Any = None) -> tuple[State, CellTape]:
+    def forward(
+        self, x: Any, state: State | Any = None, *, resets: Any = None
+    ) -> tuple[State, CellTape]:
         """Return the next state and the tape for `backward`.
 
         Parameters
@@ -77,6 +79,8 @@ class RecurrentCell(Stack, Generic[State]):
             Not modified; leave it unchanged until `backward`.
         state : array_like or LSTMState, (B, H), or (H,) for x (I,), optional
             None = zeros.
+        resets : array_like of bool, (B,), or one bool for x (I,); optional
+            Which sequences start from zeros in place of `state`.
 
         Returns
         -------
@@ -86,9 +90,9 @@ class RecurrentCell(Stack, Generic[State]):
         Raises
         ------
         TypeError, ValueError
-            If an argument holds no real numbers or a shape does not fit.
+            If an argument holds no real numbers, resets no booleans, or a shape does not fit.
         """
-        call, single = self._read(x, state)
+        call, single = self._read(x, state, resets)
         _, last, step = self.run_training(call)
         return self._user_state(last, single), CellTape(self, step, single)
 
@@ -120,7 +124,7 @@ class RecurrentCell(Stack, Generic[State]):
         first = tape.step.engine.backward(tape.step.kernels, None, dlast, dx)
         return (dx[0, 0] if tape.single else dx[0]), self._user_state(first, tape.single)
 
-    def _read(self, x: Any, state: Any) -> tuple[Call, bool]:
+    def _read(self, x: Any, state: Any, resets: Any) -> tuple[Call, bool]:
         """Return the step as a sequence of length one, and whether x has no batch dimension."""
         array = as_array("x", x, self.dtype)
         if array.ndim not in (1, 2) or array.shape[-1] != self.input_size:
@@ -130,7 +134,12 @@ class RecurrentCell(Stack, Generic[State]):
         single = array.ndim == 1
         array = array[None, None] if single else array[None]
         first = self._read_state("state", state, array.shape[1], single)
-        return Call(Layout.TIME_FIRST, array, None, first), single
+        call = Call(Layout.TIME_FIRST, array, None, first)
+        if resets is not None:
+            before, B = as_booleans("resets", resets), array.shape[1]
+            check_shape("resets", before, "()" if single else "(B,)", () if single else (B,))
+            call = read_resets(call, before.reshape(1, B), "zeros")
+        return call, single
 
     def _read_state(self, name: str, state: Any, B: int, single: bool) -> StackState:
         H, has_c = self.hidden_size, self.cell.has_c

@@ -60,7 +60,7 @@ class ClosedLoop(Engine):
     def _run(self, call: Call, y: Array, last: StackState, *, training: bool) -> LoopTape | None:
         return closed_loop.forward(
             self._loop, call.x, call.state, call.lengths, call.targets, call.from_targets, y, last,
-            training=training, batch_invariant=call.batch_invariant,
+            training=training, batch_invariant=call.batch_invariant, resets=call.resets,
         )  # fmt: skip
 
     def backward(

@@ -176,10 +176,10 @@ class Plain(LayerByLayer):
             self._spec.cell, x, h_0, c_0, self._parameters.layers[k], call.lengths,
             self._reverse(k), y, h_n, c_n,
         )  # fmt: skip
-        invariant = call.batch_invariant
+        options: Any = {"batch_invariant": call.batch_invariant, "resets": call.resets}
         if training:
-            return kernels.forward(*arguments, call.recompute, feedback, batch_invariant=invariant)
-        kernels.infer(*arguments, self._caches[k], feedback, batch_invariant=invariant)
+            return kernels.forward(*arguments, call.recompute, feedback, **options)
+        kernels.infer(*arguments, self._caches[k], feedback, **options)
         return None
 
     def _backward_one(
@@ -226,7 +226,7 @@ class Projected(LayerByLayer):
         return closed_loop.forward(
             loop, x, _looped(h, c_0, h_0), call.lengths, None, None, y,
             _looped(np.empty_like(h), c_n, h_n), training=training,
-            batch_invariant=call.batch_invariant,
+            batch_invariant=call.batch_invariant, resets=call.resets,
         )  # fmt: skip
 
     def _backward_one(

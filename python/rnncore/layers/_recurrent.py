@@ -14,6 +14,7 @@ from rnncore.layers._call import (
     Call,
     no_input,
     read_call,
+    read_resets,
     read_state_gradient,
     read_step,
     read_targets,
@@ -92,6 +93,8 @@ class Recurrent(Stack, Generic[State]):
         targets: Any = None,
         teacher_forcing: Any = None,
         batch_invariant: bool = False,
+        resets: Any = None,
+        reset_to: str = "zeros",
     ) -> tuple[Any, State]:
         """Run the layer for inference: no dropout, no tape.
 
@@ -107,6 +110,7 @@ class Recurrent(Stack, Generic[State]):
             places from those of many.
         """
         call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
+        call = read_resets(call, resets, reset_to)
         if targets is not None or teacher_forcing is not None:
             call = read_targets(self.spec, call, targets, teacher_forcing, rng=None)
         if boolean("batch_invariant", batch_invariant):
@@ -124,6 +128,8 @@ class Recurrent(Stack, Generic[State]):
         y0: Any = None,
         targets: Any = None,
         teacher_forcing: Any = None,
+        resets: Any = None,
+        reset_to: str = "zeros",
     ) -> tuple[Any, State, LayerTape]:
         """Run the layer for training: dropout is active, and the tape is kept.
 
@@ -155,6 +161,15 @@ class Recurrent(Stack, Generic[State]):
             1.0: all targets feed back, and P, Q and U meet all steps at once; 0.0: only outputs do;
             a mask: those targets where it is True, to later steps; a number between: drawn for each
             step and sequence with that probability. None = 1.0 with targets, else 0.0.
+        resets : array_like of bool laid out as x without its features, optional
+            Where the state in front of a step is the initial one: each sequence is cut there, as if
+            its pieces were sequences of their own (episodes, packed documents). In front of step 0
+            a reset to zeros replaces `state`. The second direction of a layer runs each piece from
+            that one's end: it is given `state` at the end of the sequence, and its final state is
+            the one at the sequence's start. What feeds back starts anew as well.
+        reset_to : {"zeros", "state"}
+            The initial state after a reset: zeros, or `state` (with `y0`), whose gradient is then
+            the sum over all pieces.
 
         Returns
         -------
@@ -169,7 +184,8 @@ class Recurrent(Stack, Generic[State]):
         Raises
         ------
         TypeError
-            If an argument holds no real numbers, or lengths or recompute no integers.
+            If an argument holds no real numbers, lengths or recompute no integers, or resets no
+            booleans.
         ValueError
             If a shape or a length does not fit, or recompute < 1; the message names the argument.
         MemoryError
@@ -182,6 +198,7 @@ class Recurrent(Stack, Generic[State]):
         call = read_call(spec, self.batch_first, x, state, lengths, y0)
         if recompute is not None:
             call = call._replace(recompute=positive_int("recompute", recompute))
+        call = read_resets(call, resets, reset_to)
         y, last, tape = self.run_training(call, targets, teacher_forcing)
         return *self._to_user(call, y, last), tape
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from rnncore._memory import empty, zeros
-from rnncore._native.layer import Feedback
+from rnncore._native.layer import Feedback, Resets
 from rnncore._native.linear import (
     activate,
     activate_backward,
@@ -73,6 +74,8 @@ class TeacherForced(Engine):
             assert call.targets is not None
             history = np.concatenate([y_0, call.targets])  # v (M+T, B, O)
             fed = self._gather(history, T)
+            if call.resets is not None:
+                self._start_anew(fed, y_0, call.resets)
             if call.lengths is not None:  # 0 da . f must be 0 there, even where a value is NaN
                 fed[_padding(call.lengths, T)] = 0
         feedback = None if weights.weight_oh is None else Feedback(fed, weights.weight_oh)
@@ -90,7 +93,7 @@ class TeacherForced(Engine):
         y = new_sequences(call.layout, outputs.shape, self._spec.dtype)
         y[...] = outputs
         if history is not None:
-            y_0 = _last(history, len(y_0), call.lengths)
+            y_0 = _last(history, len(y_0), call)
         tape = None if stack is None else TeacherForcedTape(stack, h, fed, outputs)
         return y, last._replace(y=y_0), tape
 
@@ -99,6 +102,15 @@ class TeacherForced(Engine):
         M = self._readout.longest_delay
         parts = [history[M - delay : M - delay + T] for delay in self._readout.delays]
         return np.concatenate(parts, axis=2)
+
+    def _start_anew(self, fed: Array, y_0: Array, resets: Resets) -> None:
+        """Put initial values into f (T, B, F) where a reset lies between a step and its past."""
+        M, O = y_0.shape[0], y_0.shape[2]  # noqa: E741
+        pieces = _pieces(len(fed), fed.shape[1], resets)
+        for i, delay in enumerate(self._readout.delays):
+            t, b = np.nonzero(pieces.age < delay)
+            age, given = pieces.age[t, b], pieces.given[t, b, None]
+            fed[t, b, i * O : (i + 1) * O] = np.where(given, y_0[M + age - delay, b], 0)
 
     def backward(
         self, tape: TeacherForcedTape, dy: Array | None, dlast: StackState, dx: Array | None
@@ -118,7 +130,7 @@ class TeacherForced(Engine):
         )
         dfed, feedback_gradient = None, None  # of the first steps: later ones see no initial value
         if tape.fed is not None:
-            seen = min(T, self._readout.longest_delay)
+            seen = T if tape.stack.call.resets else min(T, self._readout.longest_delay)
             dfed = zeros((seen, *tape.fed.shape[1:]), dtype)
         if weights.weight_oh is not None:
             feedback_gradient = Feedback(dfed, gradients.weight_oh)
@@ -139,23 +151,56 @@ class TeacherForced(Engine):
         dy_0 = zeros((M, B, O), self._spec.dtype)
         if dfed is None:
             return dy_0
+        call = tape.stack.call
+        pieces = _pieces(T, B, call.resets)
+        age, given = pieces.age[: len(dfed)], pieces.given[: len(dfed)]
         for i, delay in enumerate(self._readout.delays):
-            steps = min(delay, T)
-            dy_0[M - delay : M - delay + steps] += dfed[:steps, :, i * O : (i + 1) * O]
+            t, b = np.nonzero((age < delay) & given)
+            np.add.at(dy_0, (M + age[t, b] - delay, b), dfed[t, b, i * O : (i + 1) * O])
         if dy_n is not None:
-            lengths = tape.stack.call.lengths
-            ends = np.full(B, T) if lengths is None else lengths
-            for b, end in enumerate(ends.tolist()):
-                if end < M:
-                    dy_0[end:, b] += dy_n[: M - end, b]
+            length, last_given = _last_pieces(pieces, call.lengths)
+            slot, b = np.nonzero((length + np.arange(M)[:, None] < M) & last_given)
+            np.add.at(dy_0, (length[b] + slot, b), dy_n[slot, b])
         return dy_0
 
 
-def _last(history: Array, M: int, lengths: Lengths | None) -> Array:
+class _Pieces(NamedTuple):
+    """Of each step (T, B) of sequences cut at resets."""
+
+    age: Array  # steps of its piece before it
+    given: Array  # whether y_0 stands before that piece, not zeros
+
+
+def _pieces(T: int, B: int, resets: Resets | None) -> _Pieces:
+    t = np.broadcast_to(np.arange(T)[:, None], (T, B))
+    if resets is None:
+        return _Pieces(t, np.ones((T, B), bool))
+    given = ~np.logical_or.accumulate(resets.before, axis=0)
+    begin = np.maximum.accumulate(np.where(resets.before, t, 0), axis=0)
+    return _Pieces(t - begin, given | (resets.to == "state"))
+
+
+def _last_pieces(pieces: _Pieces, lengths: Lengths | None) -> tuple[Array, Array]:
+    """Return the length of each sequence's last piece, (B,), and whether y_0 stands before it."""
+    T, B = pieces.age.shape
+    ends = np.full(B, T) if lengths is None else lengths
+    length, given = np.zeros(B, np.int64), np.ones(B, bool)
+    b = np.nonzero(ends)[0]
+    length[b], given[b] = pieces.age[ends[b] - 1, b] + 1, pieces.given[ends[b] - 1, b]
+    return length, given
+
+
+def _last(history: Array, M: int, call: Call) -> Array:
     """Return the last M values of v of each sequence, (M, B, O)."""
-    if lengths is None:
+    if call.lengths is None and call.resets is None:
         return history[len(history) - M :].copy()
-    result: Array = history[lengths + np.arange(M)[:, None], np.arange(history.shape[1])]
+    T, B = len(history) - M, history.shape[1]
+    ends = np.full(B, T) if call.lengths is None else call.lengths
+    result: Array = history[ends + np.arange(M)[:, None], np.arange(B)]
+    if call.resets is not None:
+        length, given = _last_pieces(_pieces(T, B, call.resets), call.lengths)
+        slot, b = np.nonzero(length + np.arange(M)[:, None] < M)
+        result[slot, b] = np.where(given[b, None], history[length[b] + slot, b], 0)
     return result
 
 
