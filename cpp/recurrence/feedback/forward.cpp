@@ -18,10 +18,9 @@ class ClosedLoopForward {
         f_(args.feedback),
         first_(args.layers.front()),
         cell_(*first_.cell),
-        B_(first_.sizes.batch),
+        schedule_(first_.sizes, first_.pieces, first_.reverse),
         H_(first_.sizes.hidden),
         O_(f_.outputs),
-        schedule_(first_.sizes, first_.pieces, first_.reverse),
         R_(schedule_.rows()),
         fed_rows_{schedule_, f_.longest_delay},
         loop_(first_, schedule_),
@@ -52,9 +51,7 @@ class ClosedLoopForward {
  private:
   PassWork costs() const {
     PassWork all = loop_.costs();
-    for (const ForwardStep<T>& step : steps_) {
-      all.depth += step.costs(0).depth + cell_.gates * H_;
-    }
+    for (const ForwardStep<T>& step : steps_) all.depth += step.costs(0).depth + cell_.gates * H_;
     return all;
   }
 
@@ -181,7 +178,7 @@ class ClosedLoopForward {
   void emit(Index step, Index r, const T* y) const {
     const Index time = schedule_.time(step, r), b = schedule_.sequence(r);
     std::copy_n(y, O_, a_.y.row(time, b));
-    const bool target = f_.feeds_target(time, B_, b);
+    const bool target = f_.feeds_target(time, first_.sizes.batch, b);
     std::copy_n(target ? f_.targets.row(time, b) : y, O_, fed(f_.longest_delay + step, r));
   }
 
@@ -224,9 +221,8 @@ class ClosedLoopForward {
   const FeedbackArgs<T>& f_;
   const ForwardArgs<T>& first_;
   const CellInfo& cell_;
-  const Index B_, H_, O_;
   const Schedule schedule_;
-  const Index R_;
+  const Index H_, O_, R_;
   const FedRows fed_rows_;
   ForwardLoop<T> loop_;                  // of the first layer
   std::deque<ForwardStep<T>> steps_;     // of those above
