@@ -23,13 +23,18 @@ class Pointwise {
   static_assert(C::states.size() <= max_states &&
                 unit_parameters<C>().size() <= max_unit_parameters);
 
-  // Calls f with the lanes of a panel; the last one may be no whole packet.
+  // The lanes of a panel; the last one may be no whole packet.
+  static Partial<T> lanes_of(Index hidden, Index panel) {
+    return {std::min<Index>(width, hidden - panel * width)};
+  }
+
+  // Calls f with them.
   template <class F>
   static void with_lanes(Index hidden, Index panel, F&& f) {
     if ((panel + 1) * width <= hidden) {
       f(Whole<T>{});
     } else {
-      f(Partial<T>{hidden % width});
+      f(lanes_of(hidden, panel));
     }
   }
 
@@ -50,28 +55,33 @@ class Pointwise {
                       const T* sums) {
     const auto& at = *static_cast<const ForwardArrays<T>*>(context);
     const Index hidden = at.layout->hidden, step = at.sums_step;
-    const Index whole = std::clamp<Index>(hidden / width - panel, 0, panels);
-    if (rows == 1) {
-      forward_line(Whole<T>{}, at, {first, panel, whole, false, sums, step});
-    } else {
-      for (Index p = 0; p < whole; ++p) {
-        forward_line(Whole<T>{}, at,
-                     {first, panel + p, rows, true, sums + p * step, panels * step});
-      }
+    if (rows == 1) return forward_row(at, {first, panel, panels, false, sums, step});
+    for (Index p = panel; p < panel + panels; ++p, sums += step) {
+      with_lanes(hidden, p, [&](auto lanes) {
+        forward_rows(lanes, at, {first, p, rows, true, sums, panels * step});
+      });
     }
-    if (whole == panels) return;
-    forward_line(Partial<T>{hidden % width}, at,
-                 {first, panel + whole, rows, true, sums + whole * step, panels * step});
+  }
+
+  static void forward_row(const ForwardArrays<T>& at, const Line& line) {
+    const auto packet = [&](auto lanes, Index i) {
+      V z[slots];
+      open(lanes, at, line, i, z);
+      advance(lanes, at, line, i, z);
+    };
+    const Index whole = std::min(line.count, at.layout->hidden / width - line.panel);
+    for (Index i = 0; i < whole; ++i) packet(Whole<T>{}, i);
+    if (whole < line.count) packet(lanes_of(at.layout->hidden, line.panel + whole), whole);
   }
 
   // Each half of the step runs over several packets: the operations on one packet wait for each
-  // other, those on several do not.
+  // other, those on several do not. (Of one slot there is little that waits.)
   template <class Lanes>
-  static void forward_line(Lanes lanes, const ForwardArrays<T>& at, const Line& line) {
-    constexpr Index together = 8;
+  static void forward_rows(Lanes lanes, const ForwardArrays<T>& at, const Line& line) {
+    constexpr Index together = slots > 1 ? 8 : 1;
     V z[together][slots];
     for (Index begin = 0; begin < line.count; begin += together) {
-      const Index end = std::min(line.count, begin + together);
+      const Index end = together > 1 ? std::min(line.count, begin + together) : begin + 1;
       for (Index i = begin; i < end; ++i) open(lanes, at, line, i, z[i - begin]);
       for (Index i = begin; i < end; ++i) advance(lanes, at, line, i, z[i - begin]);
     }

@@ -112,8 +112,12 @@ constexpr Index tiles_at_once = 192 / (max_accumulators * sizeof(Simd<float>) / 
 struct RowTiles {
   Index count, least, larger;
 
-  RowTiles(Index rows, Index most)
-      : count(ceil_div(rows, most)), least(rows / count), larger(rows % count) {}
+  RowTiles(Index rows, Index most) : count(1), least(rows), larger(0) {
+    if (rows <= most) return;
+    count = ceil_div(rows, most);
+    least = rows / count;
+    larger = rows % count;
+  }
 
   Index most() const { return least + (larger > 0 ? 1 : 0); }
   Index first_row(Index tile) const { return tile * least + std::min(tile, larger); }
@@ -129,6 +133,19 @@ class PanelSums {
 
   // The sums of some tiles: valid until the next call.
   const T* multiply(Range tiles, const T* panels, Index panel_stride, int count) {
+    if (columns_.size[1] == 0 && columns_.size[0] <= depth_block) {
+      multiply_block(tiles, columns_.begin[0], columns_.size[0], panels, panel_stride, count,
+                     sums_);
+    } else {
+      multiply_blocks(tiles, panels, panel_stride, count);
+    }
+    return sums_;
+  }
+
+ private:
+  using V = Simd<T>;
+
+  void multiply_blocks(Range tiles, const T* panels, Index panel_stride, int count) {
     T* to = sums_;
     Index done = 0;  // k of the panel
     for (std::size_t run = 0; run < columns_.size.size(); ++run) {
@@ -141,11 +158,7 @@ class PanelSums {
         to = block_;
       }
     }
-    return sums_;
   }
-
- private:
-  using V = Simd<T>;
 
   void multiply_block(Range tiles, Index column, Index depth, const T* panels, Index panel_stride,
                       int count, T* to) const {

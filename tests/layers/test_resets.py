@@ -170,7 +170,7 @@ def test_random_layers(kind: Any, layout: str) -> None:
         _, options, mode = CASES[case]
         options = options | {"dtype": str(rng.choice(["float32", "float64"]))}
         layer = kind(
-            *(int(rng.integers(1, 40)), int(rng.integers(1, 40))),
+            *(int(rng.integers(1, 40)), int(rng.integers(2, 40))),
             batch_first=layout != "time-first",
             rng=int(rng.integers(100)),
             **{name: 1 if name == "proj_size" else value for name, value in options.items()},

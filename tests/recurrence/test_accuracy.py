@@ -65,8 +65,10 @@ def test_float32_is_as_accurate_as_torch(core, cell, torch_solve):
     """Outputs of batches are no less exact, gradients less by a tenth at most; the mean is better.
 
     An error of few numbers scatters: three standard deviations of their root mean square are
-    granted. For fewer than 16 rows torch's library takes dot products, whose sums are short.
+    granted. For fewer than 16 rows torch's library takes dot products, whose sums are short. The
+    variant "base" rounds products too, which torch's fused multiply-adds do not: a tenth more.
     """
+    rounded = 1.1 if core is CORES.get("base") else 1
     logs = defaultdict(list)
     for (sizes, problem, exact), theirs in zip(
         drawn(cell), errors_of_torch(cell, torch_solve), strict=True
@@ -76,7 +78,7 @@ def test_float32_is_as_accurate_as_torch(core, cell, torch_solve):
             few_rows = sizes[1] < 16
             logs[name in OUTPUTS, few_rows].append(np.log(ratio))
             most = (1 if name in OUTPUTS else 1.1) * (1.6 if few_rows else 1)
-            most *= 1 + 3 / np.sqrt(count)
+            most *= rounded * (1 + 3 / np.sqrt(count))
             assert ratio <= most, f"seed {SEED}: {name} of T, B, I, H = {sizes}: {ratio:.2f}"
     for (output, few_rows), values in logs.items():
         mean = np.exp(np.mean(values))
