@@ -62,11 +62,12 @@ def errors(got, exact):
 @pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())
 @pytest.mark.parametrize("cell", torch_peer.CELLS)
 def test_float32_is_as_accurate_as_torch(core, cell, torch_solve):
-    """Outputs of batches are no less exact, gradients less by a tenth at most; the mean is better.
+    """In the mean neither outputs nor gradients are less exact; single arrays by little at most.
 
-    An error of few numbers scatters: three standard deviations of their root mean square are
-    granted. For fewer than 16 rows torch's library takes dot products, whose sums are short. The
-    variant "base" rounds products too, which torch's fused multiply-adds do not: a tenth more.
+    The error of an array scatters: 15 % are granted, and three standard deviations of a root mean
+    square; gradients a tenth more. For fewer than 16 rows torch's library takes dot products, whose
+    sums are short. The variant "base" rounds products too, which torch's fused multiply-adds do
+    not: a tenth more.
     """
     rounded = 1.1 if core is CORES.get("base") else 1
     logs = defaultdict(list)
@@ -77,7 +78,7 @@ def test_float32_is_as_accurate_as_torch(core, cell, torch_solve):
             ratio = max(error, 1e-9) / max(theirs[name][0], 1e-9)
             few_rows = sizes[1] < 16
             logs[name in OUTPUTS, few_rows].append(np.log(ratio))
-            most = (1 if name in OUTPUTS else 1.1) * (1.6 if few_rows else 1)
+            most = (1.15 if name in OUTPUTS else 1.25) * (1.6 if few_rows else 1)
             most *= rounded * (1 + 3 / np.sqrt(count))
             assert ratio <= most, f"seed {SEED}: {name} of T, B, I, H = {sizes}: {ratio:.2f}"
     for (output, few_rows), values in logs.items():
