@@ -66,8 +66,8 @@ class Pointwise {
   static void forward_row(const ForwardArrays<T>& at, const Line& line) {
     const auto packet = [&](auto lanes, Index i) {
       V z[slots];
-      open(lanes, at, line, i, z);
-      advance(lanes, at, line, i, z);
+      apply_gates(lanes, at, line, i, z);
+      apply_states(lanes, at, line, i, z);
     };
     const Index whole = std::min(line.count, at.layout->hidden / width - line.panel);
     for (Index i = 0; i < whole; ++i) packet(Whole<T>{}, i);
@@ -82,15 +82,15 @@ class Pointwise {
     V z[together][slots];
     for (Index begin = 0; begin < line.count; begin += together) {
       const Index end = together > 1 ? std::min(line.count, begin + together) : begin + 1;
-      for (Index i = begin; i < end; ++i) open(lanes, at, line, i, z[i - begin]);
-      for (Index i = begin; i < end; ++i) advance(lanes, at, line, i, z[i - begin]);
+      for (Index i = begin; i < end; ++i) apply_gates(lanes, at, line, i, z[i - begin]);
+      for (Index i = begin; i < end; ++i) apply_states(lanes, at, line, i, z[i - begin]);
     }
   }
 
   // The pre-activations of packet i, and the gates that follow from them.
   template <class Lanes>
-  [[gnu::always_inline]] static void open(Lanes lanes, const ForwardArrays<T>& at, const Line& line,
-                                          Index i, V* z) {
+  [[gnu::always_inline]] static void apply_gates(Lanes lanes, const ForwardArrays<T>& at,
+                                                 const Line& line, Index i, V* z) {
     const StepLayout<T>& layout = *at.layout;
     const Index hidden = layout.hidden;
     const T* const bias =
@@ -114,8 +114,8 @@ class Pointwise {
 
   // Its new states.
   template <class Lanes>
-  [[gnu::always_inline]] static void advance(Lanes lanes, const ForwardArrays<T>& at,
-                                             const Line& line, Index i, const V* z) {
+  [[gnu::always_inline]] static void apply_states(Lanes lanes, const ForwardArrays<T>& at,
+                                                  const Line& line, Index i, const V* z) {
     const StepLayout<T>& layout = *at.layout;
     const Index hidden = layout.hidden, unit = line.panel * width + i * line.step(0, width);
     const Index row = line.row + i * line.step(1, 0);

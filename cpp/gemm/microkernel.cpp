@@ -105,8 +105,8 @@ struct Shapes {
   static constexpr auto table = make_table(std::make_index_sequence<max_rows>{});
 };
 
-// Register tiles that one piece of a panel meets while it is in L1.
-constexpr Index tiles_at_once = 192 / (max_accumulators * sizeof(Simd<float>) / 32);
+// Register tiles that one piece of a panel meets while it is in L1, beside 6 KB of their sums.
+constexpr Index tiles_at_once = 6 * 1024 / (max_accumulators * sizeof(Simd<float>));
 
 // The cut of some rows into register tiles: `larger` of least + 1 rows, then of least.
 struct RowTiles {

@@ -12,7 +12,8 @@
 namespace rnncore {
 namespace {
 
-// Cycles, measured on a Zen 4 and rounded; a rule needs no more.
+// Cycles, rounded; a rule needs no more. Measured on a Zen 4, but for `wake` (a loaded Xeon of two
+// cores) and `meet` (an estimate).
 constexpr double wake = 150'000;             // to wake a helper, and to do without it till it comes
 constexpr double meet = 2'000;               // to hand out the parts of a step, and to gather them
 constexpr double pointwise = 60;             // the cell, per row and packet of units
@@ -93,7 +94,7 @@ Partition::Partition(const PassWork& work, bool by_rows) {
                      work.batch >= twice * least_rows &&
                      2 * step_cycles(work, ceil_div(work.batch, twice), work.panels) <=
                          step_cycles(work, ceil_div(work.batch, row_parts_), work.panels);
-  if (spare) pieces_ = 2;
+  if (spare) parts_each_ = 2;
 }
 
 }  // namespace rnncore

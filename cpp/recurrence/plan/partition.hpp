@@ -52,7 +52,7 @@ class Partition {
   int threads() const { return row_parts_ * unit_parts_; }
   // Of a run of time steps: more than threads where that costs nothing, so that a thread which is
   // held up does less.
-  int parts() const { return threads() * pieces_; }
+  int parts() const { return threads() * parts_each_; }
   int row_parts() const { return row_parts_; }
   int unit_parts() const { return unit_parts_; }
   // Of `steps` those of one run: all, or one where workers need each other's units.
@@ -61,13 +61,13 @@ class Partition {
   // Of one of `parts` parts.
   Share share(const Worker& worker, const Schedule& schedule, Index hidden, Index width) const {
     const Range panels = even_part(ceil_div(hidden, width), worker.rank % unit_parts_, unit_parts_);
-    return {schedule.share(worker.rank / unit_parts_, row_parts_ * pieces_), panels, hidden, width,
-            worker.thread};
+    return {schedule.share(worker.rank / unit_parts_, row_parts_ * parts_each_), panels, hidden,
+            width, worker.thread};
   }
 
  private:
   int row_parts_ = 1, unit_parts_ = 1;
-  int pieces_ = 1;  // of each of the row parts
+  int parts_each_ = 1;  // of each of the row parts
 };
 
 }  // namespace rnncore
