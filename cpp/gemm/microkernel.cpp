@@ -5,25 +5,36 @@
 #include <array>
 #include <utility>
 
+#include "core/cache.hpp"
 #include "core/simd.hpp"
 
 namespace rnncore {
 namespace {
 
+// Weights that will be needed next, in each of the panels: per k, a kernel fetches `step` of them
+// into L1. The processor does so by itself too, but not far enough ahead of a beyond-L2 read.
+template <class T>
+struct Ahead {
+  const T* next;
+  Index step;
+};
+
 // sums[r][p][g][lane] of Rows x Panels, or added to what is there.
 template <class T>
 using Microkernel = void (*)(const T* a, Index stride, Index depth, const T* panels,
-                             Index panel_stride, bool add, T* sums);
+                             Index panel_stride, bool add, T* sums, const Ahead<T>* ahead);
 
 // Rows of a stay in registers while weights go past, or weights while rows do: whichever are fewer.
-template <class T, int Rows, int Panels, int Gates>
+// `far`: the weights come from beyond L2.
+template <class T, int Rows, int Panels, int Gates, bool far>
 void microkernel(const T* a, Index stride, Index depth, const T* panels, Index panel_stride,
-                 bool add, T* sums) {
+                 bool add, T* sums, [[maybe_unused]] const Ahead<T>* ahead) {
   using V = Simd<T>;
   constexpr int weights = Panels * Gates;
   constexpr int product = has_fused_madd ? 0 : 1;
   static_assert(Rows * weights + std::min(Rows, weights) + 1 + product <= simd_registers);
   V acc[Rows][weights];
+  [[maybe_unused]] const T* next = far ? ahead->next : nullptr;
 #pragma GCC unroll 32
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 32
@@ -34,6 +45,13 @@ void microkernel(const T* a, Index stride, Index depth, const T* panels, Index p
   };
 #pragma GCC unroll 4
   for (Index k = 0; k < depth; ++k) {
+    if constexpr (far) {
+      constexpr Index line = 64 / sizeof(T), most = ceil_div(Gates * V::width / 2, line);
+#pragma GCC unroll 32
+      for (int i = 0; i < Panels * most; ++i)
+        __builtin_prefetch(next + i / most * panel_stride + i % most * line);
+      next += ahead->step;
+    }
     if constexpr (Rows <= weights) {
       V value[Rows];
 #pragma GCC unroll 32
@@ -81,28 +99,30 @@ struct Shapes {
     return 1;
   }
 
+  template <bool far>
   static Microkernel<T> kernel(Index rows, int panels) {
-    const auto& row = table[static_cast<std::size_t>(rows - 1)];
+    const auto& row = table<far>[static_cast<std::size_t>(rows - 1)];
     return row[panels == 4 ? 2 : panels == 2 ? 1 : 0];
   }
 
  private:
-  template <int Rows, int Panels>
+  template <int Rows, int Panels, bool far>
   static constexpr Microkernel<T> fitting() {
     if constexpr (Rows * Panels * Gates <= max_accumulators) {
-      return &microkernel<T, Rows, Panels, Gates>;
+      return &microkernel<T, Rows, Panels, Gates, far>;
     } else {
       return nullptr;
     }
   }
 
-  template <std::size_t... R>
+  template <bool far, std::size_t... R>
   static constexpr auto make_table(std::index_sequence<R...>) {
     return std::array<std::array<Microkernel<T>, 3>, sizeof...(R)>{
-        {{fitting<R + 1, 1>(), fitting<R + 1, 2>(), fitting<R + 1, 4>()}...}};
+        {{fitting<R + 1, 1, far>(), fitting<R + 1, 2, far>(), fitting<R + 1, 4, far>()}...}};
   }
 
-  static constexpr auto table = make_table(std::make_index_sequence<max_rows>{});
+  template <bool far>
+  static constexpr auto table = make_table<far>(std::make_index_sequence<max_rows>{});
 };
 
 // Register tiles that one piece of a panel meets while it is in L1, beside 6 KB of their sums.
@@ -124,8 +144,8 @@ struct RowTiles {
   Index rows(Index tile) const { return least + (tile < larger ? 1 : 0); }
 };
 
-// What one packed panel, or several side by side, is multiplied by.
-template <class T, int Gates>
+// What one packed panel, or several side by side, is multiplied by. `far`: panels lie beyond L2.
+template <class T, int Gates, bool far>
 class PanelSums {
  public:
   PanelSums(const T* a, Index stride, const Columns& columns, const RowTiles& tiles)
@@ -162,15 +182,19 @@ class PanelSums {
 
   void multiply_block(Range tiles, Index column, Index depth, const T* panels, Index panel_stride,
                       int count, T* to) const {
+    constexpr Index weights = Gates * V::width;  // of a panel and one k
+    const Index step = far ? ceil_div(weights, tiles.size()) : 0;
     for (Index k = 0; k < depth; k += depth_piece) {
       const Index piece = std::min(depth_piece, depth - k);
+      Ahead<T> ahead{panels + (k + piece) * weights, step};
       T* sums = to;
       for (Index tile = tiles.begin; tile < tiles.end; ++tile) {
         const Index rows = tiles_.rows(tile);
-        Shapes<T, Gates>::kernel(rows, count)(a_ + tiles_.first_row(tile) * stride_ + column + k,
-                                              stride_, piece, panels + k * Gates * V::width,
-                                              panel_stride, k > 0, sums);
-        sums += rows * count * Gates * V::width;
+        Shapes<T, Gates>::template kernel<far>(rows, count)(
+            a_ + tiles_.first_row(tile) * stride_ + column + k, stride_, piece,
+            panels + k * weights, panel_stride, k > 0, sums, far ? &ahead : nullptr);
+        sums += rows * count * weights;
+        ahead.next += piece * step;
       }
     }
   }
@@ -191,17 +215,15 @@ class PanelSums {
   alignas(64) T sums_[most], block_[most];
 };
 
-template <class T, int Gates>
-void multiply(const T* a, Index stride, const Columns& columns, const T* packed, Index rows,
-              Range panels, bool backwards, const BlockSums<T>& receive) {
-  static_assert(has_microkernel(Gates));
-  using Shape = Shapes<T, Gates>;
-  if (rows <= 0) return;
-  const RowTiles tiles(rows, Shape::max_rows);
+template <class T, int Gates, bool far>
+[[gnu::always_inline]] inline void multiply_panels(const T* a, Index stride, const Columns& columns,
+                                                   const T* packed, const RowTiles& tiles,
+                                                   Range panels, bool backwards,
+                                                   const BlockSums<T>& receive) {
   const Index panel_stride = columns.total() * Gates * Simd<T>::width;
-  PanelSums<T, Gates> product(a, stride, columns, tiles);
+  PanelSums<T, Gates, far> product(a, stride, columns, tiles);
   for (Index done = 0; done < panels.size();) {
-    const int count = Shape::panels(tiles.most(), panels.size() - done);
+    const int count = Shapes<T, Gates>::panels(tiles.most(), panels.size() - done);
     const Index panel = backwards ? panels.end - done - count : panels.begin + done;
     for (Index tile = 0; tile < tiles.count; tile += tiles_at_once) {
       const Range some{tile, std::min(tiles.count, tile + tiles_at_once)};
@@ -211,6 +233,20 @@ void multiply(const T* a, Index stride, const Columns& columns, const T* packed,
     }
     done += count;
   }
+}
+
+template <class T, int Gates>
+void multiply(const T* a, Index stride, const Columns& columns, const T* packed, Index rows,
+              Range panels, bool backwards, const BlockSums<T>& receive) {
+  static_assert(has_microkernel(Gates));
+  if (rows <= 0) return;
+  const RowTiles tiles(rows, Shapes<T, Gates>::max_rows);
+  const Index weights = panels.size() * columns.total() * Gates * Simd<T>::width;
+  const bool far = tiles.count > 1 && weights * Index{sizeof(T)} > l2_bytes();
+  if (far)
+    return multiply_panels<T, Gates, true>(a, stride, columns, packed, tiles, panels, backwards,
+                                           receive);
+  multiply_panels<T, Gates, false>(a, stride, columns, packed, tiles, panels, backwards, receive);
 }
 
 }  // namespace

@@ -1,13 +1,8 @@
 // The cost rule: which partition a pass runs on.
 #include "recurrence/plan/partition.hpp"
 
-#include <atomic>
-
+#include "core/cache.hpp"
 #include "core/simd.hpp"
-
-#if defined(__unix__)
-#include <unistd.h>
-#endif
 
 namespace rnncore {
 namespace {
@@ -18,29 +13,17 @@ constexpr double wake = 150'000;             // to wake a helper, and to do with
 constexpr double meet = 2'000;               // to hand out the parts of a step, and to gather them
 constexpr double pointwise = 60;             // the cell, per row and packet of units
 constexpr double l1_bytes = 16 * 1024;       // of weights that stay in the first-level cache
+constexpr double l2_share = 0.75;            // of the second level: the rest holds states and gates
 constexpr double l1 = 64, l2 = 27, l3 = 10;  // bytes a cycle from each level of cache
 constexpr double worth_it = 0.9;             // more threads must save at least a tenth
 constexpr Index least_rows = 12;             // of a part, where there are more than threads
-
-// No lock, which a fork could leave taken: whoever comes first asks, and all get the same answer.
-double l2_bytes() {
-  static std::atomic<long> known{0};
-  long bytes = known.load(std::memory_order_relaxed);
-  if (bytes == 0) {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-    bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-#endif
-    if (bytes <= 0) bytes = 1 << 20;
-    known.store(bytes, std::memory_order_relaxed);
-  }
-  return 0.75 * static_cast<double>(bytes);  // the rest holds states and gates
-}
 
 // One time step of a worker: its weights pass once, each packet meets all of its rows.
 double step_cycles(const PassWork& work, Index rows, Index panels) {
   const double packets = static_cast<double>(panels * work.depth);
   const double bytes = packets * static_cast<double>(work.packet_bytes);
-  const double rate = bytes <= l1_bytes ? l1 : bytes <= l2_bytes() ? l2 : l3;
+  const double fitting = l2_share * static_cast<double>(l2_bytes());
+  const double rate = bytes <= l1_bytes ? l1 : bytes <= fitting ? l2 : l3;
   const double load = static_cast<double>(work.packet_bytes) / rate;
   return packets * std::max(static_cast<double>(rows), load) +
          static_cast<double>(rows * panels) * pointwise;
