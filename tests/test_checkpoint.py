@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 import rnncore
-from rnncore import GRU, LSTM, RNN, CheckpointError, GRUCell, LSTMCell, RNNCell, checkpoint
+from rnncore import (
+    GRU,
+    LSTM,
+    RNN,
+    CheckpointError,
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+    Vocabulary,
+    _files,
+    checkpoint,
+    optim,
+)
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.models import LanguageModel, ManyToMany, ManyToOne, OneToMany
@@ -214,8 +227,8 @@ def test_tensors_that_fit_not_are_refused(change: str, tmp_path: Path) -> None:
 
 
 def test_a_newer_version_says_so(tmp_path: Path) -> None:
-    write(tmp_path / "m", {"class": "RNN", "arguments": {}, "new": 1}, rnn_tensors(), version=2)
-    with pytest.raises(CheckpointError, match="version 1 at most, got 2: upgrade rnncore"):
+    write(tmp_path / "m", {"class": "RNN", "arguments": {}, "new": 1}, rnn_tensors(), version=3)
+    with pytest.raises(CheckpointError, match="version 2 at most, got 3: upgrade rnncore"):
         rnncore.load(tmp_path / "m")
 
 
@@ -382,3 +395,92 @@ def test_killed_at_any_instant_a_whole_file_is_there(file: Path) -> None:
         counts.append(round(float(weight[0, 0] - start)))
         assert np.ptp(weight) < 2  # all of one save
     assert max(counts) > 0
+
+
+def fill(arrays: Any, value: float) -> None:
+    for array in arrays.values():
+        array[...] = value
+
+
+def test_parts_come_back_beside_the_model(tmp_path: Path) -> None:
+    model = MODULES["many to many"]()
+    optimizer = optim.Adam(model, 0.01, betas=(0.8, 0.9))
+    fill(model.grads, 1.0)
+    optimizer.step()
+    words = Vocabulary("abc", padding="<pad>")
+    plain = {"names": ["a", "b"], "depth": [1, 2.5, None, True], "nested": {"x": math.inf}}
+    table = np.arange(6, dtype=np.int64).reshape(2, 3)[:, ::-1]
+    path = tmp_path / "m"
+    rnncore.save(model, path, optimizer=optimizer, words=words, plain=plain, table=table)
+    parts = checkpoint.load_parts(path)
+    assert set(parts) == {"model", "optimizer", "words", "plain", "table"}
+    other = parts["optimizer"]
+    assert type(other) is optim.Adam
+    assert other.module is parts["model"]
+    assert parts["words"] == words
+    assert parts["plain"] == plain
+    np.testing.assert_array_equal(parts["table"], table)
+    for one in (optimizer, other):
+        fill(one.module.grads, 0.5)
+        one.step()
+    np.testing.assert_array_equal(parts["model"].flat_parameters, model.flat_parameters)
+    assert repr(rnncore.load(path)) == repr(model)
+
+
+@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_flipped_bit_of_parts_is_noticed(every: int, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    model = small()
+    rnncore.save(model, path, optimizer=optim.Adam(model), classes=["no", "yes"])
+    data = path.read_bytes()
+    for at in range(0, 8 * len(data), every):
+        damaged = bytearray(data)
+        damaged[at // 8] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError):
+            checkpoint.load_parts(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({1, 2}, "@/part: expected numbers, text, arrays.* got set"),
+        ({"a": [object()]}, "@/part/a/0: expected numbers, text.* got object"),
+        ({1: 2}, "@/part: expected text as keys.* got 1"),
+        ({"$array": "x"}, "expected text as keys"),
+        (np.array(["a"]), "@/part: expected an array of numbers, got dtype <U1"),
+        (np.zeros(2, complex), "@/part: expected an array of numbers, got dtype complex128"),
+    ],
+)
+def test_what_cannot_be_loaded_again_is_not_saved(part: Any, text: str, file: Path) -> None:
+    old = file.read_bytes()
+    with pytest.raises(TypeError, match=text):
+        rnncore.save(small(), file, part=part)
+    assert file.read_bytes() == old
+
+
+def test_a_file_keeps_its_mode_and_what_is_no_file_stays(file: Path, tmp_path: Path) -> None:
+    file.chmod(0o640)
+    small().save(file)
+    assert file.stat().st_mode & 0o777 == 0o640
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="got a device or a pipe"):
+        small().save(tmp_path / "pipe")
+    with pytest.raises(IsADirectoryError):
+        small().save(tmp_path)
+
+
+def test_leftovers_of_dead_processes_are_removed_and_of_others_not(file: Path) -> None:
+    host = _files._host()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    gone = file.parent / f".rnncore-{host}-{dead.pid}-{'0' * 16}.tmp"
+    kept = [
+        file.parent / f".rnncore-{host}-{os.getpid()}-{'1' * 16}.tmp",
+        file.parent / f".rnncore-another-{dead.pid}-{'2' * 16}.tmp",
+        file.parent / ".rnncore-mine.tmp",
+    ]
+    for path in (gone, *kept):
+        path.write_bytes(b"half")
+    small().save(file)
+    assert sorted(file.parent.iterdir()) == sorted([file, *kept])

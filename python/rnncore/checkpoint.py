@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import json
 import os
@@ -14,27 +13,33 @@ from typing import Any
 
 import numpy as np
 
+from rnncore._files import write_atomically
+from rnncore._parts import from_plain, to_plain
 from rnncore._types import Array
 from rnncore.module import Module, loadable_classes, size_limit
 
-VERSION = 1
+VERSION = 2  # 1 has no parts
 
 _NOT_SAVED = ("rng", "init")  # constructor arguments that only concern initial values
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
-_LONGEST = 1 << 20  # bytes of a configuration
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8"),
+    "U32": np.dtype("<u4"), "U64": np.dtype("<u8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
+}  # fmt: skip
+_LONGEST = 1 << 26  # bytes of a configuration: it may hold a vocabulary
+_PART = "@"  # begins the names of tensors that are no parameters
 
 
 class CheckpointError(ValueError):
     """A model file that is damaged, or that this version cannot read."""
 
 
-def save(model: Module, path: str | PathLike[str]) -> None:
-    """Write a model, layer or cell to a safetensors file.
+def save(model: Module, path: str | PathLike[str], **parts: Any) -> None:
+    """Write a model, layer or cell, and what belongs to it, to a safetensors file.
 
     The tensors lie there by parameter name; the metadata holds, under the key "rnncore", a JSON
-    object: the format version, the class names and constructor arguments, and a CRC-32 of these
-    and of the tensors. At any instant, even if the process is killed, `path` is either the old
-    file or the whole new one.
+    object: the format version, the class names and constructor arguments, the parts, and a CRC-32
+    of these and of the tensors. At any instant, even if the process is killed, `path` is either the
+    old file or the whole new one.
 
     Parameters
     ----------
@@ -42,21 +47,32 @@ def save(model: Module, path: str | PathLike[str]) -> None:
         A model, RNN, LSTM, GRU, a cell, Linear or Embedding.
     path : str or path-like
         Conventionally ends in ".safetensors".
+    **parts
+        What the model cannot do without, under names of your choice: an optimizer made for it, a
+        `data.Standardizer`, a `Vocabulary`, class names; plain data (numbers, text, lists, dicts
+        by text) and arrays of numbers. `load_parts` brings them back.
 
     Raises
     ------
     TypeError
-        If the model is of another class.
+        If the model is of another class, or a part can't be stored.
     OSError
         If the file can't be written (a full disk, say); an older file is still there.
     """
     from safetensors.numpy import save as serialize
 
     description = _describe(model)
+    arrays: dict[str, Array] = {}
+    plain = to_plain(_PART, parts, arrays) if parts else None
     # safetensors writes the memory of an array as it is: C order is on us.
-    tensors = {name: np.ascontiguousarray(array) for name, array in model.parameters.items()}
-    text = _header(VERSION, description, tensors)
-    _write(os.fsdecode(path), serialize(tensors, metadata={"rnncore": text}))
+    arrays |= model.parameters
+    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    for name, array in tensors.items():
+        if array.dtype.newbyteorder("<") not in _DTYPES.values():
+            raise TypeError(f"{name}: expected an array of numbers, got dtype {array.dtype}")
+    version = 1 if plain is None else VERSION  # what an older rnncore reads stays so
+    text = _header(version, description, tensors, plain)
+    write_atomically(os.fsdecode(path), serialize(tensors, metadata={"rnncore": text}))
 
 
 def load(path: str | PathLike[str]) -> Any:
@@ -79,6 +95,32 @@ def load(path: str | PathLike[str]) -> Any:
     OSError
         If the file can't be read.
     """
+    return _load(path)[0]
+
+
+def load_parts(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read back a model and all that was saved beside it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file of `save`.
+
+    Returns
+    -------
+    dict
+        The model as "model", and the parts by their names; tuples have become lists.
+
+    Raises
+    ------
+    CheckpointError, OSError
+        As `load`.
+    """
+    model, parts = _load(path)
+    return {"model": model} | parts
+
+
+def _load(path: str | PathLike[str]) -> tuple[Module, dict[str, Any]]:
     path = os.fsdecode(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise CheckpointError(f"{path}: expected a model file, got something that is no file")
@@ -92,7 +134,7 @@ def load(path: str | PathLike[str]) -> Any:
         raise CheckpointError(f"{path}: the configuration is nested too deeply") from None
 
 
-def _read(data: bytes) -> Module:
+def _read(data: bytes) -> tuple[Module, dict[str, Any]]:
     tensors, metadata = _parse(data)
     text = metadata.get("rnncore")
     if not isinstance(text, str) or len(text) > _LONGEST:
@@ -106,11 +148,18 @@ def _read(data: bytes) -> Module:
         raise CheckpointError(
             f"expected format version {VERSION} at most, got {version}: upgrade rnncore"
         )
-    if version != VERSION or not isinstance(header.get("model"), dict):
+    if version not in (1, VERSION) or not isinstance(header.get("model"), dict):
         raise CheckpointError("damaged: the configuration has no version or no model")
-    if set(metadata) != {"rnncore"} or text != _header(VERSION, header["model"], tensors):
+    plain = header.get("parts")
+    if set(metadata) != {"rnncore"} or text != _header(version, header["model"], tensors, plain):
         raise CheckpointError("damaged: the checksum differs from the one saved")
-    return _build_filled(header["model"], tensors)
+    own = {name: array for name, array in tensors.items() if not name.startswith(_PART)}
+    model = _build_filled(header["model"], own)
+    try:
+        parts = from_plain(plain, tensors, model)
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        raise CheckpointError(f"the parts fit no class of this version: {error}") from error
+    return model, {} if parts is None else parts
 
 
 def _parse(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -131,15 +180,21 @@ def _parse(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     return tensors, metadata
 
 
-def _header(version: int, description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
+def _header(
+    version: int, description: Mapping[str, Any], tensors: Mapping[str, Array], parts: Any = None
+) -> str:
     """Return the metadata text: canonical JSON, so that every byte of it is accounted for."""
     model = json.dumps(description, sort_keys=True, allow_nan=False)
     crc = zlib.crc32(model.encode())
+    rest = ""
+    if parts is not None:
+        rest = f'"parts": {json.dumps(parts, sort_keys=True)}, '
+        crc = zlib.crc32(rest.encode(), crc)
     for name in sorted(tensors):
         array = tensors[name]
         crc = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode(), crc)
         crc = zlib.crc32(array.reshape(-1).data, crc)
-    return f'{{"crc32": {crc}, "model": {model}, "version": {version}}}'
+    return f'{{"crc32": {crc}, "model": {model}, {rest}"version": {version}}}'
 
 
 def _describe(module: Module) -> dict[str, Any]:
@@ -192,31 +247,3 @@ def _build(description: Mapping[str, Any], layers: int) -> Module:
         built["init"] = "torch"  # the quickest to draw; all of it is overwritten
     model: Module = cls(**built)
     return model
-
-
-def _write(path: str, data: bytes) -> None:
-    """Replace the file at `path` by `data`, all or nothing, and on the disk when this returns."""
-    import secrets
-
-    path = os.path.realpath(path)  # a link stays a link
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "no such folder to save in", folder)
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "expected a file to save to, got a folder", path)
-    temporary = os.path.join(folder, f".rnncore-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

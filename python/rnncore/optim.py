@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from rnncore._checks import as_array, boolean, check_shape, fraction, number
 from rnncore._memory import aligned_zeros
 from rnncore._native import optim as _kernels
+from rnncore._parts import storable
 from rnncore.module import Module
 
 __all__ = ["SGD", "Adam", "AdamW", "clip_grad_norm"]
@@ -21,9 +22,13 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_Self = TypeVar("_Self", bound="_Optimizer")
+
+
 class _Optimizer:
     """What SGD, Adam and AdamW share: the learning rate, the step count and their state."""
 
+    of_module: ClassVar[bool] = True  # a file makes it again for the model beside it
     _options: ClassVar[tuple[str, ...]]  # hyper-parameters: constructor arguments and attributes
 
     def __init__(self, module: Module, lr: float, moments: tuple[str, ...]) -> None:
@@ -90,6 +95,13 @@ class _Optimizer:
             target[...] = array
         self.__dict__.update(fresh.__dict__)
 
+    @classmethod
+    def from_state_dict(cls: type[_Self], state: Mapping[str, Any], module: Module) -> _Self:
+        """Return an optimizer for `module` with a state; errors are those of `load_state_dict`."""
+        optimizer = cls(module, 0.0)  # type: ignore[call-arg]  # each subclass takes these
+        optimizer.load_state_dict(state)
+        return optimizer
+
     @staticmethod
     def _check_names(state: Mapping[str, Any], names: tuple[str, ...], *, exact: bool) -> None:
         missing = [name for name in names if name not in state]
@@ -102,6 +114,7 @@ class _Optimizer:
         return f"{type(self).__name__}({options})"
 
 
+@storable
 class SGD(_Optimizer):
     """Stochastic gradient descent: v = momentum v + g, p -= lr v, as torch.optim.SGD.
 
@@ -156,6 +169,7 @@ class SGD(_Optimizer):
         self._steps += 1
 
 
+@storable
 class Adam(_Optimizer):
     """Adam (Kingma and Ba 2015, algorithm 1), as torch.optim.Adam.
 
@@ -217,6 +231,7 @@ class Adam(_Optimizer):
         self._steps += 1
 
 
+@storable
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW.
 

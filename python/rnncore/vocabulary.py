@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnncore._checks import as_integers, boolean, choice, positive_int, refuse
+from rnncore._parts import storable
 
 __all__ = ["Vocabulary"]
 
@@ -20,6 +21,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
+@storable
 class Vocabulary:
     """An immutable list of symbols; a symbol's id is its position.
 
@@ -214,6 +216,15 @@ class Vocabulary:
     def to_dict(self) -> dict[str, Any]:
         """Return lists and strings (JSON can hold them) for `from_dict`; specials stand apart."""
         return {"symbols": list(self._own), **self._specials}
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `to_dict`: what files hold of an object."""
+        return self.to_dict()
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Vocabulary:
+        """As `from_dict`."""
+        return cls.from_dict(state)
 
     @property
     def _specials(self) -> dict[str, str | None]:
