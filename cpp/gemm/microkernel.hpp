@@ -8,8 +8,8 @@
 
 namespace rnncore {
 
-// Accumulators that leave registers for the operands (register_tile.hpp counts them): 24 of AVX-512's
-// 32, 12 of AVX2's 16; without fused multiply-adds products need registers too.
+// Accumulators that leave registers for the operands (register_tile.hpp counts them): 24 of
+// AVX-512's 32, 12 of AVX2's 16; without fused multiply-adds products need registers too.
 inline constexpr int max_accumulators = simd_registers == 32 ? 24 : has_fused_madd ? 12 : 8;
 
 // Panels of several gates are what a cell's weights are; those of one are everything else.

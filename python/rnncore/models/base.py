@@ -16,11 +16,20 @@ _Self = TypeVar("_Self", bound="Model")
 class Model(Module):
     """Base of all models: `fit` over three methods that each model defines; save and load.
 
+    Attributes
+    ----------
+    optimizer : Optimizer or None
+        Of the last `fit`: the next one goes on with it.
+    history : History or None
+        Of the last `fit`, also while it runs and after it was interrupted.
+
     Users' data are checked once, where they come in: by `training_samples`, or by `forward` and
     `predict`. What gets samples or batches of them checks nothing again.
     """
 
     _teacher_forcing = 0.0
+    optimizer: training.Optimizer | None = None
+    history: training.History | None = None
 
     @property
     def feeds_back(self) -> bool:
@@ -85,23 +94,7 @@ class Model(Module):
             From `training_samples(...).take(...)`.
         """
 
-    def fit(self, x: Any, y: Any, **options: Any) -> training.History:
-        """Train; see `rnncore.training.fit` for all options.
-
-        Parameters
-        ----------
-        x, y : array_like
-            Inputs and targets of N sequences.
-        **options
-            epochs, batch_size, optimizer, lr_schedule, lengths, mask, validation_data, patience,
-            clip_norm, teacher_forcing, shuffle, rng, progress.
-
-        Returns
-        -------
-        History
-            Loss of every epoch.
-        """
-        return training.fit(self, x, y, **options)
+    fit = training.fit  # with its signature and documentation
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a safetensors file; see `rnncore.checkpoint.save`."""

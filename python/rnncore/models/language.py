@@ -273,16 +273,30 @@ class LanguageModel(Model, loadable=True):
         """Return a batch's mean loss, in nats, in inference mode."""
         return self._learn(batch, training=False)[0]
 
+    def batch_evaluation(self, batch: Any) -> tuple[float, Array, Array]:
+        """Return a batch's mean loss in nats, and logits and next tokens of what counts."""
+        logits, counted, _ = self._outputs(batch, training=False)
+        loss = losses.softmax_cross_entropy(logits, batch.y, counted)[0]
+        which = ... if counted is None else counted
+        return loss, logits[which].reshape(-1, self.vocabulary_size), batch.y[which].reshape(-1)
+
     def _learn(
         self, batch: SequenceSamples | streams.Chunk, *, training: bool
     ) -> tuple[float, Array, LanguageTape]:
         """Return the loss, its gradient, zero where nothing counts, and the tape."""
+        logits, counted, tape = self._outputs(batch, training=training)
+        return *losses.softmax_cross_entropy(logits, batch.y, counted), tape
+
+    def _outputs(
+        self, batch: SequenceSamples | streams.Chunk, *, training: bool
+    ) -> tuple[Array, Array | None, LanguageTape]:
+        """Return the logits, where they count, and the tape; a stream's state goes on."""
         if isinstance(batch, streams.Chunk):
             before, stream = None if batch.first else batch.stream.state, batch.stream
             logits, stream.state, tape = self._run(batch.x, None, before, training=training)
-            return *losses.softmax_cross_entropy(logits, batch.y), tape
+            return logits, None, tape
         logits, _, tape = self._run(batch.x, batch.lengths, None, training=training)
-        return *losses.softmax_cross_entropy(logits, batch.y, batch.counted), tape
+        return logits, batch.counted, tape
 
     def score(self, tokens: Any, *, batch_size: int = 1, steps: int = 1024) -> streams.Score:
         """Return how well each token is predicted from all before it.

@@ -131,6 +131,12 @@ class SequenceModel(Model):
         """Return a batch's mean loss in inference mode."""
         return self._batch_loss(self._run(batch.x, batch.lengths, {}), batch)[0]
 
+    def batch_evaluation(self, batch: Any) -> tuple[float, Array, Array]:
+        """Return a batch's mean loss in inference mode, and outputs and targets of what counts."""
+        y = self._run(batch.x, batch.lengths, {})
+        counts = np.ones(y.shape[:-1], np.bool_) if batch.counted is None else batch.counted
+        return self._batch_loss(y, batch)[0], y[counts], batch.y[counts]
+
     def _batch_loss(self, y: Array, batch: SequenceSamples) -> tuple[float, Array]:
         """Return the loss and dy, zero where nothing counts: so padding needs no clearing."""
         loss = getattr(unchecked_losses, self.loss)

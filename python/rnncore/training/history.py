@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -16,32 +17,68 @@ class History:
         Mean training loss of each epoch, taken while the parameters were moving.
     validation_loss : list of float
         Loss on the validation data after each epoch; empty without such data.
+    metrics : dict of str to list of float
+        Each metric after each epoch, on the validation data; on the training data without these.
+    loss_before : float or None
+        Training loss of the first batch, before any step.
+    validation_loss_before : float or None
+        Loss on the validation data before the first step; None without such data.
     best_epoch : int
         Epoch, counted from 1, of the lowest validation loss (training loss without validation
-        data); 0 before the first epoch's end.
+        data); 0 where no epoch's validation loss is below that before the first step.
     steps : int
         Optimizer steps.
     seconds : float
-        Wall-clock time.
-    stopped_early : bool
-        Whether `patience` ended the training.
+        Wall-clock time, that of earlier runs which a resumed one goes on from included.
+    stopped : str or None
+        Why the training ended before all epochs were done.
     """
 
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    loss_before: float | None = None
+    validation_loss_before: float | None = None
     best_epoch: int = 0
     steps: int = 0
     seconds: float = 0.0
-    stopped_early: bool = False
+    stopped: str | None = None
 
     @property
     def watched(self) -> list[float]:
         """The losses that decide which epoch is best."""
         return self.validation_loss or self.loss
 
+    @property
+    def before(self) -> float | None:
+        """Their like before the first step, of the first batch alone without validation data."""
+        if self.validation_loss_before is not None:
+            return self.validation_loss_before
+        return self.loss_before
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the training ended before all epochs were done."""
+        return self.stopped is not None
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as a dict of plain Python values."""
         return asdict(self)
+
+    def load_dict(self, values: Mapping[str, Any]) -> None:
+        """Take over what `to_dict` returned."""
+        for each in fields(self):
+            setattr(self, each.name, values[each.name])
+
+    def per_epoch(self) -> dict[str, list[Any]]:
+        """Return what there is of each epoch, as columns: ``pandas.DataFrame(h.per_epoch())``."""
+        columns: dict[str, list[Any]] = {
+            "epoch": [*range(1, len(self.loss) + 1)],
+            "loss": self.loss,
+        }
+        if self.validation_loss:
+            columns["validation_loss"] = self.validation_loss
+        return {name: [*values] for name, values in (columns | self.metrics).items()}
 
     def __repr__(self) -> str:
         if not self.loss:
@@ -50,4 +87,9 @@ class History:
         text += ", stopped early" * self.stopped_early + f": loss {self.loss[-1]:.4g}"
         if self.validation_loss:
             text += f", validation loss {self.validation_loss[-1]:.4g}"
-        return text + f"; best {min(self.watched):.4g} in epoch {self.best_epoch})"
+        for name, values in self.metrics.items():
+            text += f", {name} {values[-1]:.4g}"
+        best, epoch = min(self.watched), self.best_epoch
+        if epoch == 0 and self.before is not None:
+            return text + f"; best {self.before:.4g} before the first step)"
+        return text + f"; best {best:.4g} in epoch {epoch})"

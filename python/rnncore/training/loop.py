@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any
 
-import numpy as np
-
 from rnncore._checks import boolean, generator, number, positive_int
-from rnncore._types import Array, Seed
+from rnncore._types import Seed
 from rnncore.module import Module
-from rnncore.optim import Adam, clip_grad_norm
+from rnncore.optim import Adam
+from rnncore.training.callbacks import Callback, EarlyStopping, check_callbacks
+from rnncore.training.checkpoints import Checkpoints
+from rnncore.training.frozen import Frozen
 from rnncore.training.history import History
+from rnncore.training.metrics import Metrics, check_metrics
+from rnncore.training.misspelt import refuse_unknown
 from rnncore.training.progress import Progress
-from rnncore.training.protocol import Batch, Optimizer, Samples, Trainable
+from rnncore.training.protocol import Optimizer, Samples, Trainable
+from rnncore.training.run import Options, Run
 from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
 
 
@@ -33,8 +37,16 @@ def fit(
     validation_data: tuple[Any, ...] | None = None,
     patience: int | None = None,
     clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+    frozen: Any = (),
+    metrics: Any = None,
+    callbacks: Any = (),
+    checkpoints: Checkpoints | str | PathLike[str] | None = None,
+    resume: bool = False,
     teacher_forcing: float | Callable[[int], float] | None = None,
     shuffle: bool = True,
+    bucket: bool = False,
     rng: Seed = None,
     progress: bool = True,
     **unknown: Any,
@@ -54,7 +66,8 @@ def fit(
     batch_size : int
         Sequences per step; the last batch of an epoch may be smaller.
     optimizer : Optimizer, optional
-        Made for this model; ``Adam(model, 1e-3)`` by default.
+        Made for this model. By default that of the model's last `fit`, which goes on with what it
+        gathered; in the first one ``Adam(model, 1e-3)``.
     lr_schedule : {"constant", "linear", "cosine"} or callable
         The learning rate's factor while training runs: from 1 down to 0 along a line or half a
         cosine, or any function of the share of all steps done, in [0, 1), to a number >= 0
@@ -67,9 +80,27 @@ def fit(
         Never trained on; its loss is measured after each epoch.
     patience : int, optional
         Stop when the validation loss has not improved for this many epochs, and in any case
-        end with the parameters of the best epoch.
-    clip_norm : float, optional
-        Scale the gradient down to at most this norm before each step.
+        end with the parameters of the best epoch: those from before the call, if no epoch is
+        better.
+    clip_norm, clip_value : float, optional
+        Before each step, cut the gradient's numbers to at most clip_value, then scale it down to at
+        most the norm clip_norm.
+    accumulate : int
+        Batches of which each step takes the gradient: as a batch so many times larger, in less
+        memory.
+    frozen : list of str, optional
+        Parameters that stay as they are, by name or by the beginning of it: ``["embedding"]``.
+    metrics : list or dict, optional
+        What is measured after each epoch, on the validation data (without these on the training
+        data), into ``History.metrics``: "accuracy", "mean_absolute_error" or functions of (y,
+        target), the outputs (M, output_size) and targets of all that counts; in a dict by name.
+    callbacks : list of Callback
+        See `rnncore.training.Callback`.
+    checkpoints : Checkpoints, str or path-like, optional
+        Where to save the training at the end of each epoch, or as `Checkpoints` says.
+    resume : bool
+        Go on where the newest checkpoint was saved, with the same data and options; begin if there
+        is none. The parameters are then, bit for bit, those of a training never interrupted.
     teacher_forcing : float or callable, optional
         For a model whose outputs feed back: the probability in [0, 1] with which a target feeds
         back in place of an output, or a function that gives it for each epoch, counted from 0
@@ -77,6 +108,8 @@ def fit(
         is what it was when `fit` returns.
     shuffle : bool
         Draw a new order of the sequences for each epoch.
+    bucket : bool
+        Put sequences of like length into one batch: less padding to step over.
     rng : int or numpy.random.Generator, optional
         For the order. The same rng, model and data give the same parameters bit for bit; to the
         model belongs the generator of its layers (`layer.rng`: dropout, scheduled sampling), which
@@ -95,14 +128,21 @@ def fit(
         If an argument is not as described, a token or label is out of range, or a target that
         counts is NaN or infinite; the model is as it was.
     FloatingPointError
-        If the loss becomes NaN or infinite. The message names the step; the parameters are
-        those of the best finished epoch, or as they were before.
+        If the loss becomes NaN or infinite. The message names the step; the parameters, and the
+        optimizer's state but for its learning rate, are those of the best finished epoch, or as
+        they were before.
+    FileExistsError
+        If the folder of `checkpoints` holds some already, without `resume`.
+    CheckpointError
+        If none of the checkpoints to go on from can be read.
 
     Notes
     -----
-    Whatever else interrupts the loop (Ctrl-C, an error) leaves the model at its last step.
+    ``model.history`` is the History from the start on. Ctrl-C ends the training as a stop does
+    (with `patience` the best parameters come back) and is raised again. Any other error leaves the
+    model at its last step.
     """
-    _refuse_unknown(unknown)
+    refuse_unknown(unknown)
     if not (isinstance(model, Module) and isinstance(model, Trainable)):
         raise TypeError(f"model: expected a model such as ManyToOne, got {type(model).__name__}")
     with ScheduledTeacherForcing(model, teacher_forcing) as forcing:
@@ -116,8 +156,16 @@ def fit(
             lr_schedule=lr_schedule,
             patience=patience,
             clip_norm=clip_norm,
+            clip_value=clip_value,
+            accumulate=accumulate,
+            frozen=frozen,
+            metrics=metrics,
+            callbacks=callbacks,
+            checkpoints=checkpoints,
+            resume=resume,
             forcing=forcing,
             shuffle=shuffle,
+            bucket=bucket,
             rng=rng,
             progress=progress,
         )
@@ -134,136 +182,91 @@ def fit_samples(
     lr_schedule: str | Callable[[float], float] = "constant",
     patience: int | None = None,
     clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+    frozen: Any = (),
+    metrics: Any = None,
+    callbacks: Any = (),
+    checkpoints: Checkpoints | str | PathLike[str] | None = None,
+    resume: bool = False,
     forcing: ScheduledTeacherForcing | None = None,
     shuffle: bool = True,
+    bucket: bool = False,
     rng: Seed = None,
     progress: bool = True,
     **unknown: Any,
 ) -> History:
     """Train a model on samples that are checked already; as `fit` otherwise."""
-    _refuse_unknown(unknown)
-    epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
+    refuse_unknown(unknown)
+    options = Options(
+        positive_int("epochs", epochs),
+        positive_int("batch_size", batch_size),
+        None if clip_norm is None else _positive("clip_norm", clip_norm),
+        None if clip_value is None else _positive("clip_value", clip_value),
+        positive_int("accumulate", accumulate),
+        boolean("shuffle", shuffle),
+        boolean("bucket", bucket),
+    )
+    assert isinstance(model, Module)
+    called = check_callbacks(callbacks)
     if patience is not None:
-        patience = positive_int("patience", patience)
+        called.append(EarlyStopping(patience))
         if validation is None:
             raise ValueError(f"patience: expected None without validation_data, got {patience}")
-    if clip_norm is not None:
-        clip_norm = _positive("clip_norm", clip_norm)
-    assert isinstance(model, Module)
-    optimizer = Adam(model, 1e-3) if optimizer is None else _checked(optimizer, model)
-    rate = ScheduledLearningRate(optimizer, lr_schedule)
-    shuffle, progress, source = (
-        boolean("shuffle", shuffle),
-        boolean("progress", progress),
-        generator(rng),
-    )
-
-    steps = epochs * math.ceil(len(train) / batch_size)
-    history, start = History(), time.perf_counter()
-    best = model.flat_parameters.copy()
-    # every step begins with zero gradients, so they need no copy for an error
-    with rate, Progress(epochs, steps, enabled=progress) as bar, model.zero_on_error():
-        for epoch in range(1, epochs + 1):
-            if forcing is not None:
-                forcing.set(epoch - 1)
-            total = 0.0
-            for batch in _batches(train, batch_size, source if shuffle else None):
-                model.zero_grad()
-                loss = model.batch_gradient(batch)
-                if not math.isfinite(loss):
-                    model.flat_parameters[...] = best
-                    raise FloatingPointError(_not_finite(loss, history.steps + 1, history, epoch))
-                if clip_norm is not None:
-                    clip_grad_norm(model, clip_norm)
-                if rate.moves:
-                    rate.set(history.steps / steps)
-                optimizer.step()
-                history.steps += 1
-                total += loss * batch.count
-                if progress:
-                    bar.step(epoch, loss, history)
-            history.loss.append(total / train.count)
-            if validation is not None:
-                history.validation_loss.append(evaluate(model, validation, batch_size))
-            history.seconds = time.perf_counter() - start
-            if _ends(model, history, epoch, best, patience):
-                break
-    if patience is not None:
-        model.flat_parameters[...] = best
-    return history
+    measures = Metrics(check_metrics(metrics, model), train, validation)
+    optimizer = _own_optimizer(model) if optimizer is None else _checked(optimizer, model)
+    rate, progress = ScheduledLearningRate(optimizer, lr_schedule), boolean("progress", progress)
+    source, still = generator(rng), Frozen(model, frozen)
+    with rate:
+        run = Run(model, train, optimizer, rate, forcing, source, still, options)
+        _go_on(run, called, checkpoints, boolean("resume", resume))
+        model.optimizer, model.history = optimizer, run.history
+        # every step begins with zero gradients, so they need no copy for an error
+        with Progress(run, enabled=progress) as bar, model.zero_on_error():
+            try:
+                _train(run, measures, called, bar)
+            except KeyboardInterrupt:
+                _end(run, called)
+                raise
+            _end(run, called)
+    return run.history
 
 
-def _ends(
-    model: Trainable, history: History, epoch: int, best: Array, patience: int | None
-) -> bool:
-    """Note an epoch in the history, keep its parameters if they are the best; True: no more.
-
-    FloatingPointError if its loss or a parameter is not finite.
-    """
-    *earlier, watched = history.watched
-    if not (math.isfinite(watched) and np.isfinite(model.flat_parameters).all()):
-        model.flat_parameters[...] = best
-        raise FloatingPointError(_not_finite(watched, history.steps, history, epoch))
-    if watched < min(earlier, default=math.inf):
-        history.best_epoch = epoch
-        best[...] = model.flat_parameters
-    elif patience is not None and epoch - history.best_epoch >= patience:
-        history.stopped_early = True
-    return history.stopped_early
-
-
-def _not_finite(loss: float, step: int, history: History, epoch: int) -> str:
-    kept = f"of epoch {history.best_epoch}" if history.best_epoch else "from before the call"
-    return (
-        f"loss: expected finite numbers, got {loss} in step {step} (epoch {epoch}); "
-        f"the parameters are those {kept}. A lower learning rate or clip_norm may help; "
-        "NaN or infinity in x or y never trains"
-    )
-
-
-def evaluate(model: Trainable, samples: Samples, batch_size: int = 256) -> float:
-    """Return the mean loss over all that counts, without training.
-
-    Parameters
-    ----------
-    model : Model
-        Used in inference mode.
-    samples : Samples
-        From the model's `training_samples`.
-    batch_size : int
-        Sequences at a time.
-
-    Returns
-    -------
-    float
-        NaN or infinite where an output is.
-    """
-    total = 0.0
-    for batch in _batches(samples, batch_size, None):
-        total += model.batch_loss(batch) * batch.count
-    return total / samples.count
-
-
-def _batches(
-    samples: Samples, batch_size: int, shuffle: np.random.Generator | None
-) -> Iterator[Batch]:
-    """Yield all samples once: in their order, which needs no copies, or in a new one."""
-    starts = range(0, len(samples), batch_size)
-    if shuffle is None:
-        for start in starts:
-            yield samples.take(slice(start, start + batch_size))
+def _go_on(run: Run, callbacks: list[Callback], checkpoints: Any, resume: bool) -> None:
+    """Let checkpoints be the last callback, and take the run to where they say."""
+    if checkpoints is None:
+        if resume:
+            raise ValueError("resume: expected False without checkpoints, got True")
         return
-    order = shuffle.permutation(len(samples))
-    for start in starts:
-        yield samples.take(order[start : start + batch_size])
+    if not isinstance(checkpoints, Checkpoints):
+        checkpoints = Checkpoints(checkpoints)
+    checkpoints.prepare(run, callbacks, resume=resume)
+    callbacks.append(checkpoints)
 
 
-def _refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Raise TypeError for an option that there is not, as Python would; say what was renamed."""
-    for name in options:
-        if name == "schedule":
-            raise TypeError("schedule: was renamed lr_schedule; see rnncore.schedules")
-        raise TypeError(f"fit() got an unexpected keyword argument {name!r}")
+def _train(run: Run, measures: Metrics, callbacks: Sequence[Callback], bar: Progress) -> None:
+    """Run all epochs, or until a callback stops it."""
+    measures.before(run)
+    for callback in callbacks:
+        callback.on_fit_start(run)
+    while not run.over:
+        run.begin_epoch()
+        for batch in run.remaining():
+            run.step(batch)
+            bar.step()
+            for callback in callbacks:
+                callback.on_batch_end(run)
+            if run.stopped:
+                return
+        run.end_epoch(*measures.after(run))
+        for callback in callbacks:
+            callback.on_epoch_end(run)
+
+
+def _end(run: Run, callbacks: Sequence[Callback]) -> None:
+    run.tick()
+    for callback in reversed(callbacks):  # checkpoints first: before the best comes back
+        callback.on_fit_end(run)
 
 
 def _validation(model: Trainable, data: tuple[Any, ...] | None) -> Samples | None:
@@ -288,7 +291,18 @@ def _positive(name: str, value: Any) -> float:
     return result
 
 
+def _own_optimizer(model: Trainable) -> Optimizer:
+    assert isinstance(model, Module)
+    return Adam(model, 1e-3) if model.optimizer is None else model.optimizer
+
+
 def _checked(optimizer: Any, model: Trainable) -> Optimizer:
+    if hasattr(optimizer, "param_groups"):
+        raise TypeError(
+            f"optimizer: expected one of rnncore.optim, like Adam(model, 1e-3), got "
+            f"{type(optimizer).__name__} of {type(optimizer).__module__}, which moves no array "
+            "of this model"
+        )
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected one like Adam(model), got {optimizer!r}")
     if getattr(optimizer, "module", model) is not model:

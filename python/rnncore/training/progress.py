@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnncore.training.history import History
+from rnncore.training.run import Run
 
 
 class Progress:
     """One tqdm bar for the whole training, in a terminal or a notebook; or nothing."""
 
-    def __init__(self, epochs: int, steps: int, *, enabled: bool) -> None:
-        self._epochs = epochs
+    def __init__(self, run: Run, *, enabled: bool) -> None:
+        self._run = run
         self._bar: Any = None
         if enabled:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=steps, unit="batch", dynamic_ncols=True)
+            total = run.options.epochs * run.batches
+            done = max(run.epoch - (run.batch > 0), 0) * run.batches + run.batch
+            self._bar = tqdm(total=total, initial=done, unit="batch", dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -25,11 +27,16 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def step(self, epoch: int, loss: float, history: History) -> None:
-        """Move by one batch; only where the bar is enabled."""
-        self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
-        losses = {"loss": f"{loss:.4g}"}
+    def step(self) -> None:
+        """Move by one batch."""
+        if self._bar is None:
+            return
+        run, history = self._run, self._run.history
+        self._bar.set_description(f"epoch {run.epoch}/{run.options.epochs}", refresh=False)
+        shown = {"loss": run.loss}
         if history.validation_loss:
-            losses["validation"] = f"{history.validation_loss[-1]:.4g}"
-        self._bar.set_postfix(losses, refresh=False)
+            shown["validation"] = history.validation_loss[-1]
+        shown |= {name: values[-1] for name, values in history.metrics.items()}
+        texts = {name: f"{value:.4g}" for name, value in shown.items()}
+        self._bar.set_postfix(texts, refresh=False)
         self._bar.update()

@@ -12,16 +12,16 @@ class Batch(Protocol):
     """Samples that one step is taken on; what they hold is the model's affair."""
 
     @property
-    def count(self) -> int:
-        """How many outputs the mean loss is taken over."""
+    def count(self) -> float:
+        """How many outputs the mean loss is taken over, or the sum of their weights."""
 
 
 class Samples(Protocol):
     """Checked training data: what `fit` takes its batches from."""
 
     @property
-    def count(self) -> int:
-        """How many outputs the mean loss is taken over."""
+    def count(self) -> float:
+        """How many outputs the mean loss is taken over, or the sum of their weights."""
 
     def __len__(self) -> int: ...
 
@@ -34,7 +34,10 @@ class Trainable(Protocol):
     """A module that `fit` can train: every `rnncore.models.Model` is one."""
 
     flat_parameters: Array
+    flat_grads: Array
     teacher_forcing: float
+    optimizer: Any  # of the last `fit`; None before
+    history: Any  # of the last `fit`; None before
 
     @property
     def feeds_back(self) -> bool:

@@ -48,7 +48,7 @@ class ScheduledTeacherForcing:
 
 
 class ScheduledLearningRate:
-    """The optimizer's learning rate times a schedule's factor; leaves it as it came.
+    """The optimizer's learning rate, `base` times a schedule's factor; leaves it as it came.
 
     Parameters
     ----------
@@ -61,21 +61,34 @@ class ScheduledLearningRate:
     ----------
     moves : bool
         Whether `set` has anything to do.
+    before : float
+        What the rate will be again at the end.
     """
 
     def __init__(self, optimizer: Any, schedule: Any) -> None:
         self._factor = check_lr_schedule(schedule)
         self.moves = self._factor is not constant_lr
-        if self.moves and not hasattr(optimizer, "lr"):
+        self._has_lr = hasattr(optimizer, "lr")
+        if self.moves and not self._has_lr:
             raise TypeError(f"optimizer: expected one with an lr to schedule, got {optimizer!r}")
         self._optimizer = optimizer
 
     def __enter__(self) -> None:
-        self._base = self._optimizer.lr if self.moves else 0.0
+        self.before = self._base = self._optimizer.lr if self._has_lr else 0.0
 
     def __exit__(self, *error: object) -> None:
-        if self.moves:
-            self._optimizer.lr = self._base
+        if self._has_lr:
+            self._optimizer.lr = self.before
+
+    @property
+    def base(self) -> float:
+        """The rate without the schedule's factor."""
+        return self._base
+
+    @base.setter
+    def base(self, value: float) -> None:
+        self._optimizer.lr = value  # checks it
+        self._base = self._optimizer.lr
 
     def set(self, share: float) -> None:
         """Set the rate, if it moves, for a step before which `share` of all steps are done."""

@@ -1,0 +1,120 @@
+"""Callbacks: what `fit` calls while it trains, and those that most trainings need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rnncore._checks import number, positive_int
+from rnncore.training.run import Run
+
+
+class Callback:
+    """What `fit(callbacks=[...])` takes: methods that it calls, each with the running `Run`.
+
+    Define those that you need. A callback may look at everything, predict with the model, set
+    ``run.lr`` and end the training with ``run.stop(reason)``. What it raises ends `fit`; the model
+    is then as after its last step.
+
+    A callback with memory of its own has `state_dict` and `load_state_dict`, of plain data and
+    arrays: then a resumed training goes on with it.
+    """
+
+    def on_fit_start(self, run: Run) -> None:
+        """Before the first step; a resumed training is where it goes on."""
+
+    def on_batch_end(self, run: Run) -> None:
+        """After each batch."""
+
+    def on_epoch_end(self, run: Run) -> None:
+        """After each epoch, and the measures of it; ``run.improved`` says whether it is best."""
+
+    def on_fit_end(self, run: Run) -> None:
+        """At the end, also after a stop or Ctrl-C; not after another error."""
+
+
+class EarlyStopping(Callback):
+    """Stop when the validation loss has not improved for some epochs, and go back to the best.
+
+    What ``fit(patience=)`` stands for. Without validation data it watches the training loss.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a loss lower than the best.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = positive_int("patience", patience)
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Stop if the best epoch is long ago."""
+        if run.epoch - run.history.best_epoch >= self.patience:
+            run.stop(f"no lower loss for {self.patience} epochs")
+
+    def on_fit_end(self, run: Run) -> None:
+        """Bring back the best parameters, and the optimizer's state with them."""
+        run.kept.restore()
+
+
+class ReduceOnPlateau(Callback):
+    """Multiply the learning rate by `factor` when no epoch has improved for some.
+
+    As Keras' ``ReduceLROnPlateau``, on the loss that decides which epoch is best.
+
+    Parameters
+    ----------
+    factor : float
+        In (0, 1).
+    patience : int
+        Epochs without improvement, counted anew after each reduction.
+    least : float
+        Never below this rate.
+    """
+
+    def __init__(self, factor: float = 0.5, patience: int = 5, *, least: float = 0.0) -> None:
+        self.factor = number("factor", factor, "a number in (0, 1)")
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor: expected a number in (0, 1), got {factor!r}")
+        self.patience = positive_int("patience", patience)
+        self.least = number("least", least, "a number >= 0")
+        if not 0 <= self.least < math.inf:
+            raise ValueError(f"least: expected a finite number >= 0, got {least!r}")
+        self._since = 0  # the epoch from which patience counts
+
+    def on_fit_start(self, run: Run) -> None:
+        """Count from here; a resumed training goes on counting."""
+        if run.epoch == 0:
+            self._since = 0
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Reduce the rate if it is time."""
+        self._since = max(self._since, run.history.best_epoch)
+        if run.epoch - self._since >= self.patience:
+            run.lr = max(run.lr * self.factor, min(self.least, run.lr))
+            self._since = run.epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch from which patience counts."""
+        return {"since": self._since}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take it over."""
+        self._since = state["since"]
+
+
+def check_callbacks(callbacks: Any) -> list[Any]:
+    """Return a list of callbacks; TypeError for anything else."""
+    if isinstance(callbacks, Callback):
+        return [callbacks]
+    if not isinstance(callbacks, Iterable) or isinstance(callbacks, (str, Mapping)):
+        raise TypeError(f"callbacks: expected a list of callbacks, got {callbacks!r}")
+    found = list(callbacks)
+    for callback in found:
+        if isinstance(callback, type) or not isinstance(callback, Callback):
+            raise TypeError(
+                "callbacks: expected objects of classes derived from rnncore.training.Callback, "
+                f"got {callback!r}"
+            )
+    return found

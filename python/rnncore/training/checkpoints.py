@@ -1,0 +1,179 @@
+"""Checkpoints: files of a running training, from which it goes on bit for bit."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from rnncore import checkpoint
+from rnncore._checks import boolean, number, positive_int
+from rnncore.training.callbacks import Callback
+from rnncore.training.run import Run
+
+_NAME = re.compile(r"step-(\d{10})\.safetensors")
+_BEST = "best.safetensors"
+_OWN = ("optimizer", "training")  # names of parts that are the training's
+
+
+class Checkpoints(Callback):
+    """Save a training, to go on with it later: ``fit(checkpoints=..., resume=True)``.
+
+    Each file holds model, optimizer and all else that goes on: the order of the epoch, generators,
+    the state that a stream carries, the best parameters so far, the history. A resumed training
+    ends with the bits of one that was never interrupted. `rnncore.load` reads the model of such a
+    file, `rnncore.checkpoint.load_parts` all of it.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Made if it does not exist. Files are named by steps: ``step-0000000120.safetensors``.
+    every_steps : int, optional
+        Save after so many optimizer steps.
+    every_minutes : float, optional
+        Save when so much time has passed. Without either, at every epoch's end; the last one is
+        always saved.
+    keep : int
+        How many of the newest files stay.
+    best : bool
+        Keep the model of the best epoch as ``best.safetensors`` too.
+    parts : mapping, optional
+        What goes into the files besides: a scaler, a vocabulary, class names (`rnncore.save`).
+    """
+
+    def __init__(
+        self,
+        folder: str | PathLike[str],
+        *,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        keep: int = 3,
+        best: bool = True,
+        parts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = os.fsdecode(folder)
+        self.every_steps = None if every_steps is None else positive_int("every_steps", every_steps)
+        self.every_minutes = None
+        if every_minutes is not None:
+            self.every_minutes = number("every_minutes", every_minutes)
+            if not self.every_minutes > 0:
+                raise ValueError(f"every_minutes: expected a number > 0, got {every_minutes!r}")
+        self.keep, self.best = positive_int("keep", keep), boolean("best", best)
+        self.parts = dict(parts or {})
+        for name in _OWN:
+            if name in self.parts:
+                raise ValueError(f"parts: expected other names than {name!r}, which is taken")
+        self._callbacks: Sequence[Any] = ()
+        self._saved, self._time = -1, 0.0
+
+    def prepare(self, run: Run, callbacks: Sequence[Any], *, resume: bool) -> None:
+        """Make the folder; go to where its newest whole file was written, if asked.
+
+        Parameters
+        ----------
+        run : Run
+        callbacks : sequence of Callback
+            Those of the training, whose memory goes into the files.
+        resume : bool
+            Go on from the newest file that is whole; with none, begin.
+
+        Raises
+        ------
+        FileExistsError
+            If there are files of another training, and `resume` is False.
+        ValueError
+            If the files are of another model, data or batch size; `CheckpointError` if none can be
+            read.
+        """
+        os.makedirs(self.folder, exist_ok=True)
+        self._callbacks = [each for each in callbacks if hasattr(each, "state_dict")]
+        files = self._files()
+        if files and not resume:
+            raise FileExistsError(
+                f"checkpoints: expected a folder without checkpoints, got {len(files)} in "
+                f"{self.folder}; go on with resume=True, or choose another folder"
+            )
+        if files:
+            self._go_on(run, files)
+            self._saved = run.history.steps
+        self._time = time.monotonic()
+
+    def _files(self) -> list[str]:
+        """Return the names of all checkpoints, the newest first."""
+        return sorted(filter(_NAME.fullmatch, os.listdir(self.folder)), reverse=True)
+
+    def _go_on(self, run: Run, files: Sequence[str]) -> None:
+        for name in files:
+            path = os.path.join(self.folder, name)
+            try:
+                parts = checkpoint.load_parts(path)
+            except checkpoint.CheckpointError as error:
+                warnings.warn(f"resume: passed over a checkpoint: {error}", stacklevel=2)
+                continue
+            self._restore(run, path, parts)
+            return
+        raise checkpoint.CheckpointError(f"{self.folder}: none of {len(files)} files is whole")
+
+    def _restore(self, run: Run, path: str, parts: Mapping[str, Any]) -> None:
+        model, state = parts["model"], parts.get("training")
+        if state is None or type(model) is not type(run.model):
+            expected = type(run.model).__name__
+            got = f"{type(model).__name__} in {path}"
+            raise ValueError(f"resume: expected a checkpoint of a {expected}, got a {got}")
+        if len(state["callbacks"]) != len(self._callbacks):
+            raise ValueError(
+                f"resume: expected {len(state['callbacks'])} callbacks with memory as in the "
+                f"checkpoint, got {len(self._callbacks)}"
+            )
+        run.check_state(state)
+        optimizer: Any = run.optimizer
+        optimizer.load_state_dict(parts["optimizer"].state_dict())
+        run.model.load_state_dict(model.parameters)
+        run.restore(state)
+        for callback, own in zip(self._callbacks, state["callbacks"], strict=True):
+            callback.load_state_dict(own)
+
+    def on_fit_start(self, run: Run) -> None:
+        """Save where the training begins: what can't be saved is noticed now."""
+        self.save(run)
+
+    def on_batch_end(self, run: Run) -> None:
+        """Save if it is time."""
+        if run.between_steps and self._is_time(run):
+            self.save(run)
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Save at the end of an epoch, if it is time, and the best model."""
+        if self.every_steps is None and self.every_minutes is None:
+            self.save(run)
+        if self.best and run.improved:
+            self._save(run, _BEST)
+
+    def on_fit_end(self, run: Run) -> None:
+        """Save the last step, if the training stands between two."""
+        if run.between_steps:
+            self.save(run)
+
+    def _is_time(self, run: Run) -> bool:
+        if self.every_steps is not None and run.history.steps % self.every_steps == 0:
+            return True
+        if self.every_minutes is None:
+            return False
+        return time.monotonic() - self._time >= 60 * self.every_minutes
+
+    def save(self, run: Run) -> None:
+        """Write a file for this instant, and remove the oldest ones."""
+        self._save(run, f"step-{run.history.steps:010d}.safetensors")
+        self._time = time.monotonic()
+        for name in self._files()[self.keep :]:
+            os.unlink(os.path.join(self.folder, name))
+
+    def _save(self, run: Run, name: str) -> None:
+        state = run.state() | {"callbacks": [each.state_dict() for each in self._callbacks]}
+        path = os.path.join(self.folder, name)
+        parts = self.parts | {"optimizer": run.optimizer, "training": state}
+        checkpoint.save(run.model, path, **parts)

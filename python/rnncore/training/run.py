@@ -1,0 +1,283 @@
+"""Run: a training that goes on, as its loop moves it, callbacks see it and files keep it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncore._types import Array
+from rnncore.module import Module
+from rnncore.optim import clip_grad_norm
+from rnncore.state import LSTMState
+from rnncore.training.batches import batch_order
+from rnncore.training.frozen import Frozen
+from rnncore.training.history import History
+from rnncore.training.kept import Kept
+from rnncore.training.protocol import Batch, Optimizer, Samples, Trainable
+from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `fit` was asked for, checked."""
+
+    epochs: int
+    batch_size: int
+    clip_norm: float | None
+    clip_value: float | None
+    accumulate: int
+    shuffle: bool
+    bucket: bool
+
+
+class Run:
+    """A training that goes on.
+
+    Attributes
+    ----------
+    model : Model
+        Being trained; a callback may look at it and predict with it.
+    optimizer : Optimizer
+    history : History
+        What happened so far.
+    options : Options
+        epochs, batch_size and the like, as `fit` got them.
+    epoch : int
+        The epoch that runs or ended last, counted from 1; 0 before the first.
+    batch : int
+        Batches of this epoch that are done; 0 between two epochs.
+    batches : int
+        Batches of an epoch.
+    loss : float
+        Of the last batch.
+    stopped : str or None
+        Why the training is to end before all epochs are done; `stop` says so.
+    """
+
+    def __init__(
+        self,
+        model: Trainable,
+        train: Samples,
+        optimizer: Optimizer,
+        rate: ScheduledLearningRate,
+        forcing: ScheduledTeacherForcing | None,
+        rng: np.random.Generator,
+        frozen: Frozen,
+        options: Options,
+    ) -> None:
+        assert isinstance(model, Module)
+        self.model: Any = model
+        self.optimizer, self.options, self.history = optimizer, options, History()
+        self.epoch, self.batch, self.loss = 0, 0, math.nan
+        self.batches = -(-len(train) // options.batch_size)
+        self.stopped: str | None = None
+        self.kept = Kept(model, optimizer)
+        self._train, self._rate, self._forcing = train, rate, forcing
+        self._rng, self._frozen = rng, frozen
+        self._order: Sequence[Any] = ()
+        self._order_state: Any = None  # of the generator before this epoch's order was drawn
+        self._total = 0.0  # loss of this epoch's batches, times what counts in them
+        self._waiting = 0  # batches whose gradients wait for a step
+        self._weight = 0.0  # and what counts in them
+        self._gradient = np.zeros_like(model.flat_grads) if options.accumulate > 1 else None
+        self._start = time.perf_counter()
+        per_epoch = -(-self.batches // options.accumulate)
+        self._steps = options.epochs * per_epoch
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, without the schedule's factor; a callback may set it."""
+        return self._rate.base
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._rate.base = value
+
+    @property
+    def improved(self) -> bool:
+        """Whether the epoch that ended last is the best so far."""
+        return self.epoch > 0 and self.history.best_epoch == self.epoch
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether no gradient waits for a step: a training can go on from here."""
+        return self._waiting == 0
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.stopped is not None or (self.batch == 0 and self.epoch >= self.options.epochs)
+
+    def tick(self) -> None:
+        """Bring the history's clock up to date."""
+        self.history.seconds = time.perf_counter() - self._start
+
+    def stop(self, reason: str) -> None:
+        """End the training after this batch, or this epoch; `History.stopped` keeps the reason."""
+        self.stopped = self.history.stopped = reason
+
+    def begin_epoch(self) -> None:
+        """Go to the next epoch, and draw its order; in the middle of one, do nothing."""
+        if self.batch > 0:
+            return
+        self.epoch += 1
+        self._total = 0.0
+        self._order_state = self._rng.bit_generator.state
+        self._draw()
+
+    def _draw(self) -> None:
+        options = self.options
+        source = self._rng if options.shuffle else None
+        lengths = getattr(self._train, "lengths", None) if options.bucket else None
+        self._order = batch_order(len(self._train), options.batch_size, source, lengths)
+        if self._forcing is not None:
+            self._forcing.set(self.epoch - 1)
+
+    def remaining(self) -> Iterator[Batch]:
+        """Yield the batches of this epoch that are left."""
+        while self.batch < self.batches:
+            yield self._train.take(self._order[self.batch])
+
+    def step(self, batch: Batch) -> None:
+        """Train on a batch; FloatingPointError if its loss is NaN or infinite."""
+        model, history = self.model, self.history
+        model.zero_grad()
+        self.loss = loss = model.batch_gradient(batch)
+        if not math.isfinite(loss):
+            raise FloatingPointError(self._not_finite(loss, history.steps + 1))
+        if history.loss_before is None:
+            history.loss_before = loss
+        self._total += loss * batch.count
+        self.batch += 1
+        if self._gradient is not None and not self._gathered(batch.count):
+            return
+        self._frozen.clear_gradients()
+        if self.options.clip_value is not None:
+            limit = self.options.clip_value
+            np.clip(model.flat_grads, -limit, limit, out=model.flat_grads)
+        if self.options.clip_norm is not None:
+            clip_grad_norm(model, self.options.clip_norm)
+        if self._rate.moves:
+            self._rate.set(history.steps / self._steps)
+        self.optimizer.step()
+        self._frozen.put_back()
+        history.steps += 1
+
+    def _gathered(self, count: float) -> bool:
+        """Add the gradients of a batch to those that wait; True: `grads` holds the mean of all."""
+        assert self._gradient is not None
+        self._gradient += self.model.flat_grads * self._gradient.dtype.type(count)
+        self._waiting += 1
+        self._weight += count
+        if self._waiting < self.options.accumulate and self.batch < self.batches:
+            return False
+        np.divide(self._gradient, self._weight, out=self.model.flat_grads)
+        self._gradient.fill(0)
+        self._waiting, self._weight = 0, 0.0
+        return True
+
+    def end_epoch(self, validation_loss: float | None, metrics: Mapping[str, float]) -> None:
+        """Note the epoch in the history, and keep its parameters if they are the best.
+
+        FloatingPointError if its loss or a parameter is not finite.
+        """
+        history, self.batch = self.history, 0
+        history.loss.append(self._total / self._train.count)
+        if validation_loss is not None:
+            history.validation_loss.append(validation_loss)
+        for name, value in metrics.items():
+            history.metrics.setdefault(name, []).append(value)
+        self.tick()
+        *earlier, watched = history.watched
+        if not (math.isfinite(watched) and np.isfinite(self.model.flat_parameters).all()):
+            raise FloatingPointError(self._not_finite(watched, history.steps))
+        before = history.validation_loss_before
+        best = min(earlier, default=math.inf)
+        if watched < (best if before is None else min(best, before)):
+            history.best_epoch = self.epoch
+        if watched < min(best, math.inf if history.before is None else history.before):
+            self.kept.keep(self.epoch)
+
+    def _not_finite(self, loss: float, step: int) -> str:
+        self.kept.restore()
+        epoch = self.kept.epoch
+        kept = f"of epoch {epoch}" if epoch else "from before the call"
+        return (
+            f"loss: expected finite numbers, got {loss} in step {step} (epoch {self.epoch}); "
+            f"the parameters are those {kept}, the optimizer's state too. A lower learning rate "
+            "or clip_norm may help; NaN or infinity in x or y never trains"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a later run needs to go on from here, bit for bit.
+
+        Besides model and optimizer, which are kept beside it. Plain data and arrays.
+        """
+        assert self.between_steps
+        self.tick()
+        return {
+            "epoch": self.epoch, "batch": self.batch, "total": self._total,
+            "lr": self.lr, "lr_before": self._rate.before, "loss": self.loss,
+            "history": self.history.to_dict(), "kept": self.kept.state(),
+            "order": self._order_state, "rng": self._rng.bit_generator.state,
+            "layers": [source.bit_generator.state for source in _generators(self.model)],
+            "carried": [np.array(array) for array in _carried(self._train)],
+            "data": self._data(),
+        }  # fmt: skip
+
+    def _data(self) -> dict[str, Any]:
+        return {
+            "sequences": len(self._train),
+            "outputs": float(self._train.count),
+            "batch_size": self.options.batch_size,
+            "accumulate": self.options.accumulate,
+        }
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise ValueError if `state` was taken of other data or batches."""
+        for name, value in self._data().items():
+            if state["data"][name] != value:
+                raise ValueError(
+                    f"resume: expected {name} = {state['data'][name]:g} as in the checkpoint, "
+                    f"got {value:g}"
+                )
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go to where `state` was taken."""
+        self.epoch, self.batch, self._total = state["epoch"], state["batch"], state["total"]
+        self.lr, self._rate.before, self.loss = state["lr"], state["lr_before"], state["loss"]
+        self.history.load_dict(state["history"])
+        self.history.stopped = None
+        self._start = time.perf_counter() - self.history.seconds
+        self.kept.restore_state(state["kept"])
+        if self.batch > 0:
+            self._rng.bit_generator.state = self._order_state = state["order"]
+            self._draw()
+        self._rng.bit_generator.state = state["rng"]
+        for source, own in zip(_generators(self.model), state["layers"], strict=True):
+            source.bit_generator.state = own
+        if state["carried"]:
+            arrays = state["carried"]
+            self._train.state = LSTMState(*arrays) if len(arrays) == 2 else arrays[0]  # type: ignore[attr-defined]
+
+
+def _generators(module: Module) -> Iterator[np.random.Generator]:
+    """Yield the random generators of a model's layers, each once."""
+    own = getattr(module, "rng", None)
+    if isinstance(own, np.random.Generator):
+        yield own
+    for child in module.children.values():
+        yield from _generators(child)
+
+
+def _carried(samples: Samples) -> tuple[Array, ...]:
+    """Return the state that goes on from batch to batch: of a stream, nothing of others."""
+    state = getattr(samples, "state", None)
+    if state is None:
+        return ()
+    return tuple(state) if isinstance(state, tuple) else (state,)

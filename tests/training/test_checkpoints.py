@@ -1,0 +1,250 @@
+"""Checkpoints: a training that was killed ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import kill_child
+import numpy as np
+import pytest
+import rnncore
+from rnncore import CheckpointError, checkpoint, data, training
+from rnncore.layers import GRU, LSTM
+from rnncore.models import ManyToOne
+from rnncore.optim import SGD, Adam
+
+pytestmark = pytest.mark.once
+
+
+def child(folder: Path | str, kind: str, result: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, kill_child.__file__, str(folder), kind, str(result)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def finished(folder: Path | str, kind: str, result: Path) -> dict[str, Any]:
+    with child(folder, kind, result) as process:
+        assert process.wait(120) == 0
+    with np.load(result) as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("kind", kill_child.KINDS)
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_killed_training_ends_with_the_same_bits(kind: str, kills: int, tmp_path: Path) -> None:
+    expected = finished("", kind, tmp_path / "undisturbed.npz")
+    random.seed(kills)
+    folder, killed = tmp_path / "run", 0
+    for _ in range(kills):
+        with child(folder, kind, tmp_path / "killed.npz") as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(random.uniform(0, 0.12))
+            process.kill()
+            killed += process.wait() != 0
+    assert killed >= kills / 2  # the rest ended before
+    got = finished(folder, kind, tmp_path / "resumed.npz")
+    assert set(got) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(got[name], array, err_msg=name)
+
+
+def series() -> Any:
+    x = np.random.default_rng(0).standard_normal((40, 6, 3)).astype(np.float32)
+    return x, x.mean(axis=1)[:, :2]
+
+
+def build() -> Any:
+    return ManyToOne(LSTM(3, 8, 2, dropout=0.2, rng=1), 2, rng=2)
+
+
+def fit(model: Any, folder: Any, **options: Any) -> Any:
+    x, y = series()
+    options = {"epochs": 4, "batch_size": 8, "rng": 3, "progress": False} | options
+    return model.fit(x, y, checkpoints=folder, **options)
+
+
+class Stop(training.Callback):
+    """Stops after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def on_batch_end(self, run: training.Run) -> None:
+        self.left -= 1
+        if self.left == 0:
+            run.stop("enough")
+
+
+@pytest.mark.parametrize("batches", [1, 5, 7, 12, 20])
+def test_a_stopped_training_goes_on_bit_for_bit(batches: int, tmp_path: Path) -> None:
+    whole, model = build(), build()
+    expected = fit(whole, None)
+    first = fit(model, tmp_path / "run", callbacks=[Stop(batches)])
+    assert first.steps == batches
+    assert first.stopped == "enough"
+    other = build()
+    history = fit(other, tmp_path / "run", resume=True)
+    np.testing.assert_array_equal(other.flat_parameters, whole.flat_parameters)
+    assert history.loss == expected.loss
+    assert (history.steps, history.stopped) == (expected.steps, None)
+
+
+def test_more_epochs_go_on_from_the_last(tmp_path: Path) -> None:
+    whole, model = build(), build()
+    fit(whole, None, epochs=7)
+    fit(model, tmp_path / "run", epochs=4)
+    other = build()
+    history = fit(other, tmp_path / "run", epochs=7, resume=True)
+    assert len(history.loss) == 7
+    np.testing.assert_array_equal(other.flat_parameters, whole.flat_parameters)
+
+
+def test_any_number_of_threads_gives_the_same_bits(tmp_path: Path) -> None:
+    results = []
+    for threads in (1, 2):
+        rnncore.set_num_threads(threads)
+        model = build()
+        fit(model, tmp_path / str(threads))
+        results.append(model.flat_parameters.copy())
+    rnncore.set_num_threads(2)
+    np.testing.assert_array_equal(*results)
+
+
+def test_files_are_thinned_and_the_best_is_kept(tmp_path: Path) -> None:
+    scaler = data.Standardizer().fit(series()[0])
+    checkpoints = training.Checkpoints(
+        tmp_path, every_steps=2, keep=2, parts={"classes": ["a", "b"], "mean": scaler.mean}
+    )
+    x, y = series()
+    model = build()
+    history = fit(model, checkpoints, validation_data=(x, y), metrics=None)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "best.safetensors", "step-0000000018.safetensors", "step-0000000020.safetensors"
+    ]  # fmt: skip
+    parts = checkpoint.load_parts(tmp_path / "best.safetensors")
+    assert parts["classes"] == ["a", "b"]
+    np.testing.assert_array_equal(parts["mean"], scaler.mean)
+    assert parts["optimizer"].steps == 5 * history.best_epoch
+    best = rnncore.load(tmp_path / "best.safetensors")
+    samples = best.training_samples(x, y)
+    assert training.evaluate(best, samples, 8) == min(history.validation_loss)
+
+
+def test_time_is_a_reason_to_save(tmp_path: Path) -> None:
+    fit(build(), training.Checkpoints(tmp_path, every_minutes=1e-9, keep=100))
+    steps = [f"step-{step:010d}.safetensors" for step in range(21)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", *steps]
+
+
+def test_a_damaged_file_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    whole, folder = build(), tmp_path / "run"
+    fit(whole, None)
+    fit(build(), folder, callbacks=[Stop(12)])
+    newest = max(folder.glob("step-*"))
+    newest.write_bytes(newest.read_bytes()[:-7])
+    other = build()
+    with pytest.warns(UserWarning, match=r"passed over a checkpoint: .*0000000012.*damaged"):
+        fit(other, folder, resume=True)
+    np.testing.assert_array_equal(other.flat_parameters, whole.flat_parameters)
+
+
+def test_no_whole_file_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+    fit(build(), tmp_path, epochs=1)
+    for path in tmp_path.glob("step-*"):
+        path.write_bytes(b"nothing")
+    model = build()
+    before = model.flat_parameters.copy()
+    with (
+        pytest.warns(UserWarning, match="passed over"),
+        pytest.raises(CheckpointError, match="none of 2 files is whole"),
+    ):
+        fit(model, tmp_path, resume=True)
+    np.testing.assert_array_equal(model.flat_parameters, before)
+
+
+def test_resume_with_an_empty_folder_begins(tmp_path: Path) -> None:
+    one, other = build(), build()
+    fit(one, None)
+    fit(other, tmp_path / "new" / "folder", resume=True)
+    np.testing.assert_array_equal(one.flat_parameters, other.flat_parameters)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({}, FileExistsError, "expected a folder without checkpoints, got 2 in .*resume=True"),
+        ({"batch_size": 4, "resume": True}, ValueError, "resume: expected batch_size = 8 .* got 4"),
+        ({"accumulate": 2, "resume": True}, ValueError, "resume: expected accumulate = 1"),
+        ({"model": "gru", "resume": True}, KeyError, "state_dict: missing|shape|expected"),
+        ({"optimizer": "sgd", "resume": True}, ValueError, "kind: expected 'SGD', got 'Adam'"),
+        ({"resume": "yes"}, TypeError, "resume: expected True or False"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_changes_nothing(
+    change: Any, error: Any, text: str, tmp_path: Path
+) -> None:
+    fit(build(), tmp_path, epochs=1)
+    change = dict(change)
+    model = build()
+    if change.pop("model", None) == "gru":
+        model, error = ManyToOne(GRU(3, 8, 2, rng=1), 2, rng=2), ValueError
+    if change.pop("optimizer", None) == "sgd":
+        change["optimizer"] = SGD(model, 0.1)
+    before = model.flat_parameters.copy()
+    with pytest.raises(error, match=text):
+        fit(model, tmp_path, **change)
+    np.testing.assert_array_equal(model.flat_parameters, before)
+
+
+def test_other_data_is_refused(tmp_path: Path) -> None:
+    fit(build(), tmp_path, epochs=1)
+    x, y = series()
+    with pytest.raises(ValueError, match=r"resume: expected sequences = 40 .* got 39"):
+        build().fit(x[1:], y[1:], batch_size=8, checkpoints=tmp_path, resume=True, progress=False)
+
+
+def test_what_cannot_be_saved_is_noticed_before_training(tmp_path: Path) -> None:
+    class Mine(ManyToOne):
+        pass
+
+    model = Mine(LSTM(3, 4), 2)
+    before = model.flat_parameters.copy()
+    with pytest.raises(TypeError, match=r"model: expected one of .* got Mine"):
+        fit(model, tmp_path)
+    np.testing.assert_array_equal(model.flat_parameters, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"every_steps": 0}, ValueError, "every_steps"),
+        ({"every_minutes": 0.0}, ValueError, "every_minutes: expected a number > 0"),
+        ({"keep": 0}, ValueError, "keep"),
+        ({"best": 1}, TypeError, "best"),
+        ({"parts": {"optimizer": 1}}, ValueError, "parts: expected other names than 'optimizer'"),
+    ],
+)
+def test_bad_options_are_named(options: Any, error: Any, text: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=text):
+        training.Checkpoints(tmp_path, **options)
+
+
+def test_resume_wants_checkpoints() -> None:
+    with pytest.raises(ValueError, match="resume: expected False without checkpoints"):
+        fit(build(), None, resume=True)
+
+
+def test_an_optimizer_goes_on_after_resume(tmp_path: Path) -> None:
+    model = build()
+    fit(model, tmp_path, optimizer=Adam(model, 0.02), epochs=2)
+    other = build()
+    fit(other, tmp_path, epochs=2, resume=True)
+    assert isinstance(other.optimizer, Adam)
+    assert other.optimizer.lr == 0.02
+    assert other.optimizer.steps == model.optimizer.steps
