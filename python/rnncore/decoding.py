@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +13,7 @@ from rnncore._checks import as_numpy, generator, number, positive_int, refuse
 from rnncore._types import Array, Seed
 
 __all__ = [
+    "Constraints",
     "Generation",
     "Hypothesis",
     "SpecialTokens",
@@ -116,6 +118,24 @@ class SpecialTokens(NamedTuple):
     end: int
 
 
+class Constraints(NamedTuple):
+    """What may be generated.
+
+    Attributes
+    ----------
+    stop : tuple of int
+        Tokens that end a sequence as the end token does.
+    forbidden : tuple of int
+        Tokens that are never generated, as the start token is not.
+    min_length : int
+        Tokens that a sequence has before it may end.
+    """
+
+    stop: tuple[int, ...] = ()
+    forbidden: tuple[int, ...] = ()
+    min_length: int = 0
+
+
 class Hypothesis(NamedTuple):
     """One sequence that a beam search found.
 
@@ -125,7 +145,8 @@ class Hypothesis(NamedTuple):
         Without start and end.
     score : float
         Logarithm of the sequence's probability, divided by its number of tokens (the end token
-        is one) to the power of alpha. The start token counts as impossible.
+        is one; of several the likeliest) to the power of alpha. What may not be generated counts
+        as impossible.
     """
 
     tokens: Array
@@ -135,10 +156,11 @@ class Hypothesis(NamedTuple):
 def generate(
     generation: Generation,
     B: int,
-    special: SpecialTokens,
+    special: SpecialTokens | None,
     max_steps: int,
     choose: Callable[[Array], Array],
     *,
+    constraints: Constraints | None = None,
     first: int = 0,
 ) -> list[Array]:
     """Generate sequences token by token, until each has ended.
@@ -149,11 +171,14 @@ def generate(
         At the sequences' start, with one beam for each.
     B : int
         How many sequences there are.
-    special : SpecialTokens
+    special : SpecialTokens or None
+        None: the first step ignores its tokens, and only constraints.stop ends a sequence.
     max_steps : int
         Most tokens of a sequence, the end token among them.
     choose : callable
-        From logits (B', V), -inf for the start token, to tokens (B',), such as `sample`.
+        From logits (B', V), -inf for excluded tokens, to tokens (B',), such as `sample`.
+    constraints : Constraints, optional
+        Of tokens in [0, V); none by default.
     first : int
         Number of the first sequence: how errors count them.
 
@@ -165,25 +190,25 @@ def generate(
     Raises
     ------
     ValueError
-        If logits are NaN or infinite.
+        If logits are NaN or infinite, or all tokens are excluded.
     """
-    columns: list[Array] = []  # of the tokens (B, S), ends where a sequence is over
-    live, tokens = np.arange(B), np.full(B, special.start)
+    rules, columns = _Rules.of(special, constraints), []  # of the tokens (B, S)
+    live, lengths = np.arange(B), np.zeros(B, np.int64)
+    tokens = np.full(B, rules.start)
     for step in range(max_steps):
         if live.size == 0:
             break
-        logits = _logits(generation, tokens[:, None], first + live, special, step)
+        logits = _logits(generation, tokens[:, None], first + live, rules, step)
         tokens = choose(logits[:, 0])
-        columns.append(np.full(B, special.end))
+        columns.append(np.zeros(B, np.int64))
         columns[-1][live] = tokens
-        going = np.flatnonzero(tokens != special.end)
+        going = np.flatnonzero(~rules.ended(tokens))
         if going.size < live.size:
             live, tokens = live[going], tokens[going]
             generation.keep(going, np.zeros((going.size, 1), np.int64))
-    columns.append(np.full(B, special.end))
-    lines = np.stack(columns, axis=1)
-    ends = (lines == special.end).argmax(axis=1)
-    return [line[:end].copy() for line, end in zip(lines, ends, strict=True)]
+        lengths[live] += 1
+    lines = np.array(columns, np.int64).reshape(len(columns), B).T
+    return [line[:length].copy() for line, length in zip(lines, lengths, strict=True)]
 
 
 def beam_search(
@@ -194,79 +219,128 @@ def beam_search(
     width: int,
     alpha: float,
     *,
+    constraints: Constraints | None = None,
+    best: int | None = None,
     first: int = 0,
 ) -> list[list[Hypothesis]]:
     """Search for the sequences of the highest score, `width` candidates at a time.
 
     In each step the candidates' continuations are ranked by probability. Those among the best
-    `width` that end are finished; the best `width` of all others go on. A sequence's search is
-    over with `width` finished ones or at max_steps, where what is unfinished is taken as it is.
-    With width 1 this is greedy choice.
+    `width` that end are finished; the best `width` of all others go on. The path of greedy choice
+    ranks first for as long as it goes on, so that no search ends below it. At max_steps what is
+    unfinished is taken as it is. With width 1 this is greedy choice.
 
     Parameters
     ----------
     generation : Generation
         At the sequences' start, with `width` equal beams for each.
-    B, special, max_steps, first
-        As for `generate`.
+    B, special, max_steps, constraints, first
+        As for `generate`; there are special tokens.
     width : int
         K, candidates kept for each sequence.
     alpha : float
         How much long sequences are favoured: 0 compares log-probabilities, 1 their mean per
         token.
+    best : int, optional
+        In [1, width]: how many are wanted. Fewer may be found in fewer steps.
 
     Returns
     -------
     list of B lists of Hypothesis
-        At most `width` for each sequence, the best first.
+        The best, at most `best` (`width` by default) for each sequence, the best first.
 
     Raises
     ------
     ValueError
-        If logits are NaN or infinite.
+        If logits are NaN or infinite, or all tokens are excluded.
 
     Notes
     -----
+    A sequence's search is over when nothing unfinished can still be among the wanted ones. With
+    log-probability s its score is s' / n^alpha at last, s' <= s <= 0 and n <= max_steps, and so at
+    most s / max_steps^alpha.
+
     Graves (2012), "Sequence transduction with recurrent neural networks"; the exponent is
     length normalisation as in Wu et al. (2016), without their offset of 5.
     """
-    found: list[list[Hypothesis]] = [[] for _ in range(B)]
+    rules, found = _Rules.of(special, constraints), _Found(B, width if best is None else best)
     live, tokens = np.arange(B), np.full((B, width), special.start)
-    text = np.zeros((B, width, 0), np.int64)
+    text, greedy = np.zeros((B, width, 0), np.int64), np.ones(B, bool)
     score = np.full((B, width), -np.inf)
     score[:, 0] = 0.0  # all beams are equal at first: only one of them counts
     for step in range(max_steps):
         if live.size == 0:
             break
-        logits = _logits(generation, tokens, first + live, special, step)
-        V = logits.shape[2]
-        total = (score[:, :, None] + _log_softmax(logits)).reshape(live.size, width * V)
-        best = _largest(total, min(2 * width, width * V))
-        value = np.take_along_axis(total, best, axis=1)
-        parent, token = np.divmod(best, V)
-        ends = token == special.end
-        scale = (step + 1.0) ** alpha
-        for i, j in np.argwhere(ends[:, :width] & (value[:, :width] > -np.inf)):
-            found[live[i]].append(Hypothesis(text[i, parent[i, j]], float(value[i, j]) / scale))
+        logits = _logits(generation, tokens, first + live, rules, step)
+        parent, token, value = _continuations(score, logits, greedy, rules)
+        ends, scale = rules.ended(token), (step + 1.0) ** alpha
+        for i, j in np.argwhere(ends[:, :width]):
+            found.add(live[i], text[i, parent[i, j]], value[i, j] / scale)
         others = np.argsort(ends, axis=1, kind="stable")[:, :width]
+        value[ends] = -np.inf  # should fewer than `width` go on
         beams, tokens, score = (
             np.take_along_axis(array, others, axis=1) for array in (parent, token, value)
         )
         old = np.take_along_axis(text, beams[:, :, None], axis=1)
         text = np.concatenate([old, tokens[:, :, None]], axis=2)
-        short = np.array([len(found[i]) < width for i in live])
-        going = np.flatnonzero(short & (score[:, 0] > -np.inf))
-        live, tokens, score, text = live[going], tokens[going], score[going], text[going]
+        greedy &= ~ends[:, 0]
+        hope = score.max(axis=1) / max_steps**alpha
+        going = np.flatnonzero((hope > found.least[live]) & (greedy | (width > 1)))
+        live, tokens, score, text, greedy = (
+            array[going] for array in (live, tokens, score, text, greedy)
+        )
         generation.keep(going, beams[going])
-    for i, k in np.argwhere(score > -np.inf):  # cut at max_steps
-        found[live[i]].append(Hypothesis(text[i, k], float(score[i, k]) / max_steps**alpha))
-    return [sorted(these, key=lambda one: -one.score)[:width] for these in found]
+    for i, k in np.ndindex(*score.shape):  # cut at max_steps
+        found.add(live[i], text[i, k], score[i, k] / max_steps**alpha)
+    return found.hypotheses
+
+
+class _Rules(NamedTuple):
+    """Special tokens and constraints, as the loops read them."""
+
+    start: int
+    ends: Array
+    excluded: Array
+    min_length: int
+
+    @staticmethod
+    def of(special: SpecialTokens | None, constraints: Constraints | None) -> _Rules:
+        constraints = constraints or Constraints()
+        stop, never = set(constraints.stop), set(constraints.forbidden)
+        if special is not None:
+            stop, never = stop | {special.end}, never | {special.start}
+        start = 0 if special is None else special.start
+        ends, excluded = (np.array(sorted(these), np.int64) for these in (stop, never))
+        return _Rules(start, ends, excluded, constraints.min_length)
+
+    def ended(self, tokens: Array) -> Array:
+        """Whether these tokens end their sequences."""
+        return np.asarray((tokens[..., None] == self.ends).any(axis=-1))
+
+
+class _Found:
+    """The `count` best hypotheses of each of B sequences so far, the best first."""
+
+    def __init__(self, B: int, count: int) -> None:
+        self.hypotheses: list[list[Hypothesis]] = [[] for _ in range(B)]
+        self.least = np.full(B, -np.inf)  # what the score of one more must exceed
+        self._count = count
+
+    def add(self, i: int, tokens: Array, score: float) -> None:
+        """Add one of sequence i, if it is among the best; an equal one that came first stays."""
+        if score <= self.least[i]:
+            return
+        these = self.hypotheses[i]
+        insort(these, Hypothesis(tokens, float(score)), key=lambda one: -one.score)
+        del these[self._count :]
+        if len(these) == self._count:
+            self.least[i] = these[-1].score
 
 
 def _logits(
-    generation: Generation, tokens: Array, numbers: Array, special: SpecialTokens, step: int
+    generation: Generation, tokens: Array, numbers: Array, rules: _Rules, step: int
 ) -> Array:
-    """Take one step; refuse what cannot be compared, and exclude the start token."""
+    """Take one step; refuse what cannot be compared, and give -inf to what is excluded."""
     logits = generation.step(tokens).astype(np.float64)
     wrong = ~np.isfinite(logits).all(axis=(1, 2))
     if wrong.any():
@@ -274,8 +348,37 @@ def _logits(
             f"logits: expected finite numbers, got NaN or infinity in step {step} of sequence "
             f"{numbers[wrong.argmax()]}; NaN or infinity is in its input or in the parameters"
         )
-    logits[:, :, special.start] = -np.inf
+    logits[:, :, rules.excluded] = -np.inf
+    if step < rules.min_length:
+        logits[:, :, rules.ends] = -np.inf
+    if logits[0, 0].max() == -np.inf:
+        text = "is forbidden, the start token, or an end before min_length"
+        raise ValueError(f"forbidden: expected a token that step {step} may take, but each {text}")
     return logits
+
+
+def _continuations(
+    score: Array, logits: Array, greedy: Array, rules: _Rules
+) -> tuple[Array, Array, Array]:
+    """Return beams, tokens and log-probabilities (B, N) of the best ways to go on, best first.
+
+    K of them don't end, if there are as many. Where the path of greedy choice goes on, it is
+    beam 0, and its choice ranks first.
+    """
+    B, K, V = logits.shape
+    total = score[:, :, None] + _log_softmax(logits)
+    if len(rules.ends) > 1:  # the same text needs but one end
+        likeliest = logits[:, :, rules.ends].argmax(axis=2)
+        others = likeliest[:, :, None] != np.arange(len(rules.ends))
+        total[:, :, rules.ends] = np.where(others, -np.inf, total[:, :, rules.ends])
+    total = total.reshape(B, K * V)
+    path, choice = np.flatnonzero(greedy), logits[greedy, 0].argmax(axis=1)
+    chosen = total[path, choice]
+    total[path, choice] = np.inf
+    best = _largest(total, min(2 * K, K * V))
+    value = np.take_along_axis(total, best, axis=1)
+    value[path, 0] = chosen
+    return *np.divmod(best, V), value
 
 
 def _log_softmax(logits: Array) -> Array:

@@ -430,6 +430,79 @@ def test_a_beam_is_never_less_likely_than_greedy_choice_here() -> None:
     assert better > 0
 
 
+def test_no_beam_makes_a_good_model_worse() -> None:
+    """Ends that are likely but not likeliest once filled the lists: 67 % right with width 2."""
+    rng = np.random.default_rng(0)
+    x = [rng.integers(0, 8, n) for n in rng.integers(1, 10, 1500)]
+    model = EncoderDecoder(
+        GRU(8, 32, bidirectional=True, rng=1), LSTM(8, 32, rng=2), 10,
+        source_embedding=Embedding(8, 8, rng=3), target_embedding=Embedding(10, 8, rng=4),
+        attention="dot", start_id=8, end_id=9, rng=5,
+    )  # fmt: skip
+    model.fit(x, [a[::-1] for a in x], epochs=6, optimizer=Adam(model, 1e-2), rng=0, progress=False)
+    new = [rng.integers(0, 8, n) for n in rng.integers(1, 10, 300)]
+
+    def right(found: Any) -> int:
+        return sum(np.array_equal(a[::-1], b) for a, b in zip(new, found, strict=True))
+
+    greedy = right(model.predict(new))
+    least = [one[0].score for one in model.search(new, beam_width=1)]
+    assert 0.8 * 300 < greedy < 0.97 * 300  # good, and not perfect
+    for width in (2, 5, 10):
+        beam = model.predict(new, method="beam", beam_width=width)
+        assert right(beam) >= greedy
+        found = model.search(new, beam_width=width)
+        assert all(np.array_equal(a, b[0].tokens) for a, b in zip(beam, found, strict=True))
+        assert all(len(best) == width for best in found)
+        for best, score in zip(found, least, strict=True):
+            assert best[0].score >= score - 1e-5  # float32: logits of many rows differ in last bits
+
+
+METHODS: tuple[dict[str, Any], ...] = (
+    {},
+    {"method": "sample", "rng": 0},
+    {"method": "beam", "beam_width": 1},
+    {"method": "beam", "beam_width": 4},
+)
+
+
+@pytest.mark.parametrize("options", METHODS, ids=str)
+def test_constraints_hold_in_every_method(options: Any) -> None:
+    model, x = trained(), sources(True, n=40)
+    free = model.predict(x, max_steps=12, **options)
+    common = max(range(V), key=lambda v: sum((tokens == v).sum() for tokens in free))
+    cut = [v for v in range(V) if v not in (START, END, common)][:2]
+    for forbidden in (common, [common], np.array([common, cut[0]])):
+        found = model.predict(x, max_steps=12, forbidden=forbidden, **options)
+        assert not set(np.concatenate(found)) & set(np.atleast_1d(forbidden).tolist())
+        assert len({len(tokens) for tokens in found}) > 1
+    for tokens in model.predict(x, max_steps=12, min_length=5, **options):
+        assert 5 <= len(tokens) <= 12
+    for tokens in model.predict(x, max_steps=5, min_length=5, **options):
+        assert len(tokens) == 5
+    stopped = model.predict(x, max_steps=12, stop=[common, cut[1]], min_length=1, **options)
+    assert all(len(tokens) >= 1 for tokens in stopped)
+    assert not set(np.concatenate(stopped)) & {common, cut[1]}
+    if "method" not in options:
+        for tokens, whole in zip(model.predict(x, max_steps=12, stop=common), free, strict=True):
+            end = np.append(np.flatnonzero(whole == common), len(whole))[0]
+            np.testing.assert_array_equal(tokens, whole[:end])  # a stop ends and changes nothing
+        same = model.predict(x, max_steps=12, stop=(), forbidden=[], min_length=0)
+        assert all(map(np.array_equal, free, same))
+
+
+def test_search_and_predict_take_the_same_constraints() -> None:
+    model, x = trained(), sources(True, n=10)
+    rules: dict[str, Any] = {"max_steps": 9, "forbidden": 4, "stop": [0, 6], "min_length": 2}
+    found = model.search(x, beam_width=3, **rules)
+    best = model.predict(x, method="beam", beam_width=3, **rules)
+    assert all(np.array_equal(a[0].tokens, b) for a, b in zip(found, best, strict=True))
+    for these in found:
+        assert len({tuple(one.tokens) for one in these}) == len(these)
+        assert all(set(one.tokens.tolist()) <= {1, 3} for one in these)
+        assert all(2 <= len(one.tokens) <= 9 for one in these)
+
+
 def test_drawn_symbols_follow_the_model() -> None:
     model = build()
     x = np.repeat(sources(n=1), 4000, axis=0)
@@ -711,11 +784,47 @@ def test_tokens_masks_and_nothing_to_learn_are_named() -> None:
         ({"method": "beam", "top_k": 3}, ValueError, "top_k: expected None with method 'beam'"),
         ({"max_steps": 0}, ValueError, "max_steps: expected"),
         ({"batch_size": 0}, ValueError, "batch_size: expected"),
+        ({"min_length": -1}, ValueError, "min_length: expected an integer in [0, 100], got -1"),
+        ({"min_length": 6, "max_steps": 5}, ValueError, "min_length: expected an integer in [0, 5"),
+        ({"min_length": 1.0}, TypeError, "min_length: expected an integer, got 1.0"),
+        ({"forbidden": [0, 7]}, IndexError, "forbidden: expected tokens in [0, 7), got 7 at ind"),
+        ({"forbidden": -1}, IndexError, "forbidden: expected tokens in [0, 7), got -1"),
+        ({"forbidden": "<unk>"}, TypeError, "forbidden: expected integer tokens, got dtype"),
+        ({"forbidden": [None]}, TypeError, "forbidden: expected integer tokens, got dtype object"),
+        ({"forbidden": [[1], [2]]}, ValueError, "forbidden: expected one token or several (K,)"),
+        ({"forbidden": [1, END]}, ValueError, "forbidden: expected no token that ends a sequence"),
+        ({"forbidden": 1, "stop": [0, 1]}, ValueError, "forbidden: expected no token that ends"),
+        ({"forbidden": [0, 1, 3, 4, 6], "min_length": 1}, ValueError, "forbidden: expected a tok"),
+        ({"stop": 7}, IndexError, "stop: expected tokens in [0, 7), got 7"),
+        ({"stop": [1.5]}, TypeError, "stop: expected integer tokens, got dtype float64"),
+        ({"stop": START}, ValueError, "stop: expected tokens other than start_id, got 5"),
     ],
 )
 def test_options_of_predict_that_do_not_fit_are_named(options: Any, error: Any, text: str) -> None:
     with pytest.raises(error, match=re.escape(text)):
         build().predict(sources(), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"beam_width": 0}, ValueError, "beam_width: expected an integer in [1, 1024], got 0"),
+        ({"alpha": 11}, ValueError, "alpha: expected a number in [0, 10], got 11"),
+        ({"max_steps": 2.0}, TypeError, "max_steps: expected a positive integer, got 2.0"),
+        ({"max_steps": 3, "min_length": 4}, ValueError, "min_length: expected an integer in [0, 3"),
+        (
+            {"forbidden": END},
+            ValueError,
+            "forbidden: expected no token that ends a sequence, got 2",
+        ),
+        ({"forbidden": [0, 1, 3, 4, 6], "min_length": 1}, ValueError, "forbidden: expected a tok"),
+        ({"stop": [0, START]}, ValueError, "stop: expected tokens other than start_id, got 5"),
+        ({"batch_size": 0}, ValueError, "batch_size: expected"),
+    ],
+)
+def test_options_of_search_that_do_not_fit_are_named(options: Any, error: Any, text: str) -> None:
+    with pytest.raises(error, match=re.escape(text)):
+        build().search(sources(), **options)
 
 
 @pytest.mark.parametrize("method", ["greedy", "sample", "beam"])

@@ -247,6 +247,73 @@ def test_generate_is_the_choice_after_every_step(tied: bool) -> None:
     assert model.generate(1, prompt=[3]).shape == (1,)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", CORES)
+def test_prompts_of_different_lengths_go_on_as_each_alone(cell: str, dtype: Any) -> None:
+    model = build(cell, num_layers=2, dtype=dtype)
+    model.flat_parameters[...] *= 3  # far from uniform
+    prompts = [tokens(n, seed=n) for n in (5, 1, 9, 2, 5, 3, 14, 1, 8)]
+    for options in ({}, {"stop": [1, 4], "min_length": 2}, {"forbidden": 3}):
+        found = model.generate(30, prompt=prompts, temperature=0, **options)
+        same = model.generate(30, prompt=prompts, temperature=0, batch_invariant=True, **options)
+        assert isinstance(found, list)
+        for one, exact, prompt in zip(found, same, prompts, strict=True):
+            alone = model.generate(30, prompt=prompt, temperature=0, **options)
+            np.testing.assert_array_equal(one, alone)
+            np.testing.assert_array_equal(exact, alone)
+            assert alone.dtype == one.dtype == np.int64
+    listed = model.generate(9, prompt=[[1, 2], [3, 4]], temperature=0)
+    array = model.generate(9, prompt=np.array([[1, 2], [3, 4]]), temperature=0)
+    assert isinstance(listed, list)
+    np.testing.assert_array_equal(np.stack(listed), array)
+
+
+@pytest.mark.parametrize("cell", CORES)
+def test_batch_invariant_logits_are_those_of_the_prompt_alone(cell: str) -> None:
+    """Bit for bit: what is drawn from them shows the first bit that differs only now and then."""
+    model, seen = build(cell, num_layers=2, dtype=np.float32), []
+    prompts = [tokens(n, seed=n) for n in (5, 1, 9, 2, 5, 3, 14, 1, 8)]
+    head = model._logits
+
+    def watched(h: Any, **options: Any) -> Any:
+        seen.append(head(h, **options))
+        return seen[-1]
+
+    model._logits = watched  # type: ignore[method-assign]
+    model.generate(6, prompt=prompts, temperature=0, batch_invariant=True)
+    together, seen[:] = list(seen), []
+    for row, prompt in enumerate(prompts):
+        text = model.generate(6, prompt=prompt, temperature=0, batch_invariant=True)
+        whole = model(np.concatenate([prompt, text[:-1]])[None])[0][0, len(prompt) - 1 :]
+        for step in range(6):
+            np.testing.assert_array_equal(seen[step][0], together[step][row])
+            np.testing.assert_array_equal(seen[step][0], whole[step])
+        seen.clear()
+
+
+def test_a_text_ends_at_any_of_several_tokens() -> None:
+    model = build("lstm", num_layers=2)
+    model.flat_parameters[...] *= 3
+    prompts, stop = tokens(40, 3), [2, 5]
+    whole = model.generate(20, prompt=prompts, temperature=0)
+    found = model.generate(20, prompt=prompts, temperature=0, stop=stop)
+    assert whole.shape == (40, 20)
+    assert isinstance(found, list)
+    assert len({len(text) for text in found}) > 1
+    for text, line in zip(found, whole, strict=True):
+        ends = np.flatnonzero(np.isin(line, stop))
+        np.testing.assert_array_equal(text, line[: ends[0]] if ends.size else line)
+    one = model.generate(20, prompt=prompts[0], temperature=0, stop=stop)
+    np.testing.assert_array_equal(one, found[0])
+    for least in (3, 20):
+        for text in model.generate(20, prompt=prompts, stop=stop, min_length=least, rng=0):
+            assert least <= len(text) <= 20
+            assert not np.isin(text[least:], stop).any()
+    drawn = model.generate(20, prompt=prompts, forbidden=[0, 2, 5], rng=0, top_k=6)
+    assert drawn.shape == (40, 20)
+    assert set(np.unique(drawn)) == {1, 3, 4, 6}
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_save_and_load_give_the_same_bits(tied: bool, tmp_path: Path) -> None:
     model, x = build("gru", tied), tokens(B, T)
@@ -352,6 +419,18 @@ def test_data_that_cannot_be_learnt_is_named(
         ({"top_k": 8}, ValueError, "top_k: expected an integer in [1, 7], got 8"),
         ({"n": 0}, ValueError, "n: expected an integer in [1,"),
         ({"rng": "x"}, TypeError, "rng: expected an int"),
+        ({"prompt": [[1], []]}, ValueError, "prompt[1]: expected (P_i,) tokens, P_i >= 1, got (0,"),
+        ({"prompt": [[1], [[2]]]}, ValueError, "prompt[1]: expected (P_i,) tokens, P_i >= 1, got"),
+        ({"prompt": [[1], [7]]}, IndexError, "prompt[1]: expected tokens in [0, 7), got 7 at ind"),
+        ({"prompt": [[1], [0.5]]}, TypeError, "prompt[1]: expected integer tokens, got dtype flo"),
+        ({"prompt": np.zeros((1, 1, 1), int)}, ValueError, "prompt: expected (P,) or (B, P) tok"),
+        ({"stop": [1, 7]}, IndexError, "stop: expected tokens in [0, 7), got 7 at index 1"),
+        ({"forbidden": 0.5}, TypeError, "forbidden: expected integer tokens, got dtype float64"),
+        ({"forbidden": 2, "stop": [1, 2]}, ValueError, "forbidden: expected no token that ends a"),
+        ({"forbidden": list(range(7))}, ValueError, "forbidden: expected a token that step 0 may"),
+        ({"stop": list(range(7)), "min_length": 1}, ValueError, "forbidden: expected a token tha"),
+        ({"min_length": 4}, ValueError, "min_length: expected an integer in [0, 3], got 4"),
+        ({"batch_invariant": 1}, TypeError, "batch_invariant: expected True or False, got 1"),
     ],
 )
 def test_what_cannot_be_generated_is_named(change: Any, error: Any, text: str) -> None:

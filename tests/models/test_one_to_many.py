@@ -115,6 +115,34 @@ def test_a_short_poem_for_each_vector_is_learnt_and_written(cell: str, start: st
     np.testing.assert_array_equal(cut[3], y[3][:4])
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.5, "rng": 0}], ids=str)
+@pytest.mark.parametrize("start", STARTS)
+def test_constraints_hold(start: str, options: Any) -> None:
+    model, x = build("lstm", start), vectors(60)
+    model.flat_parameters[...] *= 3
+    free = model.predict(x, max_steps=9, **options)
+    common = max(range(1, END), key=lambda v: sum((tokens == v).sum() for tokens in free))
+    others = [v for v in range(1, END) if v != common]
+    for tokens in model.predict(x, max_steps=9, forbidden=[common, others[0]], **options):
+        assert not set(tokens.tolist()) & {common, others[0]}
+    for tokens in model.predict(x, max_steps=9, min_length=4, **options):
+        assert 4 <= len(tokens) <= 9
+    stopped = model.predict(x, max_steps=9, stop=[common, others[1]], batch_size=7, **options)
+    assert not set(np.concatenate(stopped).tolist()) & {common, others[1]}
+    if not options:
+        for tokens, whole in zip(stopped, free, strict=True):
+            ends = np.flatnonzero((whole == common) | (whole == others[1]))
+            np.testing.assert_array_equal(tokens, whole[: ends[0]] if ends.size else whole)
+
+
+def test_an_error_counts_the_sequences_of_all_batches() -> None:
+    x = vectors(9)
+    x[7, 1] = np.nan
+    for batch_size in (256, 5, 1):
+        with pytest.raises(ValueError, match="in step 0 of sequence 7"):
+            build().predict(x, batch_size=batch_size)
+
+
 def test_samples_follow_the_models_own_probabilities() -> None:
     model = build("gru", "both")
     x = np.repeat(vectors(1), 4000, axis=0)
@@ -248,6 +276,11 @@ def test_data_that_cannot_be_learnt_is_named(
         ({"rng": "x"}, TypeError, "rng: expected an int"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"steps": 3}, ValueError, "steps: expected None for tokens (see max_steps), got 3"),
+        ({"min_length": 9, "max_steps": 8}, ValueError, "min_length: expected an integer in [0, 8"),
+        ({"forbidden": [7]}, IndexError, "forbidden: expected tokens in [0, 7), got 7 at index 0"),
+        ({"forbidden": END}, ValueError, "forbidden: expected no token that ends a sequence, got"),
+        ({"stop": "."}, TypeError, "stop: expected integer tokens"),
+        ({"stop": [1, START]}, ValueError, "stop: expected tokens other than start_id, got 0"),
     ],
 )
 def test_what_cannot_be_written_is_named(options: Any, error: Any, text: str) -> None:

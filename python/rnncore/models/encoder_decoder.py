@@ -12,7 +12,7 @@ from rnncore._checks import choice, generator, positive_int
 from rnncore._native import losses
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
-from rnncore.decoding import Hypothesis, beam_search, generate
+from rnncore.decoding import Hypothesis
 from rnncore.layers import Recurrent
 from rnncore.layers.attention import DotAttention, Memory
 from rnncore.layers.embedding import Embedding
@@ -24,11 +24,11 @@ from rnncore.models.components import (
     check_target_embedding,
 )
 from rnncore.models.generating_model import GeneratingModel, GeneratingTape
-from rnncore.models.generation import DecoderGeneration, check_beam, check_method, checked_draw
+from rnncore.models.generation import DecoderGeneration, read_decoding
 from rnncore.models.initial_state import InitialState
 from rnncore.models.inputs import read_inputs
 from rnncore.models.samples.pairs import PairSamples, pair_samples
-from rnncore.models.states import arrays_of, gradient_of_state, last_ends
+from rnncore.models.states import gradient_of_state, last_ends, states_differ
 from rnncore.module import Module, constructor_text
 
 
@@ -136,7 +136,7 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         source, dtype = generator(rng), self.dtype
         H, E = decoder.output_features, encoder.output_features
         self.initial_state = self.attention_layer = None
-        if _states_differ(encoder, decoder):
+        if states_differ(encoder, decoder):
             self.initial_state = InitialState(E, decoder, rng=source)
         if self.attention is not None:
             self.attention_layer = DotAttention(H, E, dtype=dtype, rng=source)
@@ -216,6 +216,9 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         lengths: Any = None,
         method: str = "greedy",
         max_steps: int = 100,
+        min_length: int = 0,
+        stop: Any = None,
+        forbidden: Any = None,
         temperature: float | None = None,
         top_k: int | None = None,
         beam_width: int | None = None,
@@ -233,8 +236,10 @@ class EncoderDecoder(GeneratingModel, loadable=True):
             Valid steps of each source, in [0, T].
         method : {"greedy", "sample", "beam"}
             Take the likeliest symbol of each step; draw it; or `search` the likeliest sequence.
-        max_steps : int
-            Most symbols to generate, the end token among them.
+        max_steps, min_length : int
+            Most symbols to generate, the end token among them; and least, the end token aside.
+        stop, forbidden : int or array_like of int, shape (K,), optional
+            Symbols that end a sequence as end_id does; and symbols that are never generated.
         temperature, top_k, rng
             Of "sample" alone; see `rnncore.decoding.sample`. 1.0, None and None by default.
         beam_width, alpha
@@ -253,22 +258,15 @@ class EncoderDecoder(GeneratingModel, loadable=True):
             If an argument is not as described, an option belongs to another method, or the
             model's logits are NaN or infinite.
         """
-        options = {
-            "temperature": temperature, "top_k": top_k, "rng": rng,
-            "beam_width": beam_width, "alpha": alpha,
-        }  # fmt: skip
-        chosen = check_method(method, options)
-        if method == "beam":
-            found = self.search(
-                x, lengths=lengths, max_steps=max_steps, batch_size=batch_size, **chosen
-            )
-            return [best[0].tokens for best in found]
-        drawn = {"temperature": 0} if method == "greedy" else chosen
-        draw, steps = checked_draw(self.output_size, **drawn), positive_int("max_steps", max_steps)
+        decoding = read_decoding(
+            method, self.output_size, self._special, max_steps=max_steps, min_length=min_length,
+            stop=stop, forbidden=forbidden, temperature=temperature, top_k=top_k, rng=rng,
+            beam_width=beam_width, alpha=alpha,
+        )  # fmt: skip
         return [
             tokens
-            for generation, B, first in self._generations(x, lengths, 1, batch_size)
-            for tokens in generate(generation, B, self._special, steps, draw, first=first)
+            for generation, B, first in self._generations(x, lengths, decoding.beams, batch_size)
+            for tokens in decoding.tokens(generation, B, first)
         ]
 
     def search(
@@ -279,18 +277,23 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         beam_width: int = 5,
         alpha: float = 1.0,
         max_steps: int = 100,
+        min_length: int = 0,
+        stop: Any = None,
+        forbidden: Any = None,
         batch_size: int = 256,
     ) -> list[list[Hypothesis]]:
         """Search for the likeliest sequences of each source with a beam.
 
         Parameters
         ----------
-        x, lengths, max_steps, batch_size
+        x, lengths, max_steps, min_length, stop, forbidden, batch_size
             As `predict` takes them.
         beam_width : int
-            Candidates kept in each step, in [1, 1024]; 1 is greedy choice.
+            Candidates kept in each step, in [1, 1024]; 1 is greedy choice, the others' score is at
+            least that.
         alpha : float
-            In [0, 10]: candidates are compared by log-probability / length^alpha.
+            In [0, 10]: candidates are compared by log-probability / length^alpha. Above 0 what is
+            unfinished may gain up to max_steps, so that a greater one makes a longer search.
 
         Returns
         -------
@@ -303,14 +306,14 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         ValueError, TypeError, IndexError
             As `predict`.
         """
-        width, exponent = check_beam(beam_width, alpha)
-        steps = positive_int("max_steps", max_steps)
+        decoding = read_decoding(
+            "beam", self.output_size, self._special, max_steps=max_steps, min_length=min_length,
+            stop=stop, forbidden=forbidden, beam_width=beam_width, alpha=alpha,
+        )  # fmt: skip
         return [
             best
-            for generation, B, first in self._generations(x, lengths, width, batch_size)
-            for best in beam_search(
-                generation, B, self._special, steps, width, exponent, first=first
-            )
+            for generation, B, first in self._generations(x, lengths, decoding.beams, batch_size)
+            for best in decoding.search(generation, B, first)
         ]
 
     def _encode(self, x: Array, lengths: Lengths | None) -> tuple[Any, Memory | None]:
@@ -389,11 +392,3 @@ class EncoderDecoder(GeneratingModel, loadable=True):
                 self.head, beams,
             )  # fmt: skip
             yield generation, len(some), start
-
-
-def _states_differ(encoder: Recurrent[Any], decoder: Recurrent[Any]) -> bool:
-    """Whether the encoder's final state is no initial state of the decoder as it is."""
-    shapes = [
-        [array.shape for array in arrays_of(layer.initial_state(1))] for layer in (encoder, decoder)
-    ]
-    return encoder.bidirectional or shapes[0] != shapes[1]

@@ -12,14 +12,14 @@ import numpy as np
 from rnncore._checks import as_array, boolean, check_shape, generator, positive_int
 from rnncore._native import losses
 from rnncore._types import Array, Lengths, Seed
-from rnncore.decoding import check_temperature, check_top_k, sample
 from rnncore.init import glorot_uniform
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import linear, linear_gradients
 from rnncore.models.base import Model
 from rnncore.models.components import check_recurrent
-from rnncore.models.inputs import checked_tokens, clear_padding
+from rnncore.models.generation import continue_texts, read_decoding
+from rnncore.models.inputs import clear_padding
 from rnncore.models.samples import streams
 from rnncore.models.samples.sequences import SequenceSamples
 from rnncore.module import check_tape, constructor_text
@@ -360,42 +360,43 @@ class LanguageModel(Model, loadable=True):
         temperature: float = 1.0,
         top_k: int | None = None,
         rng: Seed = None,
-    ) -> Array:
-        """Continue a text by n tokens, each drawn given all before it.
+        stop: Any = None,
+        forbidden: Any = None,
+        min_length: int = 0,
+        batch_invariant: bool = False,
+    ) -> Any:
+        """Continue a text by n tokens, each drawn given all before it; by fewer with `stop`.
 
         Parameters
         ----------
         n : int
-            Tokens to draw.
-        prompt : array_like of int, shape (P,) or (B, P)
+        prompt : array_like of int, shape (P,) or (B, P), or list of arrays (P_i,)
             What is to be continued, P >= 1.
         temperature, top_k, rng
             As for `rnncore.decoding.sample`; temperature 0 takes the likeliest token.
+        stop, forbidden : int or array_like of int, shape (K,), optional
+            Tokens that end a text, but for its first min_length ones; and those never generated.
+        batch_invariant : bool
+            Whether logits are, bit for bit, those of each prompt alone; one alone takes longer.
 
         Returns
         -------
-        tokens : numpy.ndarray of int64, shape (n,) or (B, n)
-            Without the prompt.
+        tokens : numpy.ndarray of int64, shape (n,) or (B, n); or list of arrays (S_i,)
+            Without the prompt and the token that ended a text. A list for a list, and for (B, P)
+            with `stop`; (S,) for (P,) with `stop`.
 
         Raises
         ------
         ValueError, TypeError, IndexError
-            If the prompt is empty or an argument is out of range.
+            If a prompt is empty, an argument is not as described, or logits are not finite.
         """
-        n, rng = positive_int("n", n), generator(rng)
-        check_temperature(temperature), check_top_k(top_k, self.vocabulary_size)
-        prompt = checked_tokens("prompt", prompt, self.vocabulary_size)
-        if prompt.ndim not in (1, 2) or prompt.size == 0:
-            raise ValueError(f"prompt: expected (P,) or (B, P) tokens, P >= 1, got {prompt.shape}")
-        lines = np.ascontiguousarray(prompt).reshape(-1, prompt.shape[-1])
-        h, state, _ = self.core.run(self.embedding.run(lines))
-        h = np.ascontiguousarray(h[:, -1])
-        result = np.empty((len(lines), n), np.int64)
-        for t in range(n):
-            if t > 0:
-                h, state = self.core.step(self.embedding(result[:, t - 1]), state)
-            result[:, t] = sample(self._logits(h), temperature, top_k, rng)
-        return result if prompt.ndim == 2 else result[0]
+        n, invariant = positive_int("n", n), boolean("batch_invariant", batch_invariant)
+        decoding = read_decoding(
+            "sample", self.vocabulary_size, None, max_steps=n, min_length=min_length, stop=stop,
+            forbidden=forbidden, temperature=temperature, top_k=top_k, rng=rng,
+        )  # fmt: skip
+        parts = self.embedding, self.core, self._logits
+        return continue_texts(prompt, decoding, *parts, batch_invariant=invariant)
 
     def _logits(self, h: Array, *, batch_invariant: bool = False) -> Array:
         weight, bias = self._head(self.parameters), self.parameters["head.bias"]

@@ -10,7 +10,7 @@ import numpy as np
 from rnncore._checks import as_array, choice, expect_none, generator, positive_int
 from rnncore._native import losses
 from rnncore._types import Array, Lengths, Seed
-from rnncore.decoding import SpecialTokens, generate
+from rnncore.decoding import SpecialTokens
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
@@ -22,7 +22,7 @@ from rnncore.models.components import (
     check_value_components,
 )
 from rnncore.models.generating_model import GeneratingModel, GeneratingTape
-from rnncore.models.generation import VectorGeneration, checked_draw
+from rnncore.models.generation import VectorGeneration, read_decoding
 from rnncore.models.initial_state import InitialState
 from rnncore.models.samples.pairs import PairSamples, padded_targets, pair_samples
 from rnncore.models.samples.values import ValueSamples, value_samples
@@ -197,6 +197,9 @@ class OneToMany(GeneratingModel, loadable=True):
         *,
         steps: int | None = None,
         max_steps: int | None = None,
+        min_length: int | None = None,
+        stop: Any = None,
+        forbidden: Any = None,
         temperature: float | None = None,
         top_k: int | None = None,
         rng: Seed = None,
@@ -210,8 +213,11 @@ class OneToMany(GeneratingModel, loadable=True):
             Vectors.
         steps : int
             For values, which need it: how many.
-        max_steps : int
-            For tokens: most of a sequence, the end token among them; 100 by default.
+        max_steps, min_length : int
+            For tokens: most of a sequence, the end token among them; and least, the end token
+            aside. 100 and 0 by default.
+        stop, forbidden : int or array_like of int, shape (K,)
+            For tokens: those that end a sequence as end_id does; and those never generated.
         temperature, top_k, rng
             For tokens, as `rnncore.decoding.sample` takes them; temperature 0, the default, takes
             the likeliest token each time.
@@ -225,28 +231,35 @@ class OneToMany(GeneratingModel, loadable=True):
 
         Raises
         ------
-        ValueError, TypeError
+        ValueError, TypeError, IndexError
             If an argument is not as described, or logits are NaN or infinite.
         """
         x, batch_size = self._vectors(x), positive_int("batch_size", batch_size)
-        parts = [x[start : start + batch_size] for start in range(0, len(x), batch_size)]
+        parts = [(x[at : at + batch_size], at) for at in range(0, len(x), batch_size)]
+        options = {
+            "max_steps": max_steps, "min_length": min_length, "stop": stop, "forbidden": forbidden,
+            "temperature": temperature, "top_k": top_k, "rng": rng,
+        }  # fmt: skip
         if self._special is None:
             T = positive_int("steps", steps)
-            expect_none(
-                "for values (see steps)",
-                max_steps=max_steps, temperature=temperature, top_k=top_k, rng=rng,
-            )  # fmt: skip
-            y = [self.core.run(self._inputs(v, None, T), self._initial(v))[0] for v in parts]
+            expect_none("for values (see steps)", **options)
+            y = [self.core.run(self._inputs(v, None, T), self._initial(v))[0] for v, _ in parts]
             return np.concatenate([np.empty((0, T, self.output_size), self.dtype), *y])
         expect_none("for tokens (see max_steps)", steps=steps)
-        most = 100 if max_steps is None else positive_int("max_steps", max_steps)
-        heat = 0 if temperature is None else temperature
-        draw = checked_draw(self.output_size, temperature=heat, top_k=top_k, rng=rng)
-        found: list[Array] = []
-        for v in parts:
-            generation = VectorGeneration(self._read_on, self._initial(v), v)
-            found += generate(generation, len(v), self._special, most, draw)
-        return found
+        given = {name: value for name, value in options.items() if value is not None}
+        decoding = read_decoding(
+            "sample",
+            self.output_size,
+            self._special,
+            **{"max_steps": 100, "temperature": 0} | given,
+        )
+        return [
+            tokens
+            for v, first in parts
+            for tokens in decoding.tokens(
+                VectorGeneration(self._read_on, self._initial(v), v), len(v), first
+            )
+        ]
 
     def _vectors(self, x: Any) -> Array:
         v, F = as_array("x", x, self.dtype, contiguous=True), self.vector_size

@@ -29,6 +29,14 @@ def map_state(function: Callable[[Array], Array], state: Any) -> Any:
     return function(state)
 
 
+def states_differ(encoder: Recurrent[Any], decoder: Recurrent[Any]) -> bool:
+    """Whether the encoder's final state is no initial state of the decoder as it is."""
+    shapes = [
+        [array.shape for array in arrays_of(layer.initial_state(1))] for layer in (encoder, decoder)
+    ]
+    return encoder.bidirectional or shapes[0] != shapes[1]
+
+
 def last_ends(layer: Recurrent[Any], state: Any) -> Array:
     """Return the final h of the last layer, both directions' side by side: (B, D*F)."""
     h, D = arrays_of(state)[0], layer.spec.directions
