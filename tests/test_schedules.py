@@ -67,7 +67,8 @@ def test_is_a_frozen_value(schedule):
 
 
 def test_examples_of_the_docstrings():
-    assert doctest.testmod(schedules).attempted >= 6
+    parts = schedules.learning_rate, schedules.teacher_forcing
+    assert sum(doctest.testmod(part).attempted for part in parts) >= 7
     assert doctest.testmod(schedules).failed == 0
 
 
@@ -142,3 +143,43 @@ def test_the_text_names_every_schedule_and_the_arguments_they_go_to():
     for name in (*schedules.__all__, "lr_schedule", "teacher_forcing"):
         if name[0].islower():
             assert name in schedules.__doc__
+
+
+def test_steps_warm_up_and_one_cycle_are_what_they_say():
+    step = schedules.step_lr(0.5, (0.25, 0.5))
+    assert [step(share) for share in (0, 0.24, 0.25, 0.5, 0.99)] == [1, 1, 0.5, 0.25, 0.25]
+    warm = schedules.warm_up_lr(0.5, "linear", start=0.2)
+    np.testing.assert_allclose([warm(s) for s in (0, 0.25, 0.5, 0.75)], [0.2, 0.6, 1, 0.5])
+    cycle = schedules.one_cycle_lr(0.5, start=0.2, end=0.0)
+    np.testing.assert_allclose([cycle(s) for s in (0, 0.25, 0.5, 0.75)], [0.2, 0.6, 1, 0.5])
+    for schedule in (step, warm, cycle):
+        assert pickle.loads(pickle.dumps(schedule)) == schedule
+
+
+def test_one_cycle_is_torchs():
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=50)
+    ours = schedules.one_cycle_lr(peak=14 / 49)
+    for k in range(50):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(ours(k / 49), rel=1e-9)
+        optimizer.step()
+        if k < 49:
+            theirs.step()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: schedules.step_lr(1.5), ValueError, r"factor: expected a number in \(0, 1\)"),
+        (lambda: schedules.step_lr(at="half"), TypeError, "at: expected a sequence of numbers"),
+        (lambda: schedules.step_lr(at=[0.5, 2]), ValueError, "at: expected a number in"),
+        (lambda: schedules.warm_up_lr(0), ValueError, "share: expected a number in"),
+        (lambda: schedules.warm_up_lr(0.1, "cosinus"), ValueError, "lr_schedule: expected one of"),
+        (lambda: schedules.warm_up_lr(start=2), ValueError, "start"),
+        (lambda: schedules.one_cycle_lr("x"), TypeError, "peak: expected a number"),
+    ],
+)
+def test_bad_arguments_of_learning_rate_schedules_are_named(make, error, text):
+    with pytest.raises(error, match=text):
+        make()

@@ -208,6 +208,14 @@ def fraction(name: str, value: Any) -> float:
     return result
 
 
+def inner_fraction(name: str, value: Any) -> float:
+    """Return a number in (0, 1) as a float; TypeError for no number, ValueError outside."""
+    result = number(name, value, "a number in (0, 1)")
+    if not 0.0 < result < 1.0:
+        raise ValueError(f"{name}: expected a number in (0, 1), got {value!r}")
+    return result
+
+
 def closed_fraction(name: str, value: Any) -> float:
     """Return a number in [0, 1] as a float; TypeError for no number, ValueError outside."""
     result = number(name, value, "a number in [0, 1]")

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from rnncore._checks import number
-from rnncore.schedules import check_lr_schedule, check_teacher_forcing, constant_lr
+from rnncore.schedules.checks import check_teacher_forcing
+from rnncore.schedules.learning_rate import check_lr_schedule, constant_lr
 from rnncore.training.protocol import Trainable
 
 

@@ -1,92 +1,15 @@
-"""Schedules: how the learning rate, or teacher forcing, changes while a model is trained.
-
-Two kinds, each with its own argument of `fit`:
-
-============= =================================== ========================================
-schedule of   the learning rate                   teacher forcing
-============= =================================== ========================================
-goes to       ``fit(lr_schedule=...)``            ``fit(teacher_forcing=...)``
-a function of the share of steps done, in [0, 1)  the epoch, counted from 0
-which gives   a factor of the optimizer's lr      a probability in [0, 1]
-at            every step                          the start of every epoch
-here          `constant_lr`, `linear_lr`,         `linear_decay`, `exponential_decay`,
-              `cosine_lr`, or by their names      `inverse_sigmoid_decay`
-              "constant", "linear", "cosine"
-============= =================================== ========================================
-
-Either argument takes any function of the same kind as well, and refuses the other kind's from
-here.
-"""
+"""Schedules of teacher forcing: from the epoch to a probability."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rnncore._checks import choice, closed_fraction, integer, number, positive_int
-
-__all__ = [
-    "ExponentialDecay",
-    "InverseSigmoidDecay",
-    "LinearDecay",
-    "TeacherForcingSchedule",
-    "constant_lr",
-    "cosine_lr",
-    "exponential_decay",
-    "inverse_sigmoid_decay",
-    "linear_decay",
-    "linear_lr",
-]
+from rnncore._checks import closed_fraction, inner_fraction, integer, number, positive_int
 
 _LAST_EPOCH = 2**31 - 1
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-def constant_lr(share: float) -> float:
-    """Return 1: the learning rate stays as it is; in `fit` also "constant"."""
-    return 1.0
-
-
-def linear_lr(share: float) -> float:
-    """Return 1 - share: the learning rate falls to 0 along a line; in `fit` also "linear".
-
-    Parameters
-    ----------
-    share : float
-        Of all steps of a training, those done, in [0, 1).
-
-    Returns
-    -------
-    factor : float
-        What the optimizer's learning rate is multiplied by.
-    """
-    return 1.0 - share
-
-
-def cosine_lr(share: float) -> float:
-    """Return (1 + cos(pi share)) / 2: down to 0 along half a cosine; in `fit` also "cosine".
-
-    Parameters and returned value are those of `linear_lr`.
-
-    Notes
-    -----
-    Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", eq. 5,
-    without restarts.
-    """
-    return 0.5 + 0.5 * math.cos(math.pi * share)
-
-
-_LR_SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": constant_lr,
-    "linear": linear_lr,
-    "cosine": cosine_lr,
-}
 
 
 class TeacherForcingSchedule(ABC):
@@ -95,39 +18,6 @@ class TeacherForcingSchedule(ABC):
     @abstractmethod
     def __call__(self, epoch: int) -> float:
         """Return the probability in `epoch`, from 0."""
-
-
-def check_lr_schedule(value: Any) -> Callable[[float], float]:
-    """Return what `fit` takes as lr_schedule as a function of the share of steps done.
-
-    Raises ValueError for no schedule, TypeError for one of teacher forcing.
-    """
-    if isinstance(value, TeacherForcingSchedule):
-        raise TypeError(
-            "lr_schedule: expected a schedule of the learning rate, got one of teacher forcing, "
-            f"which fit takes as teacher_forcing={value!r}"
-        )
-    if callable(value):
-        function: Callable[[float], float] = value
-        return function
-    return _LR_SCHEDULES[choice("lr_schedule", value, tuple(_LR_SCHEDULES))]
-
-
-def check_teacher_forcing(value: Any) -> float | Callable[[int], float]:
-    """Return what `fit` takes as teacher_forcing: a probability, or a function of the epoch.
-
-    Raises TypeError for a schedule of the learning rate, ValueError for a number out of [0, 1].
-    """
-    for name, schedule in _LR_SCHEDULES.items():
-        if value is schedule or (isinstance(value, str) and value == name):
-            raise TypeError(
-                "teacher_forcing: expected a probability or a schedule of teacher forcing, got a "
-                f"schedule of the learning rate, which fit takes as lr_schedule={name!r}"
-            )
-    if callable(value):
-        function: Callable[[int], float] = value
-        return function
-    return closed_fraction("teacher_forcing", value)
 
 
 @dataclass(frozen=True)
@@ -158,10 +48,7 @@ class ExponentialDecay(TeacherForcingSchedule):
     rate: float
 
     def __post_init__(self) -> None:
-        rate = number("rate", self.rate, "a number in (0, 1)")
-        if not 0 < rate < 1:
-            raise ValueError(f"rate: expected a number in (0, 1), got {self.rate!r}")
-        object.__setattr__(self, "rate", rate)
+        object.__setattr__(self, "rate", inner_fraction("rate", self.rate))
 
     def __call__(self, epoch: int) -> float:
         """Return the probability in `epoch`, from 0."""
