@@ -27,7 +27,7 @@ LEVELS = (
     ("_native", "checkpoint"),
     ("functional", "losses", "optim", "init"),
     ("layers", "training"),
-    ("data", "plot"),
+    ("data", "plot", "inspection"),
     ("models",),
     ("rnncore",),
     LEAVES,

@@ -9,6 +9,7 @@ from rnncore._native.isa import available_isas, isa
 from rnncore._native.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from rnncore._native.threads import get_num_threads, set_num_threads
 from rnncore.checkpoint import CheckpointError, load, save
+from rnncore.inspection import check_gradients, summary
 from rnncore.layers import (
     GRU,
     LSTM,
@@ -62,6 +63,7 @@ __all__ = [
     "RNNCell",
     "Vocabulary",
     "available_isas",
+    "check_gradients",
     "data",
     "datasets",
     "decoding",
@@ -80,6 +82,7 @@ __all__ = [
     "schedules",
     "set_float32_matmul_precision",
     "set_num_threads",
+    "summary",
     "training",
 ]
 

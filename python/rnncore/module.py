@@ -212,6 +212,19 @@ class Module(ABC):
         finally:
             _guarded.reset(token)
 
+    def modules(self, name: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all that it is built of, each with its path behind `name`."""
+        yield name, self
+        for own, child in self.children.items():
+            yield from child.modules(f"{name}.{own}" if name else own)
+
+    def generators(self) -> Iterator[np.random.Generator]:
+        """Yield the random generators of the layers inside: of dropout, scheduled sampling."""
+        for _, module in self.modules():
+            own = getattr(module, "rng", None)
+            if isinstance(own, np.random.Generator):
+                yield own
+
     @property
     def num_parameters(self) -> int:
         """Count of trainable numbers."""

@@ -225,7 +225,7 @@ class Run:
             "lr": self.lr, "lr_before": self._rate.before, "loss": self.loss,
             "history": self.history.to_dict(), "kept": self.kept.state(),
             "order": self._order_state, "rng": self._rng.bit_generator.state,
-            "layers": [source.bit_generator.state for source in _generators(self.model)],
+            "layers": [source.bit_generator.state for source in self.model.generators()],
             "carried": [np.array(array) for array in _carried(self._train)],
             "data": self._data(),
         }  # fmt: skip
@@ -259,20 +259,11 @@ class Run:
             self._rng.bit_generator.state = self._order_state = state["order"]
             self._draw()
         self._rng.bit_generator.state = state["rng"]
-        for source, own in zip(_generators(self.model), state["layers"], strict=True):
+        for source, own in zip(self.model.generators(), state["layers"], strict=True):
             source.bit_generator.state = own
         if state["carried"]:
             arrays = state["carried"]
             self._train.state = LSTMState(*arrays) if len(arrays) == 2 else arrays[0]  # type: ignore[attr-defined]
-
-
-def _generators(module: Module) -> Iterator[np.random.Generator]:
-    """Yield the random generators of a model's layers, each once."""
-    own = getattr(module, "rng", None)
-    if isinstance(own, np.random.Generator):
-        yield own
-    for child in module.children.values():
-        yield from _generators(child)
 
 
 def _carried(samples: Samples) -> tuple[Array, ...]:
