@@ -133,11 +133,11 @@ def _warn_once(name: str, given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
         warnings.warn(
             f"{name}: {given} data is converted to the layer's {wanted}; pass {wanted} arrays or "
             f"build the layer with dtype={given} (said once per process)",
-            stacklevel=_users_level(),
+            stacklevel=users_level(),
         )
 
 
-def _users_level() -> int:
+def users_level() -> int:
     """Return the stacklevel of the first caller outside of this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__package__")):
