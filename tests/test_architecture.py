@@ -23,7 +23,16 @@ PYTHON = ROOT / "python" / "rnncore"
 LEAVES = ("estimators", "torch", "onnx", "keras", "distributed")
 LEVELS = (
     ("_types", "_memory", "_checks"),
-    ("module", "state", "schedules", "vocabulary", "decoding", "datasets", "_ragged"),
+    (
+        "module",
+        "state",
+        "schedules",
+        "vocabulary",
+        "decoding",
+        "datasets",
+        "standardizer",
+        "_ragged",
+    ),
     ("_native", "checkpoint"),
     ("functional", "losses", "optim", "init"),
     ("layers", "training"),
