@@ -251,7 +251,7 @@ def test_a_part_that_a_model_lacks_can_not_be_added() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["parameters", "grads", "flat_parameters", "flat_grads", "children"]
+    "key", ["parameters", "grads", "flat_parameters", "flat_grads", "children", "dtype"]
 )
 def test_buffers_are_written_into_and_not_replaced(key: str) -> None:
     for module in (rnncore.LSTM(3, 4), rnncore.Linear(2, 3), composite()):
