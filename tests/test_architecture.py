@@ -23,7 +23,10 @@ PYTHON = ROOT / "python" / "rnncore"
 LEAVES = ("estimators", "torch", "onnx", "keras", "distributed")
 LEVELS = (
     ("_types", "_memory", "_checks", "_files", "_parts"),
-    ("module", "state", "schedules", "vocabulary", "decoding", "datasets", "_ragged"),
+    (
+        "module", "state", "schedules", "vocabulary", "decoding", "datasets", "standardizer",
+        "_ragged", "_foreign_files",
+    ),
     ("_native", "checkpoint"),
     ("functional", "losses", "optim", "init"),
     ("layers", "training"),
@@ -33,7 +36,7 @@ LEVELS = (
     LEAVES,
     ("cli",),
     ("__main__",),
-)
+)  # fmt: skip
 WITH_OPTIONAL_DEPENDENCIES = (*LEAVES, "plot", "cli")
 
 # The folders of cpp/ that each folder may include.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from rnncore import (
     Vocabulary,
     _files,
     checkpoint,
+    data,
     optim,
 )
 from rnncore.layers.embedding import Embedding
@@ -273,6 +278,126 @@ def test_what_is_no_model_file_is_refused(data: bytes, tmp_path: Path) -> None:
     assert time.perf_counter() - start < 2
 
 
+def torch_file(**options: Any) -> bytes:
+    torch = pytest.importorskip("torch", reason="files of torch: torch is not installed")
+    buffer = io.BytesIO()
+    torch.save(torch.nn.LSTM(2, 3).state_dict(), buffer, **options)
+    return buffer.getvalue()
+
+
+def onnx_file(**options: Any) -> bytes:
+    onnx = pytest.importorskip("onnx", reason="files of ONNX: onnx is not installed")
+    info = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Relu", ["x"], ["x"])
+    graph = onnx.helper.make_graph([node], "g", [info], [info])
+    model: bytes = onnx.helper.make_model(graph, **options).SerializeToString()
+    return model
+
+
+def numpy_file(write: Callable[..., None], *arrays: Any, **named: Any) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer, *arrays, **named)
+    return buffer.getvalue()
+
+
+def zip_file(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "text")
+    return buffer.getvalue()
+
+
+FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
+    "torch": (torch_file, r"a PyTorch file: .* model\.load_state_dict\(torch\.load\(path"),
+    "torch before 1.6": (
+        lambda: torch_file(_use_new_zipfile_serialization=False),
+        "a pickle, of PyTorch perhaps, which rnncore never runs: .*load_state_dict",
+    ),
+    "pickle": (lambda: pickle.dumps({"a": np.ones(3)}), "a pickle, of PyTorch perhaps"),
+    "npz": (
+        lambda: numpy_file(np.savez, **LSTM(2, 3).state_dict()),
+        r"an archive of numpy arrays: .*\(numpy\.load\(path",
+    ),
+    "compressed npz": (
+        lambda: numpy_file(np.savez_compressed, **LSTM(2, 3).state_dict()),
+        "an archive of numpy arrays",
+    ),
+    "npy": (
+        lambda: numpy_file(np.save, np.zeros(99)),
+        r"one numpy array: read it with numpy\.load\(path\)",
+    ),
+    "keras": (
+        lambda: zip_file("metadata.json", "config.json", "model.weights.h5"),
+        "a Keras file, which rnncore does not read",
+    ),
+    "h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, of Keras perhaps"),
+    "onnx": (onnx_file, "an ONNX file, which rnncore does not read"),
+    "onnx of torch": (lambda: onnx_file(producer_name="pytorch"), "an ONNX file"),
+    "gguf": (lambda: b"GGUF" + bytes(99), "a GGUF file"),
+    "zip": (lambda: zip_file("a.txt"), "a zip archive, which rnncore does not read"),
+    "safetensors": (
+        lambda: write_tensors({"weight": np.ones(3)}),
+        r"a safetensors file of another library: .*safetensors\.numpy\.load_file\(path",
+    ),
+    "safetensors with metadata": (
+        lambda: write_tensors({"weight": np.ones(3)}, metadata={"format": "pt"}),
+        "a safetensors file of another library",
+    ),
+    "half precision": (
+        lambda: write_tensors({"weight": np.ones(3, np.float16)}, metadata={"format": "pt"}),
+        "a safetensors file of another library",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_files_of_other_libraries_are_named(kind: str, tmp_path: Path) -> None:
+    make, text = FOREIGN[kind]
+    path = tmp_path / "net"
+    path.write_bytes(make())
+    for load in (rnncore.load, ManyToOne.load):
+        with pytest.raises(CheckpointError, match=f"net: .*{text}"):
+            load(path)
+
+
+def test_what_the_advice_says_works(tmp_path: Path) -> None:
+    ours = LSTM(2, 3)
+    np.savez(tmp_path / "a.npz", **LSTM(2, 3, rng=1).state_dict())
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert ours.load_state_dict(arrays) == ([], [])
+    torch = pytest.importorskip("torch", reason="files of torch: torch is not installed")
+    (tmp_path / "net.pt").write_bytes(torch_file())
+    assert ours.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True)) == ([], [])
+
+
+def test_a_damaged_file_of_ours_is_not_taken_for_another(file: Path, tmp_path: Path) -> None:
+    """Its first bytes are the length of the header: any, also those of a pickle or of ONNX."""
+    data = file.read_bytes()
+    for start in (b"\x80\x02", b"\x08\x0e\x12", b"\x80\x05"):
+        (tmp_path / "m").write_bytes(start + data[len(start) :])
+        with pytest.raises(CheckpointError, match="m: damaged, or no safetensors file"):
+            rnncore.load(tmp_path / "m")
+
+
+def test_load_is_a_call_of_the_class(tmp_path: Path) -> None:
+    model, other = (ManyToOne(LSTM(2, 3, rng=seed), 1, rng=seed) for seed in (0, 1))
+    model.save(tmp_path / "m")
+    before = other.flat_parameters.copy()
+    for call in (other.load, lambda path: other.load(path=path)):
+        with pytest.raises(
+            TypeError, match=r"^load: .*model = ManyToOne\.load\(path\), got one on"
+        ):
+            call(tmp_path / "m")
+    np.testing.assert_array_equal(other.flat_parameters, before)
+    assert hasattr(other, "load")
+    other.load_state_dict(ManyToOne.load(tmp_path / "m").state_dict())  # as it advises
+    np.testing.assert_array_equal(other.flat_parameters, model.flat_parameters)
+    assert isinstance(rnncore.models.Model.load(tmp_path / "m"), ManyToOne)
+    with pytest.raises(CheckpointError, match="expected a ManyToMany, got a ManyToOne"):
+        ManyToMany.load(tmp_path / "m")
+
+
 def test_tensors_that_share_bytes_or_names_are_refused(tmp_path: Path) -> None:
     one = b'{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
     for second in (b"b", b"a"):
@@ -411,9 +536,13 @@ def test_parts_come_back_beside_the_model(tmp_path: Path) -> None:
     plain = {"names": ["a", "b"], "depth": [1, 2.5, None, True], "nested": {"x": math.inf}}
     table = np.arange(6, dtype=np.int64).reshape(2, 3)[:, ::-1]
     path = tmp_path / "m"
-    rnncore.save(model, path, optimizer=optimizer, words=words, plain=plain, table=table)
+    scaler = data.Standardizer().fit(np.arange(12.0).reshape(4, 3))
+    rnncore.save(
+        model, path, optimizer=optimizer, words=words, plain=plain, table=table, scaler=scaler
+    )
     parts = checkpoint.load_parts(path)
-    assert set(parts) == {"model", "optimizer", "words", "plain", "table"}
+    assert set(parts) == {"model", "optimizer", "words", "plain", "table", "scaler"}
+    np.testing.assert_array_equal(parts["scaler"].mean, scaler.mean)
     other = parts["optimizer"]
     assert type(other) is optim.Adam
     assert other.module is parts["model"]

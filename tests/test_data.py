@@ -1,4 +1,4 @@
-"""Windows, splits, scaling and padding."""
+"""Windows, splits and padding."""
 
 from __future__ import annotations
 
@@ -73,37 +73,6 @@ def test_split_refuses_fractions_that_make_no_parts(fractions: Any) -> None:
 def test_split_names_what_are_no_fractions(fractions: Any, error: Any) -> None:
     with pytest.raises(error, match=r"^fractions: expected"):
         data.split(10, fractions)
-
-
-def test_standardizer_measures_the_training_part_alone() -> None:
-    series = np.random.default_rng(0).standard_normal((200, 3)) * [1, 10, 0] + [5, -3, 2]
-    scaler = data.Standardizer().fit(series[:100])
-    z = scaler.transform(series)
-    np.testing.assert_allclose(z[:100].mean(0), 0, atol=1e-12)
-    np.testing.assert_allclose(z[:100].std(0), [1, 1, 0], atol=1e-12)
-    np.testing.assert_allclose(scaler.inverse(z), series, rtol=1e-12)
-    assert abs(z[100:, 0].mean()) > 1e-6
-
-
-def test_standardizer_keeps_dtype_and_takes_one_dimension() -> None:
-    x = np.arange(17, dtype=np.float32)
-    scaler = data.Standardizer().fit(x)
-    assert scaler.transform(x).dtype == np.float32
-    np.testing.assert_allclose(scaler.transform(x).std(), 1, rtol=1e-6)
-    assert scaler.transform(x[:, None] * np.ones((1, 4))).shape == (17, 4)
-
-
-def test_standardizer_names_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="call fit"):
-        data.Standardizer().transform([1.0])
-    with pytest.raises(ValueError, match="finite"):
-        data.Standardizer().fit([1.0, np.nan])
-    with pytest.raises(ValueError, match="at least one sample"):
-        data.Standardizer().fit(np.zeros((0, 2)))
-    with pytest.raises(ValueError, match=r"F\) = \(\.\.\., 2\), got \(5, 3\)"):
-        data.Standardizer().fit(np.zeros((4, 2))).transform(np.zeros((5, 3)))
-    with pytest.raises(ValueError, match=r"^z: .*F\) = \(\.\.\., 2\), got \(5, 3\)"):
-        data.Standardizer().fit(np.zeros((4, 2))).inverse(np.zeros((5, 3)))
 
 
 def test_pad_keeps_every_value_and_the_lengths() -> None:

@@ -199,8 +199,8 @@ def test_clip_grad_norm_leaves_gradients_without_a_finite_norm(value):
 
 
 @every_option
-@pytest.mark.parametrize("way", ["state_dict", "pickle", "deepcopy"])
-def test_resuming_is_exact(kind, options, way):
+@pytest.mark.parametrize("way", ["state_dict", "npz", "pickle", "deepcopy"])
+def test_resuming_is_exact(kind, options, way, tmp_path):
     rng = np.random.default_rng(8)
     module = Parts()
     optimizer = kind(module, **{"lr": 1e-3, **options})
@@ -208,11 +208,16 @@ def test_resuming_is_exact(kind, options, way):
     for g in gradients[:3]:
         module.flat_grads[...] = g
         optimizer.step()
-    if way == "state_dict":
+    if way in ("state_dict", "npz"):
         other = Parts()
         other.load_state_dict(module.state_dict())
         resumed = kind(other, lr=77.0, **({"momentum": 0.5} if kind is SGD else {}))
-        resumed.load_state_dict(optimizer.state_dict())
+        if way == "state_dict":
+            resumed.load_state_dict(optimizer.state_dict())
+        else:
+            np.savez(tmp_path / "state.npz", **optimizer.state_dict())
+            with np.load(tmp_path / "state.npz") as state:
+                resumed.load_state_dict(state)
     else:
         resumed = (
             copy.deepcopy(optimizer) if way == "deepcopy" else pickle.loads(pickle.dumps(optimizer))
@@ -226,6 +231,21 @@ def test_resuming_is_exact(kind, options, way):
             stepper.step()
     np.testing.assert_array_equal(other.flat_parameters, module.flat_parameters)
     assert resumed.steps == optimizer.steps == 6
+
+
+@every_option
+def test_a_copy_moves_the_same_module_with_moments_of_its_own(kind, options):
+    module = Parts()
+    optimizer = kind(module, **{"lr": 1e-3, **options})
+    set_gradients(module, np.random.default_rng(8))
+    optimizer.step()
+    before = optimizer.state_dict()
+    again = copy.copy(optimizer)
+    assert again.module is module
+    again.step()
+    assert (optimizer.steps, again.steps) == (1, 2)
+    for name, value in before.items():
+        np.testing.assert_array_equal(optimizer.state_dict()[name], value)
 
 
 def test_state_dict_is_a_copy():
@@ -248,6 +268,10 @@ def test_state_dict_is_a_copy():
         ({"step": 2**63}, ValueError, "^step: "),
         ({"lr": -1.0}, ValueError, "^lr: "),
         ({"betas": (0.9,)}, ValueError, "^betas: "),
+        ({"betas": np.array([0.9])}, ValueError, "^betas: "),
+        ({"lr": np.array([0.1, 0.2])}, TypeError, r"^lr: expected a number, got \[0.1, 0.2\]"),
+        ({"step": np.array(1.5)}, TypeError, "^step: "),
+        ({"kind": np.array("Adam")}, ValueError, "^kind: expected 'AdamW', got 'Adam'"),
         ({"eps": None}, TypeError, "^eps: "),
         ({"m": np.zeros(3)}, ValueError, r"^m: expected the shape of flat_parameters"),
         ({"v": np.zeros(3, complex)}, TypeError, "^v: expected real numbers"),

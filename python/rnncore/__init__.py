@@ -89,7 +89,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public submodule when it is first named."""
-    if name in __all__ or name in ("checkpoint", "cli", "module", "state", "vocabulary"):
+    if name in __all__ or name in (
+        "checkpoint",
+        "cli",
+        "module",
+        "standardizer",
+        "state",
+        "vocabulary",
+    ):
         return importlib.import_module(f"rnncore.{name}")
     raise AttributeError(f"module 'rnncore' has no attribute {name!r}")
 

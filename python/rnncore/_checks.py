@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 import warnings
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,16 +16,16 @@ from rnncore._types import Array, Lengths, Seed
 
 _MAX_SIZE = 2**31 - 1
 
-_warned_float64 = False
+_warned: set[str] = set()  # what was said already, once per process
 
 
 def as_array(name: str, value: Any, dtype: np.dtype[Any], *, contiguous: bool = False) -> Array:
     """Return `value` as an aligned, native array of `dtype` whose last dimension is contiguous.
 
     No copy is made of an array that a kernel can read as it is; the other strides are free
-    unless `contiguous` asks for C order. Integers, booleans and narrower floats convert
-    silently. Wider floats warn once per process; a list of Python numbers does not, since
-    Python has but one width.
+    unless `contiguous` asks for C order. Booleans, narrower floats and integers that `dtype`
+    holds exactly convert silently. Other integers, timestamps say, and wider floats warn, each
+    once per process; a list of Python floats does not, since Python has but one width.
 
     Raises
     ------
@@ -53,9 +54,33 @@ def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
         return array
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected real numbers, got {_elements(value, array)}")
+    result = _copy(array, dtype)
     if array.dtype.kind == "f" and array.itemsize > dtype.itemsize and _width_was_chosen(value):
-        _warn_once(name, array.dtype, dtype)
-    return _copy(array, dtype)
+        _warn_once(
+            "float",
+            f"{name}: {array.dtype} data is converted to the layer's {dtype}; pass {dtype} arrays "
+            f"or build the layer with dtype={array.dtype}",
+        )
+    rounded = _rounded(array, result) if array.dtype.kind in "iu" else None
+    if rounded is not None:
+        _warn_once(
+            "integer",
+            f"{name}: {array.dtype.name} data holds integers that {dtype} rounds, such as "
+            f"{rounded}; subtract an offset first, or scale them as float64",
+        )
+    return result
+
+
+def _rounded(integers: Array, result: Array) -> int | None:
+    """Return the first integer that the floats made of them do not hold; None without any."""
+    if integers.size == 0 or integers.itemsize <= 2:
+        return None
+    largest = max(-int(integers.min()), int(integers.max()))
+    if largest <= 2 ** (np.finfo(result.dtype).nmant + 1):
+        return None
+    with np.errstate(invalid="ignore"):  # 2**63 is beyond int64
+        wrong = result.astype(integers.dtype) != integers
+    return int(integers[wrong][0]) if wrong.any() else None
 
 
 def _copy(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -126,18 +151,13 @@ def _width_was_chosen(value: Any) -> bool:
     return hasattr(value, "dtype") or not isinstance(value, (list, tuple, float, int))
 
 
-def _warn_once(name: str, given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
-    global _warned_float64
-    if not _warned_float64:
-        _warned_float64 = True
-        warnings.warn(
-            f"{name}: {given} data is converted to the layer's {wanted}; pass {wanted} arrays or "
-            f"build the layer with dtype={given} (said once per process)",
-            stacklevel=_users_level(),
-        )
+def _warn_once(kind: str, text: str) -> None:
+    if kind not in _warned:
+        _warned.add(kind)
+        warnings.warn(f"{text} (said once per process)", stacklevel=users_level())
 
 
-def _users_level() -> int:
+def users_level() -> int:
     """Return the stacklevel of the first caller outside of this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__package__")):
@@ -238,11 +258,26 @@ def choice(name: str, value: Any, options: Sequence[str]) -> str:
     return value
 
 
-def generator(rng: Seed) -> np.random.Generator:
-    """Return numpy.random.default_rng(rng), with errors that name the argument."""
+def generator(rng: Seed, place: str = "") -> np.random.Generator:
+    """Return a generator of a seed, with errors that name the argument.
+
+    A Generator is used as it is. Any other seed is mixed with `place`, so that one seed given to a
+    core and to what stands beside it draws unrelated numbers. Without a place the numbers are those
+    of numpy.random.default_rng.
+    """
     try:
-        return np.random.default_rng(rng)
+        return np.random.default_rng(_placed(rng, place) if place else rng)
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"rng: expected an int, a numpy.random.Generator or None, got {rng!r}: {error}"
         ) from error
+
+
+def _placed(rng: Any, place: str) -> Any:
+    """Return a seed mixed with a place, as a spawn key; None and generators as they are."""
+    random = np.random
+    if rng is None or isinstance(rng, (random.Generator, random.BitGenerator, random.RandomState)):
+        return rng
+    seed = rng if isinstance(rng, random.SeedSequence) else random.SeedSequence(rng)
+    key = (*seed.spawn_key, zlib.crc32(place.encode()))
+    return random.SeedSequence(seed.entropy, spawn_key=key)

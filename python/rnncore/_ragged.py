@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,25 @@ from rnncore._memory import zeros
 from rnncore._types import Array, Lengths
 
 
+def is_list(x: Any) -> bool:
+    """Whether x is a list, a tuple or a one-dimensional array of objects, of one item at least."""
+    if isinstance(x, (list, tuple)):
+        return len(x) > 0
+    objects = getattr(getattr(x, "dtype", None), "kind", "") == "O"
+    return objects and np.ndim(x) == 1 and len(x) > 0
+
+
 def is_ragged(x: Any) -> bool:
-    """Whether x is a list of arrays rather than one array or a nest of plain lists."""
-    return isinstance(x, (list, tuple)) and len(x) > 0 and all(hasattr(a, "shape") for a in x)
+    """Whether x is a list of sequences: of arrays, or of lists of numbers or of steps.
+
+    What kind of thing x is decides, never the lengths: sequences that happen to have the same
+    length are a list of sequences too.
+    """
+    if not is_list(x):
+        return False
+    first = next(iter(x))
+    of_python = isinstance(first, Sequence) and not isinstance(first, (str, bytes))
+    return of_python or len(getattr(first, "shape", ())) > 0
 
 
 def read_sequences(name: str, items: Any) -> tuple[list[Array], Lengths]:
@@ -22,10 +39,7 @@ def read_sequences(name: str, items: Any) -> tuple[list[Array], Lengths]:
         values = list(items)
     except TypeError:
         raise TypeError(f"{name}: expected a list of arrays, got {type(items).__name__}") from None
-    arrays = [as_numpy(f"{name}[{i}]", value) for i, value in enumerate(values)]
-    typed = [array.dtype for array in arrays if array.size > 0]
-    if typed:  # numpy makes float64 of an empty list
-        arrays = [array if array.size > 0 else array.astype(typed[0]) for array in arrays]
+    arrays = _shaped_alike([as_numpy(f"{name}[{i}]", value) for i, value in enumerate(values)])
     if not arrays:
         raise ValueError(f"{name}: expected at least one, got none")
     first = arrays[0].shape[1:]
@@ -38,12 +52,28 @@ def read_sequences(name: str, items: Any) -> tuple[list[Array], Lengths]:
     return arrays, np.array([len(array) for array in arrays], dtype=np.int64)
 
 
+def _shaped_alike(arrays: list[Array]) -> list[Array]:
+    """Return the arrays, the empty ones with the dtype and features of those that hold some."""
+    full = [array for array in arrays if array.size > 0]
+    if not full:
+        return arrays
+    features = full[0].shape[1:]
+    arrays = [array.reshape(0, *features) if is_empty(array) else array for array in arrays]
+    return [array if array.size > 0 else array.astype(full[0].dtype) for array in arrays]
+
+
+def is_empty(array: Array) -> bool:
+    """Whether this is what numpy makes of an empty list: a sequence of no steps."""
+    return array.shape == (0,)
+
+
 def read_rows(
     name: str, value: Any, lengths: Lengths, features: int, dtype: np.dtype[Any], last: str
 ) -> list[Array]:
     """Return a list's arrays (T_i, features), of these lengths; `last` as errors say."""
     symbols = f"(T_i, {last})"
     rows = [as_array(each, row, dtype) for each, row in _items(name, value, lengths, symbols)]
+    rows = [row.reshape(0, features) if is_empty(row) else row for row in rows]
     for i, row in enumerate(rows):
         check_shape(f"{name}[{i}]", row, symbols, (int(lengths[i]), features))
     return rows
@@ -51,7 +81,10 @@ def read_rows(
 
 def read_masks(name: str, value: Any, lengths: Lengths) -> list[Array]:
     """Return a list's booleans (T_i,), of these lengths."""
-    rows = [as_booleans(each, row) for each, row in _items(name, value, lengths, "(T_i,)")]
+    rows = [
+        np.zeros(0, bool) if isinstance(row, (list, tuple)) and not row else as_booleans(each, row)
+        for each, row in _items(name, value, lengths, "(T_i,)")
+    ]
     for i, row in enumerate(rows):
         check_shape(f"{name}[{i}]", row, "(T_i,)", (int(lengths[i]),))
     return rows
@@ -60,8 +93,9 @@ def read_masks(name: str, value: Any, lengths: Lengths) -> list[Array]:
 def _items(name: str, value: Any, lengths: Lengths, symbols: str) -> list[tuple[str, Any]]:
     """Return what a list holds for each sequence, and its name for errors."""
     B = len(lengths)
-    if not isinstance(value, (list, tuple)) or len(value) != B:
-        got = f"{len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
+    listed = isinstance(value, (list, tuple)) or is_list(value)
+    if not listed or len(value) != B:
+        got = f"{len(value)}" if listed else type(value).__name__
         raise ValueError(f"{name}: expected a list of {B} arrays {symbols}, as x was, got {got}")
     return [(f"{name}[{i}]", item) for i, item in enumerate(value)]
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._files import write_atomically
+from rnncore._foreign_files import SAFETENSORS, foreign_file
 from rnncore._parts import from_plain, to_plain
 from rnncore._types import Array
 from rnncore.module import Module, loadable_classes, size_limit
@@ -91,7 +92,8 @@ def load(path: str | PathLike[str]) -> Any:
     Raises
     ------
     CheckpointError
-        If the file is damaged, of a newer version, or no rnncore model.
+        If the file is damaged, of a newer version, or no rnncore model; what other libraries
+        write is named, with what to do instead.
     OSError
         If the file can't be read.
     """
@@ -138,7 +140,7 @@ def _read(data: bytes) -> tuple[Module, dict[str, Any]]:
     tensors, metadata = _parse(data)
     text = metadata.get("rnncore")
     if not isinstance(text, str) or len(text) > _LONGEST:
-        raise CheckpointError("not a model of rnncore: its metadata has no configuration")
+        raise CheckpointError(f"expected a file of rnncore.save, got {SAFETENSORS}")
     try:
         header = json.loads(text)
     except ValueError as error:
@@ -174,9 +176,11 @@ def _parse(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
             shape, dtype = entry["shape"], _DTYPES[entry["dtype"]]
             tensors[name] = np.ndarray(shape, dtype, buffer=entry["data"])
     except SafetensorError as error:
-        raise CheckpointError(f"damaged, or no safetensors file ({error})") from error
+        known = foreign_file(data)
+        text = f"expected a file of rnncore.save, got {known}" if known else None
+        raise CheckpointError(text or f"damaged, or no safetensors file ({error})") from error
     except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"not a model of rnncore ({error!r})") from error
+        raise CheckpointError(f"not a model of rnncore ({error!r}); {SAFETENSORS}") from error
     return tensors, metadata
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from rnncore._checks import as_numpy, positive_int
 from rnncore._ragged import read_sequences, side_by_side
 from rnncore._types import Array, Lengths
+from rnncore.standardizer import Standardizer
 
 __all__ = ["Standardizer", "pad", "split", "windows"]
 
@@ -107,92 +108,6 @@ def split(size: int, fractions: Sequence[float] = (0.7, 0.15, 0.15)) -> tuple[sl
             f"fractions: a part of {size} samples would be empty with {tuple(fractions)}"
         )
     return tuple(slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True))
-
-
-class Standardizer:
-    """Scale every feature to mean 0 and standard deviation 1, as measured on the training part.
-
-    Attributes
-    ----------
-    mean, std : numpy.ndarray, shape (F,), or () for one-dimensional data
-        Set by `fit`; a constant feature has std 1.
-    """
-
-    mean: Array
-    std: Array
-
-    def fit(self, x: ArrayLike) -> Standardizer:
-        """Measure mean and standard deviation over all axes but the last.
-
-        Parameters
-        ----------
-        x : array_like, shape (N,) or (..., F)
-            The training part alone; finite.
-
-        Returns
-        -------
-        Standardizer
-            This object.
-
-        Raises
-        ------
-        TypeError
-            If x does not hold real numbers.
-        ValueError
-            If x is empty or holds NaN or infinity.
-        """
-        values = _real("x", x)
-        if values.ndim == 0 or values.size == 0:
-            raise ValueError(f"x: expected at least one sample, got shape {values.shape}")
-        axes = tuple(range(max(1, values.ndim - 1)))
-        mean = np.asarray(values.mean(axis=axes, dtype=np.float64))
-        std = np.asarray(values.std(axis=axes, dtype=np.float64))
-        if not (np.all(np.isfinite(mean)) and np.all(np.isfinite(std))):
-            raise ValueError("x: expected finite numbers, got NaN or infinity")
-        self.mean, self.std = mean, np.where(std > 0, std, 1.0)
-        return self
-
-    def _check(self, name: str, value: ArrayLike) -> Array:
-        if not hasattr(self, "mean"):
-            raise ValueError("Standardizer: call fit on the training part first")
-        values = _real(name, value)
-        if self.mean.ndim and (values.ndim == 0 or values.shape[-1] != self.mean.size):
-            raise ValueError(
-                f"{name}: expected shape (..., F) = (..., {self.mean.size}), got {values.shape}"
-            )
-        return values
-
-    def transform(self, x: ArrayLike) -> Array:
-        """Return (x - mean) / std, in the dtype of x.
-
-        Parameters
-        ----------
-        x : array_like, shape (..., F)
-            Same features as in `fit`; integers count as float64.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If x holds no real numbers, F is another, or nothing was fitted yet.
-        """
-        values = self._check("x", x)
-        return np.asarray((values - self.mean) / self.std, values.dtype)
-
-    def inverse(self, z: ArrayLike) -> Array:
-        """Return z * std + mean, in the dtype of z: back to the unit of the data.
-
-        Parameters
-        ----------
-        z : array_like, shape (..., F)
-            Scaled values.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As in `transform`.
-        """
-        values = self._check("z", z)
-        return np.asarray(values * self.std + self.mean, values.dtype)
 
 
 def pad(

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import as_numpy
+from rnncore._checks import as_numpy, users_level
 from rnncore._memory import ALIGNMENT, aligned_zeros
 from rnncore._types import Array
 
 Shapes = dict[str, tuple[int, ...]]
+
+_Self = TypeVar("_Self", bound="Module")
+
+# Attributes that lie in, or say how to read, the two buffers: written into, never replaced.
+_FIXED = ("parameters", "grads", "flat_parameters", "flat_grads", "children", "dtype")
+
+
+class LoadedNames(NamedTuple):
+    """What `Module.load_state_dict` passed over; both are empty where everything matched.
+
+    Attributes
+    ----------
+    missing : list of str
+        Parameters of the module that the mapping does not hold; they kept their values.
+    unexpected : list of str
+        Names of the mapping that the module does not have.
+    """
+
+    missing: list[str]
+    unexpected: list[str]
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -86,7 +108,9 @@ class Module(ABC):
     An optimizer step, a gradient norm and a checkpoint are then one pass over one buffer.
     A composite (a model) is built from `children`; their parameters move into the composite's
     buffers and keep their names behind the child's, as in ``"core.weight_ih_l0"``. A module is
-    part of one composite at most.
+    part of one composite at most; an array taken from `parameters` before is then a stale copy.
+    Copies (`copy.copy` too) and pickles share nothing with the original. Children and buffers stay:
+    assigning to such an attribute raises AttributeError.
 
     A subclass with ``loadable=True`` may be saved and loaded: each argument of its constructor is
     an attribute of the same name.
@@ -121,7 +145,7 @@ class Module(ABC):
         limit, size = _size_limit.get(), sum(map(math.prod, self._shapes.values()))
         if limit is not None and size > limit:
             raise ValueError(f"parameters: expected at most {limit} numbers, got {size}")
-        self.children: dict[str, Module] = {}
+        self.children: Mapping[str, Module] = MappingProxyType({})
         size = self._own_size()
         self._place(aligned_zeros((size,), self.dtype), aligned_zeros((size,), self.dtype))
 
@@ -145,7 +169,7 @@ class Module(ABC):
         buffers = aligned_zeros((size,), self.dtype), aligned_zeros((size,), self.dtype)
         np.concatenate(values, out=buffers[0])
         np.concatenate(gradients, out=buffers[1])
-        self.children = dict(children)
+        self.__dict__["children"] = MappingProxyType(dict(children))
         for child in children.values():
             child._adopted = True
         self._place(*buffers)
@@ -155,7 +179,7 @@ class Module(ABC):
 
     def _place(self, parameters: Array, grads: Array) -> None:
         """Make every named array a view into the given flat buffers."""
-        self.flat_parameters, self.flat_grads = parameters, grads
+        arrays: dict[str, Any] = {"flat_parameters": parameters, "flat_grads": grads}
         values: dict[str, Array] = {}
         gradients: dict[str, Array] = {}
         position = 0
@@ -171,8 +195,37 @@ class Module(ABC):
             for name in child.parameters:
                 values[f"{prefix}.{name}"] = child.parameters[name]
                 gradients[f"{prefix}.{name}"] = child.grads[name]
-        self.parameters = MappingProxyType(values)
-        self.grads = MappingProxyType(gradients)
+        arrays |= {"parameters": MappingProxyType(values), "grads": MappingProxyType(gradients)}
+        self.__dict__.update(arrays)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = self.__dict__.get(name)
+        if value is not before:  # `flat_grads *= 2` assigns the array that is there
+            self._check_assignment(name, before, value)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._check_assignment(name, self.__dict__.get(name), None)
+        super().__delattr__(name)
+
+    def _check_assignment(self, name: str, before: Any, value: Any) -> None:
+        """Raise AttributeError for what would part the module from its buffers or children."""
+        owner = type(self).__name__
+        if name in _FIXED and before is not None:
+            raise AttributeError(
+                f"{name}: expected no assignment, since the {owner} computes in the arrays that it "
+                "has; write into them in place, as in flat_parameters[...] = values"
+            )
+        children = self.__dict__.get("children", {}).values()
+        is_child = any(value is child for child in children)
+        if any(before is child for child in children) or (
+            children and isinstance(value, Module) and not is_child
+        ):
+            raise AttributeError(
+                f"{name}: expected the parts that the {owner} was built of, got "
+                f"{type(value).__name__}; build a new {owner}, or copy numbers with "
+                f"{name}.load_state_dict(other.state_dict())"
+            )
 
     @abstractmethod
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -238,7 +291,7 @@ class Module(ABC):
         """Return a copy of every parameter by name."""
         return {name: array.copy() for name, array in self.parameters.items()}
 
-    def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> LoadedNames:
         """Copy parameters in by name; either all of them arrive or none.
 
         Parameters
@@ -247,7 +300,13 @@ class Module(ABC):
             Arrays (or torch tensors on the CPU) with the shapes of `parameters`, in any real
             type; they are rounded to the module's dtype.
         strict : bool
-            Raise for names that are missing or unexpected; otherwise such names are passed over.
+            Raise for names that are missing or unexpected; otherwise such names are passed over,
+            with a warning if not one name matched.
+
+        Returns
+        -------
+        LoadedNames
+            (missing, unexpected): the names that were passed over.
 
         Raises
         ------
@@ -264,29 +323,52 @@ class Module(ABC):
         unexpected = [name for name in mapping if name not in self.parameters]
         if strict and (missing or unexpected):
             raise KeyError(f"state_dict: missing {missing}, unexpected {unexpected}")
-        arrays: dict[str, Array] = {}
-        for name, target in self.parameters.items():
-            if name not in mapping:
-                continue
-            array = as_numpy(name, mapping[name])
-            if array.dtype.kind not in "fiub":
-                raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
-            if array.shape != target.shape:
-                raise ValueError(f"{name}: expected shape {target.shape}, got {array.shape}")
-            # A view into this module would change with the first parameter that arrives.
-            shared = np.may_share_memory(array, self.flat_parameters)
-            arrays[name] = array.copy() if shared else array
+        if missing and len(missing) == len(self.parameters):
+            _warn_of_no_match(missing, unexpected)
+        arrays = {
+            name: self._read_parameter(name, mapping[name], target)
+            for name, target in self.parameters.items()
+            if name in mapping
+        }
         for name, array in arrays.items():
             self.parameters[name][...] = array
+        return LoadedNames(missing, unexpected)
+
+    def _read_parameter(self, name: str, value: Any, target: Array) -> Array:
+        """Return an array that only needs to be copied into `target`."""
+        array = as_numpy(name, value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+        if array.shape != target.shape:
+            raise ValueError(f"{name}: expected shape {target.shape}, got {array.shape}")
+        # A view into this module would change with the first parameter that arrives.
+        shared = np.may_share_memory(array, self.flat_parameters)
+        return array.astype(self.dtype, copy=shared)
+
+    def __copy__(self: _Self) -> _Self:
+        """Return what copy.deepcopy returns: children can't be part of two modules."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         own = self._own_size()
         state = {name: value for name, value in self.__dict__.items() if name not in self._views}
         state["flat_parameters"] = self.flat_parameters[:own]  # each child brings its part
         state["flat_grads"] = self.flat_grads[:own]
+        state["children"] = dict(self.children)
         state["_adopted"] = False  # a copy stands alone, unless its parent's copy adopts it
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, child in state["children"].items():
+            if child._adopted:  # by the module that the state was taken of
+                raise ValueError(f"{name}: already part of another model; use copy.deepcopy")
         self.__dict__.update(state)
         self._join(self.children, self.flat_parameters, self.flat_grads)
+
+
+def _warn_of_no_match(missing: list[str], unexpected: list[str]) -> None:
+    got = f"names such as {unexpected[0]!r}" if unexpected else "no names"
+    warnings.warn(
+        f"state_dict: expected names such as {missing[0]!r}, got {got}; nothing was loaded",
+        stacklevel=users_level(),
+    )

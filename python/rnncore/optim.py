@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Mapping
@@ -26,7 +27,11 @@ _Self = TypeVar("_Self", bound="_Optimizer")
 
 
 class _Optimizer:
-    """What SGD, Adam and AdamW share: the learning rate, the step count and their state."""
+    """What SGD, Adam and AdamW share: the learning rate, the step count and their state.
+
+    copy.copy gives an optimizer of the same module with moments of its own; copy.deepcopy and
+    pickle copy the module too.
+    """
 
     of_module: ClassVar[bool] = True  # a file makes it again for the model beside it
     _options: ClassVar[tuple[str, ...]]  # hyper-parameters: constructor arguments and attributes
@@ -71,6 +76,7 @@ class _Optimizer:
         ----------
         state : mapping
             From `state_dict` of an optimizer of the same kind on a module of the same layout.
+            Scalars and pairs may be arrays, as numpy.savez stores them.
 
         Raises
         ------
@@ -82,12 +88,17 @@ class _Optimizer:
         if not isinstance(state, Mapping):
             raise TypeError(f"state: expected a mapping, got {type(state).__name__}")
         self._check_names(state, ("kind",), exact=False)
+        scalars = ("kind", "step", *self._options)
+        state = {
+            name: value.tolist() if name in scalars and isinstance(value, np.ndarray) else value
+            for name, value in state.items()
+        }
         if state["kind"] != type(self).__name__:
             raise ValueError(f"kind: expected {type(self).__name__!r}, got {state['kind']!r}")
-        self._check_names(state, ("kind", "step", *self._options), exact=False)
+        self._check_names(state, scalars, exact=False)
         options = {name: state[name] for name in self._options}
         fresh = type(self)(self.module, **options)  # checks them as any caller's
-        self._check_names(state, ("kind", "step", *self._options, *fresh._moments), exact=True)
+        self._check_names(state, (*scalars, *fresh._moments), exact=True)
         fresh._steps = _step_count(state["step"])
         for name, target in fresh._moments.items():
             array = as_array(name, state[name], target.dtype)
@@ -108,6 +119,9 @@ class _Optimizer:
         unexpected = [name for name in state if name not in names] if exact else []
         if missing or unexpected:
             raise KeyError(f"state: missing {missing}, unexpected {unexpected}")
+
+    def __copy__(self: _Self) -> _Self:
+        return copy.deepcopy(self, {id(self.module): self.module})
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._options)

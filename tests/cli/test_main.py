@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
@@ -49,6 +50,18 @@ def test_what_users_list_is_what_is_public(module: Any) -> None:
     assert sorted(names) == sorted(module.__all__)
 
 
+def test_every_public_name_is_there_at_once() -> None:
+    """Also the modules that docstrings point to, such as rnncore.training and rnncore.plot."""
+    code = (
+        "import rnncore\nrnncore.training.fit, rnncore.plot.forecast\n"
+        "for name in rnncore.__all__:\n    assert name in dir(rnncore), name\n"
+        "    getattr(rnncore, name)\nfrom rnncore import *\nprint(training, plot)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "'rnncore.training'" in done.stdout, done.stderr
+    assert "'rnncore.plot'" in done.stdout
+
+
 @pytest.mark.parametrize("arguments", [(), ("info",)])
 def test_info_says_what_is_here(arguments: Any) -> None:
     done = run(*arguments)
@@ -75,6 +88,36 @@ def test_selftest_passes_with_a_line_per_cell() -> None:
     for row in _isa.core.cells():
         assert f"OK   {row['name']}" in done.stdout
     assert "FAIL" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("info",), ("selftest",), ("--help",), ("demo", "-h")])
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_that_has_gone_ends_it_quietly(arguments: Any, buffered: str) -> None:
+    command = [sys.executable, "-W", "error", "-m", "rnncore", *arguments]
+    environment = os.environ | {"PYTHONUNBUFFERED": buffered}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        helps = "-h" in arguments or "--help" in arguments  # argparse may have caught the error
+        assert process.wait(timeout=120) in ((0, 141) if helps else (141,))
+
+
+def test_one_line_of_it_is_enough() -> None:
+    command = f"set -o pipefail; {sys.executable} -m rnncore | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"{'rnncore':14} {rnncore.__version__}\n"
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)  # all may have been written before head ended
+
+
+def test_without_any_output_it_ends_well() -> None:
+    command = f"{sys.executable} -m rnncore >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("fault", ["dx", "dstate", "weight_hh"])

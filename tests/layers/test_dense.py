@@ -151,8 +151,9 @@ def test_linear_initial_values():
     for values in layer.parameters.values():
         assert abs(values).max() <= 300**-0.5
         assert values.std() == pytest.approx((3 * 300) ** -0.5, rel=0.05)
-    same = Linear(300, 1000, rng=np.random.default_rng(0), init="torch")
-    np.testing.assert_array_equal(same.flat_parameters, layer.flat_parameters)
+    for rng in (lambda: 0, lambda: np.random.default_rng(0)):
+        one, same = (Linear(300, 1000, rng=rng(), init="torch") for _ in range(2))
+        np.testing.assert_array_equal(same.flat_parameters, one.flat_parameters)
 
 
 def table_problem(dtype=np.float64):

@@ -37,7 +37,7 @@ def layer() -> Iterator[rnncore.LSTM]:
 
 @pytest.fixture
 def fresh_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_checks, "_warned_float64", False)
+    monkeypatch.setattr(_checks, "_warned", set())
 
 
 def raises(kind: type[Exception], text: str) -> Any:
@@ -530,6 +530,61 @@ def test_float32_in_a_float64_layer_is_exact_and_silent() -> None:
     layer = rnncore.LSTM(5, 7, rng=0, dtype=np.float64)
     x = normal(3, 6, 5)
     np.testing.assert_array_equal(layer(x)[0], layer(x.astype(np.float64))[0])
+
+
+SECONDS = 1_700_000_000 + np.arange(240)  # float32 holds every 128th of them
+
+
+@pytest.mark.usefixtures("fresh_warning")
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint64", ">i8"])
+def test_integers_that_float32_rounds_warn_once(dtype: str) -> None:
+    layer = rnncore.LSTM(1, 7, rng=0)
+    x = SECONDS.astype(dtype)[:, None]
+    assert len(np.unique(x.astype(np.float32))) == 3
+    text = r"x: .*int\d\d data holds integers that float32 rounds, such as 17000000\d\d; subtract"
+    with pytest.warns(UserWarning, match=text) as caught:
+        y = layer(x)[0]
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(layer(x)[0], y)
+
+
+@pytest.mark.usefixtures("fresh_warning")
+@pytest.mark.parametrize("where", ["list", "ragged", "step", "Linear", "functional", "float64"])
+def test_rounded_integers_are_noticed_everywhere(where: str) -> None:
+    layer, x = rnncore.GRU(1, 7, rng=0), SECONDS[:, None]
+    weights = rnncore.functional.Weights(*(np.ones(s, "f") for s in ((7, 1), (7, 7))))
+    call: dict[str, Any] = {
+        "list": lambda: layer(x.tolist()),
+        "ragged": lambda: layer([x[:2], x]),
+        "step": lambda: layer.step(x[5]),
+        "Linear": lambda: rnncore.Linear(1, 2)(x),
+        "functional": lambda: rnncore.functional.infer("rnn_tanh", x[:, None], None, weights),
+        "float64": lambda: rnncore.GRU(1, 7, dtype=np.float64)(x * 10**9 + 1),
+    }
+    with pytest.warns(UserWarning, match=r"data holds integers that float\d\d rounds, such as"):
+        call[where]()
+
+
+@pytest.mark.usefixtures("fresh_warning")
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([2**24, -(2**24), 0]),
+        np.array([2**24 + 2, 2**62, -(2**63)]),  # large, and exact
+        np.array([2**63], np.uint64),
+        np.array([32767, -32768], np.int16),
+        np.array([], np.int64),
+        SECONDS - SECONDS[0],
+    ],
+    ids=str,
+)
+def test_integers_that_float32_holds_are_silent(x: Any) -> None:
+    np.testing.assert_array_equal(
+        rnncore.Linear(1, 1, rng=0)(x[:, None]), rnncore.Linear(1, 1, rng=0)(x[:, None].astype("f"))
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, 1e-42])

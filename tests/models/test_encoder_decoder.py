@@ -61,7 +61,7 @@ def trained(**options: Any) -> EncoderDecoder:
     model = build(tokens=True, sizes=(6, 8), bidirectional=True, **options)
     x = [np.random.default_rng(i).integers(0, 9, 1 + i % 5) for i in range(60)]
     y = [np.where(a % 7 == START, 1, np.where(a % 7 == END, 0, a % 7))[::-1] for a in x]
-    model.fit(x, y, epochs=15, optimizer=Adam(model, 0.02), rng=0, progress=False)
+    model.fit(x, y, epochs=30, optimizer=Adam(model, 0.02), rng=0, progress=False)
     return model
 
 

@@ -416,7 +416,12 @@ def test_an_error_in_the_core_leaves_no_half_of_a_gradient(kind: Any, monkeypatc
         ([np.zeros((1, 2, 3))], ValueError, "x[0]: expected (T_i,) or (T_i, F), got (1, 2, 3)"),
         ([np.zeros((2, 3)), np.array(["a"])], TypeError, "x[1]: expected real numbers, got dtype"),
         ([np.ma.masked_equal(np.eye(3), 0)], ValueError, "x[0]: expected no masked elements"),
-        ([[[1.0, 2, 3]], [[1.0, 2, 3]] * 2], ValueError, "x: expected an array, got a list whose"),
+        (
+            [[[1.0, 2, 3]], [[1.0, 2], [3.0]]],
+            ValueError,
+            "x[1]: expected an array, got a list whose",
+        ),
+        ([np.zeros((2, 3)), 5.0], ValueError, "x[1]: expected (T_i, 3), got ()"),
     ],
 )
 def test_lists_that_do_not_fit_are_named(items: Any, error: Any, text: str) -> None:

@@ -19,7 +19,7 @@ def sums(n: int = 64, seed: int = 0) -> Any:
     return x, x.mean(axis=1)[:, :2]
 
 
-def build(**options: Any) -> Any:
+def summing(**options: Any) -> Any:
     return ManyToOne(LSTM(3, 17, rng=1), 2, rng=2, **options)
 
 
@@ -46,7 +46,7 @@ class Recorder(training.Callback):
 
 
 def test_callbacks_are_called_in_their_order_and_change_nothing() -> None:
-    recorder, model, plain, (x, y) = Recorder(), build(), build(), sums(32)
+    recorder, model, plain, (x, y) = Recorder(), summing(), summing(), sums(32)
     fit(model, x, y, callbacks=[recorder])
     fit(plain, x, y)
     assert recorder.calls == [
@@ -64,11 +64,11 @@ def test_a_callback_may_stop_predict_and_train_another_model() -> None:
             run.model.predict(x)
             out, tape = run.model.forward(x)
             run.model.backward(tape, out)
-            fit(build(), x, y, epochs=1)
+            fit(summing(), x, y, epochs=1)
             if run.history.steps == 3:
                 run.stop("three steps")
 
-    model, plain = build(), build()
+    model, plain = summing(), summing()
     history = fit(model, x, y, callbacks=Busy(), epochs=9)
     assert (history.steps, history.stopped, len(history.loss)) == (3, "three steps", 1)
 
@@ -89,7 +89,7 @@ def test_a_callback_that_raises_leaves_the_last_step() -> None:
             if run.history.steps == 2:
                 raise ZeroDivisionError
 
-    model, twin = build(), build()
+    model, twin = summing(), summing()
     with pytest.raises(ZeroDivisionError):
         fit(model, x, y, callbacks=[Broken()], epochs=3)
     fit(twin, x, y, epochs=1)
@@ -101,7 +101,7 @@ def test_a_callback_that_raises_leaves_the_last_step() -> None:
 @pytest.mark.parametrize("callbacks", [3, "x", [Recorder], [lambda run: None], {"a": Recorder()}])
 def test_what_is_no_callback_is_refused(callbacks: Any) -> None:
     with pytest.raises(TypeError, match="callbacks: expected"):
-        fit(build(), *sums(8), callbacks=callbacks)
+        fit(summing(), *sums(8), callbacks=callbacks)
 
 
 def test_ctrl_c_with_patience_brings_back_the_best_and_keeps_the_history() -> None:
@@ -113,7 +113,7 @@ def test_ctrl_c_with_patience_brings_back_the_best_and_keeps_the_history() -> No
             if run.epoch == run.history.best_epoch + 5:
                 raise KeyboardInterrupt
 
-    model, validation = build(), (x, noise)
+    model, validation = summing(), (x, noise)
     with pytest.raises(KeyboardInterrupt):
         fit(
             model, x, y, validation_data=validation, patience=99, epochs=300,
@@ -134,7 +134,7 @@ def test_reduce_on_plateau_halves_the_rate_and_leaves_the_optimizers() -> None:
             rates.append(run.lr)
             assert run.optimizer.lr == run.lr
 
-    model = build()
+    model = summing()
     optimizer = SGD(model, 0.0)  # never better than before the first step
     reduce = training.ReduceOnPlateau(0.5, 2, least=0.3)
     optimizer.lr = 0.0
@@ -181,12 +181,12 @@ def test_accumulated_batches_are_as_one_large_batch() -> None:
 
 
 def test_the_rest_of_an_epoch_is_a_step_too() -> None:
-    history = fit(build(), *sums(10), batch_size=2, accumulate=3, epochs=2)
+    history = fit(summing(), *sums(10), batch_size=2, accumulate=3, epochs=2)
     assert history.steps == 4
 
 
 def test_clip_value_bounds_each_number() -> None:
-    model, (x, y) = build(), sums(8)
+    model, (x, y) = summing(), sums(8)
     before = model.flat_parameters.copy()
     fit(model, x, 100 * y, epochs=1, optimizer=SGD(model, 1.0), clip_value=0.25)
     step = np.abs(model.flat_parameters - before)
@@ -196,7 +196,7 @@ def test_clip_value_bounds_each_number() -> None:
 
 @pytest.mark.parametrize("kind", [Adam, optim.AdamW, SGD])
 def test_frozen_parameters_stay_and_do_not_count_in_the_norm(kind: Any) -> None:
-    model, (x, y) = build(), sums(32)
+    model, (x, y) = summing(), sums(32)
     optimizer = kind(model, 0.01, weight_decay=0.1)
     fit(model, x, y, optimizer=optimizer)  # momentum that would move them
     before = model.state_dict()
@@ -209,7 +209,7 @@ def test_frozen_parameters_stay_and_do_not_count_in_the_norm(kind: Any) -> None:
 def test_bad_names_of_frozen_parameters_are_refused() -> None:
     for frozen, error in (("head", TypeError), ([3], TypeError), (["hea"], ValueError)):
         with pytest.raises(error, match="frozen: expected"):
-            fit(build(), *sums(8), frozen=frozen)
+            fit(summing(), *sums(8), frozen=frozen)
 
 
 def test_metrics_are_taken_over_all_that_counts() -> None:
@@ -240,7 +240,7 @@ def test_metrics_are_taken_over_all_that_counts() -> None:
 
 
 def test_metrics_are_taken_on_validation_data_where_there_are_some() -> None:
-    model, (x, y), other = build(), sums(32), sums(8, seed=1)
+    model, (x, y), other = summing(), sums(32), sums(8, seed=1)
     history = fit(
         model, x, y, validation_data=other, metrics=["mean_absolute_error", "mean_squared_error"]
     )
@@ -266,7 +266,7 @@ def test_accuracy_of_yes_and_no() -> None:
 )
 def test_bad_metrics_are_named(metrics: Any, error: Any, text: str) -> None:
     with pytest.raises(error, match=text):
-        fit(build(), *sums(8), metrics=metrics)
+        fit(summing(), *sums(8), metrics=metrics)
 
 
 def test_a_model_that_has_no_metrics_says_so() -> None:
@@ -286,7 +286,7 @@ def test_a_language_model_measures_accuracy_of_the_next_token() -> None:
 
 
 def test_the_models_own_optimizer_goes_on() -> None:
-    model, whole, (x, y) = build(), build(), sums(32)
+    model, whole, (x, y) = summing(), summing(), sums(32)
     fit(whole, x, y, epochs=2, shuffle=False)
     fit(model, x, y, epochs=1, shuffle=False)
     first = model.optimizer
@@ -298,7 +298,7 @@ def test_the_models_own_optimizer_goes_on() -> None:
 
 def test_after_a_blow_up_a_lower_rate_learns(monkeypatch: Any) -> None:
     for kind in (Adam, lambda model, lr: SGD(model, lr, momentum=0.9)):
-        model, (x, y) = build(), sums(64)
+        model, (x, y) = summing(), sums(64)
         optimizer = kind(model, 1e30)
         with pytest.raises(FloatingPointError, match="the optimizer's state too"):
             fit(model, x, y, epochs=50, optimizer=optimizer)
@@ -310,7 +310,7 @@ def test_after_a_blow_up_a_lower_rate_learns(monkeypatch: Any) -> None:
 
 def test_no_epoch_is_best_that_is_worse_than_before() -> None:
     x, y = sums(64)
-    model = build()
+    model = summing()
     samples = model.training_samples(x, y)
     before = training.evaluate(model, samples)
     with pytest.raises(FloatingPointError, match="from before the call"):
@@ -319,7 +319,7 @@ def test_no_epoch_is_best_that_is_worse_than_before() -> None:
 
 
 def test_patience_without_any_better_epoch_gives_back_what_was() -> None:
-    model, (x, y) = build(), sums(32)
+    model, (x, y) = summing(), sums(32)
     before = model.flat_parameters.copy()
     history = fit(
         model, x, y, validation_data=(x, -9 * y), patience=2, epochs=9, optimizer=SGD(model, 0.1)
@@ -365,11 +365,11 @@ def test_batches_of_like_lengths_hold_less_padding_and_all_samples() -> None:
 )
 def test_names_of_other_libraries_are_answered_with_ours(name: str, text: str) -> None:
     with pytest.raises(TypeError, match=text):
-        fit(build(), *sums(8), **{name: 1})
+        fit(summing(), *sums(8), **{name: 1})
 
 
 def test_an_optimizer_of_torch_is_refused() -> None:
     torch = pytest.importorskip("torch")
     theirs = torch.optim.Adam([torch.zeros(3, requires_grad=True)])
     with pytest.raises(TypeError, match=r"optimizer: expected one of rnncore.* Adam of torch"):
-        fit(build(), *sums(8), optimizer=theirs)
+        fit(summing(), *sums(8), optimizer=theirs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -105,14 +106,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well.
+        0 if all went well; 141 if the output could not be written, since its reader had gone.
     """
-    options = _parser().parse_args(arguments)
+    try:
+        try:
+            return _run(_parser().parse_args(arguments))
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:  # whoever read has gone, as `| head -1` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 128 + signal.SIGPIPE  # what a shell says of a program that the signal ended
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.command == "demo":
         from rnncore.cli.demo import run
 
         try:
             return run(options.out, options.epochs, options.hidden, options.seed)
+        except BrokenPipeError:
+            raise
         except (ModuleNotFoundError, OSError) as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1

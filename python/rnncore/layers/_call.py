@@ -18,7 +18,7 @@ from rnncore._checks import (
 )
 from rnncore._memory import zeros
 from rnncore._native.layer import RESET_TO, Resets
-from rnncore._ragged import read_masks, side_by_side
+from rnncore._ragged import is_list, read_masks, side_by_side
 from rnncore._types import Array, Lengths
 from rnncore.layers._layout import Layout, read_like_x, read_x
 from rnncore.layers._spec import StackSpec
@@ -234,7 +234,7 @@ def read_resets(call: Call, resets: Any, reset_to: Any) -> Call:
 def _read_mask(name: str, value: Any, call: Call) -> Array:
     """Return booleans laid out as x as (T, B), a copy: backward reads it again."""
     T, B, _ = call.x.shape
-    if call.layout is Layout.RAGGED and isinstance(value, (list, tuple)):
+    if call.layout is Layout.RAGGED and is_list(value):
         assert call.lengths is not None
         mask = side_by_side(read_masks(name, value, call.lengths), T)
     else:

@@ -121,7 +121,7 @@ class RecurrentCell(Stack, Generic[State]):
         _, B, I = tape.step.call.x.shape  # noqa: E741
         dlast = self._read_state("dstate", dstate, B, tape.single)
         dx = empty((1, B, I), self.dtype)
-        first = tape.step.engine.backward(tape.step.kernels, None, dlast, dx)
+        first = self.engine_for(tape.step.call).backward(tape.step.kernels, None, dlast, dx)
         return (dx[0, 0] if tape.single else dx[0]), self._user_state(first, tape.single)
 
     def _read(self, x: Any, state: Any, resets: Any) -> tuple[Call, bool]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnncore._checks import as_array, as_numpy, check_shape
 from rnncore._memory import empty
-from rnncore._ragged import read_rows, side_by_side
+from rnncore._ragged import is_empty, is_ragged, read_rows, side_by_side
 from rnncore._types import Array, Lengths
 
 
@@ -26,7 +26,7 @@ def read_x(
     x: Any, features: int, dtype: np.dtype[Any], batch_first: bool
 ) -> tuple[Layout, Array, Lengths | None]:
     """Return the layout, x as (T, B, I) and, of a ragged list, the lengths (B,)."""
-    if isinstance(x, (list, tuple)) and len(x) > 0 and as_numpy("x[0]", x[0]).ndim == 2:
+    if _is_list_of_sequences(x):
         return Layout.RAGGED, *_read_ragged(x, features, dtype)
     array = as_array("x", x, dtype)
     if array.ndim not in (2, 3):
@@ -46,10 +46,21 @@ def read_x(
     return Layout.TIME_FIRST, array, None
 
 
+def _is_list_of_sequences(x: Any) -> bool:
+    """Whether x lists sequences (T_i, I); if not, a list is one array: (T, I), say."""
+    if is_ragged(x):
+        for i, item in enumerate(x):
+            array = as_numpy(f"x[{i}]", item)
+            if not is_empty(array):
+                return array.ndim == 2
+    return False
+
+
 def _read_ragged(x: Any, features: int, dtype: np.dtype[Any]) -> tuple[Array, Lengths]:
     arrays = []
     for i, item in enumerate(x):
         array = as_array(f"x[{i}]", item, dtype)
+        array = array.reshape(0, features) if is_empty(array) else array
         if array.ndim != 2 or array.shape[1] != features:
             raise ValueError(f"x[{i}]: expected (T_i, I) = (any, {features}), got {array.shape}")
         arrays.append(array)

@@ -243,11 +243,12 @@ class Recurrent(Stack, Generic[State]):
             dy = read_like_x("dy", dy, call.layout, shape, call.lengths, self.dtype, last)
         dlast = read_state_gradient("dstate", spec, dstate, B, call.layout is Layout.SINGLE)
         dx = new_sequences(call.layout, call.x.shape, self.dtype) if input_gradient else None
-        if tape.engine.kernels == 1:
-            first = tape.engine.backward(tape.kernels, dy, dlast, dx)
+        engine = self.engine_for(call)
+        if engine.kernels == 1:
+            first = engine.backward(tape.kernels, dy, dlast, dx)
         else:
             with self.unchanged_on_error():
-                first = tape.engine.backward(tape.kernels, dy, dlast, dx)
+                first = engine.backward(tape.kernels, dy, dlast, dx)
         return self._to_user(call, dx, first)
 
     def step(self, x_t: Any, state: State | Any = None) -> tuple[Array, State]:

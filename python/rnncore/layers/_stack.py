@@ -39,7 +39,6 @@ class LayerTape:
     """
 
     owner: Stack
-    engine: Engine
     call: Call
     kernels: Any  # the engine's own tape
 
@@ -120,7 +119,10 @@ class Stack(Module):
         return self.spec.features
 
     def engine_for(self, call: Call) -> Engine:
-        """Return what runs a call: the one place that chooses between the ways to run."""
+        """Return what runs a call: the one place that chooses between the ways to run.
+
+        Backward asks again, since a model may have moved the parameters in between.
+        """
         known = call.targets is not None and call.from_targets is None
         if self._teacher_forced is not None and (known or not self.spec.feeds_back):
             return self._teacher_forced
@@ -198,13 +200,12 @@ class Stack(Module):
                 call = read_targets(self.spec, call, targets, teacher_forcing, self.rng)
             if self._drops:
                 call = call._replace(masks=self._dropout_masks(*call.x.shape[:2]))
-            engine = self.engine_for(call)
-            y, last, kernels = engine.forward(call)
+            y, last, kernels = self.engine_for(call).forward(call)
         except BaseException:
             if drawn is not None:
                 self.rng.bit_generator.state = drawn
             raise
-        return y, last, LayerTape(self, engine, call, kernels)
+        return y, last, LayerTape(self, call, kernels)
 
     def run_backward(
         self, tape: LayerTape, dy: Array | None, dstate: Any = None, *, input_gradient: bool = True
@@ -221,7 +222,7 @@ class Stack(Module):
         if dstate is not None:
             dlast = stack_state(self.spec, dstate, call.x.shape[1])
         dy = None if dy is None else dy.transpose(1, 0, 2)
-        first = tape.engine.backward(tape.kernels, dy, dlast, dx)
+        first = self.engine_for(call).backward(tape.kernels, dy, dlast, dx)
         gradient = None if dx is None else dx.transpose(1, 0, 2)
         return gradient, user_state(self.spec, first, False)
 

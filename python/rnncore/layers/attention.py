@@ -100,7 +100,7 @@ class DotAttention(Module):
         self.query_size = positive_int("query_size", query_size)
         self.memory_size = positive_int("memory_size", memory_size)
         super().__init__({}, dtype)
-        H, E, source = self.query_size, self.memory_size, generator(rng)
+        H, E, source = self.query_size, self.memory_size, generator(rng, "attention")
         self._project = None if H == E else Linear(E, H, bias=False, dtype=self.dtype, rng=source)
         self._combine = Linear(H + E, H, dtype=self.dtype, rng=source)
         parts: dict[str, Module] = {} if self._project is None else {"keys": self._project}

@@ -63,7 +63,7 @@ class Embedding(Module, loadable=True):
         self.num_embeddings = positive_int("num_embeddings", num_embeddings)
         self.embedding_dim = positive_int("embedding_dim", embedding_dim)
         check_scheme(init)
-        source = generator(rng)
+        source = generator(rng, "embedding")
         super().__init__({"weight": (self.num_embeddings, self.embedding_dim)}, dtype)
         weight = self.parameters["weight"]
         weight[...] = source.standard_normal(weight.shape, dtype=weight.dtype)

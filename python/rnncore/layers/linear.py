@@ -92,7 +92,7 @@ class Linear(Module, loadable=True):
         self.output_size = positive_int("output_size", output_size)
         self.bias = boolean("bias", bias)
         check_scheme(init)
-        source = generator(rng)
+        source = generator(rng, "linear")
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.output_size, self.input_size)}
         if self.bias:
             shapes["bias"] = (self.output_size,)

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from os import PathLike
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncore import checkpoint, training
 from rnncore._checks import closed_fraction
 from rnncore.module import Module
 
 _Self = TypeVar("_Self", bound="Model")
+
+if TYPE_CHECKING:
+    class_alone = classmethod
+else:
+
+    class class_alone(classmethod):  # noqa: N801
+        """A classmethod that a model refuses: called there, it would leave it as it is."""
+
+        def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Any]:
+            if instance is None:
+                return super().__get__(None, owner)
+            kind, name = type(instance).__name__, self.__func__.__name__
+
+            def refuse(*arguments: Any, **options: Any) -> Any:
+                raise TypeError(
+                    f"{name}: expected a call on the class, as in model = {kind}.{name}(path), got "
+                    "one on a model, which would not change; to fill a model that is there use "
+                    f"model.load_state_dict({kind}.{name}(path).state_dict())"
+                )
+
+            return refuse
 
 
 class Model(Module):
@@ -100,9 +122,12 @@ class Model(Module):
         """Write the model to a safetensors file; see `rnncore.checkpoint.save`."""
         checkpoint.save(self, path)
 
-    @classmethod
-    def load(cls: type[_Self], path: str | PathLike[str]) -> _Self:
-        """Read a model of this class back; see `rnncore.checkpoint.load`."""
+    @class_alone
+    def load(cls: type[_Self], path: str | PathLike[str]) -> _Self:  # noqa: N805
+        """Read a model of this class back; see `rnncore.checkpoint.load`.
+
+        It returns a new model. Called on a model and not on its class it raises TypeError.
+        """
         model = checkpoint.load(path)
         if not isinstance(model, cls):
             raise checkpoint.CheckpointError(

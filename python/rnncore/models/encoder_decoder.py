@@ -133,7 +133,7 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         super().__init__({}, encoder.dtype)
         self.encoder, self.decoder = encoder, decoder
         self.source_embedding, self.target_embedding = source_embedding, target_embedding
-        source, dtype = generator(rng), self.dtype
+        source, dtype = generator(rng, "model"), self.dtype
         H, E = decoder.output_features, encoder.output_features
         self.initial_state = self.attention_layer = None
         if states_differ(encoder, decoder):

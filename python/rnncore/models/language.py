@@ -80,8 +80,8 @@ class LanguageModel(Model, loadable=True):
         if core.bidirectional:
             raise ValueError("core: expected one direction (the other one would see the answer)")
         self.vocabulary_size = positive_int("vocabulary_size", vocabulary_size)
-        self.tied, features, source = boolean("tied", tied), core.output_features, generator(rng)
-        V, D = self.vocabulary_size, core.input_size
+        self.tied, features = boolean("tied", tied), core.output_features
+        V, D, source = self.vocabulary_size, core.input_size, generator(rng, "model")
         if self.tied and features != D:
             raise ValueError(
                 f"tied: expected a core with as many inputs as outputs ({features}), "

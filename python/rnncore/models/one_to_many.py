@@ -130,7 +130,7 @@ class OneToMany(GeneratingModel, loadable=True):
             self.start_id, self.end_id = self._special
         self._teacher_forcing = check_no_forcing(teacher_forcing, core, embedding is not None)
         super().__init__({}, core.dtype)
-        self.core, self.embedding, source = core, embedding, generator(rng)
+        self.core, self.embedding, source = core, embedding, generator(rng, "model")
         self.initial_state = self.head = None
         if self.start != "repeat":
             self.initial_state = InitialState(self.vector_size, core, rng=source)
