@@ -29,6 +29,14 @@ def test_windows_of_features_keep_them_apart_and_copy_nothing() -> None:
     assert not x.flags.writeable
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64, np.uint8])
+def test_windows_keep_the_dtype_of_the_series(dtype: Any) -> None:
+    series = np.arange(12).astype(dtype)
+    x, y = data.windows(series, 4, 2)
+    assert x.dtype == y.dtype == dtype
+    assert np.shares_memory(x, series)
+
+
 def test_windows_fit_exactly_or_not_at_all() -> None:
     assert len(data.windows(np.zeros(6), 4, 2)[0]) == 1
     with pytest.raises(ValueError, match=r"series: expected at least .* = 6 steps, got 5"):

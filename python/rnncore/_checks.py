@@ -34,12 +34,16 @@ def as_array(name: str, value: Any, dtype: np.dtype[Any], *, contiguous: bool = 
         If `value` is a ragged list, or a masked array with masked elements.
     """
     if type(value) is np.ndarray and value.dtype == dtype:
-        array = value
-    else:
-        array = _converted(name, value, dtype)
-    flags = array.flags
-    if flags.aligned and (flags.c_contiguous or (not contiguous and _rows_contiguous(array))):
-        return array
+        return readable(value, dtype, contiguous=contiguous)
+    return readable(as_real(name, value, dtype), dtype, contiguous=contiguous)
+
+
+def readable(array: Array, dtype: np.dtype[Any], *, contiguous: bool = False) -> Array:
+    """Return real numbers as `as_array` does, from an array that it or `as_real` would take."""
+    if array.dtype == dtype:
+        flags = array.flags
+        if flags.aligned and (flags.c_contiguous or (not contiguous and _rows_contiguous(array))):
+            return array
     return _copy(array, dtype)
 
 
@@ -47,7 +51,8 @@ def _rows_contiguous(array: Array) -> bool:
     return array.ndim > 0 and (array.shape[-1] == 1 or array.strides[-1] == array.itemsize)
 
 
-def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+def as_real(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    """Return real numbers that are to become `dtype`, as they are; warn and raise as `as_array`."""
     array = as_numpy(name, value)
     if array.dtype == dtype:
         return array
@@ -55,7 +60,7 @@ def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
         raise TypeError(f"{name}: expected real numbers, got {_elements(value, array)}")
     if array.dtype.kind == "f" and array.itemsize > dtype.itemsize and _width_was_chosen(value):
         _warn_once(name, array.dtype, dtype)
-    return _copy(array, dtype)
+    return array
 
 
 def _copy(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -102,12 +107,21 @@ def as_booleans(name: str, value: Any) -> Array:
 
 
 def refuse(
-    name: str, array: Array, wrong: Array, expected: str, error: type[Exception] = ValueError
+    name: str,
+    array: Array,
+    wrong: Array,
+    expected: str,
+    error: type[Exception] = ValueError,
+    first: int = 0,
 ) -> None:
-    """Raise `error` for the first element of `array` where `wrong` is True, with its index."""
+    """Raise `error` for the first element of `array` where `wrong` is True, with its index.
+
+    `array` starts with sample `first` of what the user gave.
+    """
     if wrong.any():
         at = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
-        where = at[0] if len(at) == 1 else at
+        place = (*(i + first for i in at[:1]), *at[1:])
+        where = place[0] if len(place) == 1 else place
         raise error(f"{name}: expected {expected}, got {array[at]} at index {where}")
 
 

@@ -31,7 +31,8 @@ def windows(series: ArrayLike, past: int, future: int) -> tuple[Array, Array]:
     """Cut a series into every (past, future) pair of neighbouring windows.
 
     Window w holds ``x[w] = series[w : w + past]`` and ``y[w] = series[w + past : w + past +
-    future]``. Nothing is copied: both results are read-only views of the series.
+    future]``. Nothing is copied: both results are read-only views of the series, in its dtype, and
+    `fit` and `predict` convert no more than a batch of them at a time.
 
     Parameters
     ----------
@@ -54,7 +55,9 @@ def windows(series: ArrayLike, past: int, future: int) -> tuple[Array, Array]:
     TypeError
         If the series does not hold real numbers.
     """
-    values = _real("series", series)
+    values = as_numpy("series", series)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"series: expected real numbers, got dtype {values.dtype}")
     past, future = positive_int("past", past), positive_int("future", future)
     if values.ndim not in (1, 2):
         raise ValueError(f"series: expected shape (N,) or (N, F), got {values.shape}")

@@ -27,7 +27,9 @@ from rnncore.models.generating_model import GeneratingModel, GeneratingTape
 from rnncore.models.generation import DecoderGeneration, check_beam, check_method, checked_draw
 from rnncore.models.initial_state import InitialState
 from rnncore.models.inputs import read_inputs
-from rnncore.models.samples.pairs import PairSamples, pair_samples
+from rnncore.models.samples.pairs import PairBatch, PairSamples, pair_samples
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.targets import Wanted
 from rnncore.models.states import arrays_of, gradient_of_state, last_ends
 from rnncore.module import Module, constructor_text
 
@@ -173,15 +175,12 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         ValueError, TypeError, IndexError
             If something is of another shape or dtype, or out of range.
         """
-        if mask is not None:
-            raise ValueError(f"mask: expected None, got {type(mask).__name__}: every symbol counts")
-        x, lengths = read_inputs(x, lengths, self.encoder, self.source_embedding)
-        if len(x) == 0:
-            raise ValueError(f"x: expected at least one sequence, got shape {x.shape}")
-        return pair_samples(x, lengths, y, self.output_size, self._special)
+        sources = read_inputs(x, lengths, self.encoder, self.source_embedding)
+        wanted = Wanted("softmax_cross_entropy", self.output_size, True, self.dtype)
+        return pair_samples(wanted, sources, y, Counting(mask), self._special)
 
-    def _loss(self, y: Array, batch: PairSamples) -> tuple[float, Array]:
-        return losses.softmax_cross_entropy(y, batch.labels, batch.valid)
+    def _loss(self, y: Array, batch: PairBatch) -> tuple[float, Array]:
+        return losses.softmax_cross_entropy(y, batch.y, batch.valid)
 
     def attention_weights(self, x: Any, y: Any, *, lengths: Any = None) -> list[Array]:
         """Return what each step of the decoder reads of the source, targets fed back.
@@ -203,11 +202,15 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         """
         if self.attention_layer is None:
             raise ValueError('attention: expected a model with attention="dot", got None')
-        batch = self.training_samples(x, y, lengths)
-        h, memory = self._hidden(batch)
-        a = self.attention_layer.weights(h, memory)
-        ends = np.full(len(a), a.shape[2]) if batch.lengths is None else batch.lengths
-        return [a[i, :S, :T] for i, (S, T) in enumerate(zip(batch.steps, ends, strict=True))]
+        samples, weights = self.training_samples(x, y, lengths), []
+        for start in range(0, len(samples), 256):
+            batch = samples.take(slice(start, start + 256))
+            h, memory = self._hidden(batch)
+            a = self.attention_layer.weights(h, memory)
+            ends = np.full(len(a), a.shape[2]) if batch.lengths is None else batch.lengths
+            each = enumerate(zip(batch.steps, ends, strict=True))
+            weights += [a[i, :S, :T].copy() for i, (S, T) in each]
+        return weights
 
     def predict(
         self,
@@ -325,17 +328,17 @@ class EncoderDecoder(GeneratingModel, loadable=True):
             state = self.initial_state(last_ends(self.encoder, state))
         return state, memory
 
-    def _hidden(self, batch: PairSamples) -> tuple[Array, Any]:
+    def _hidden(self, batch: PairBatch) -> tuple[Array, Any]:
         """Return the decoder's outputs (B, S, H) under teacher forcing, and the memory."""
         state, memory = self._encode(batch.x, batch.lengths)
         inputs = self.target_embedding.run(batch.inputs(self.start_id))
         return self.decoder.run(inputs, state, lengths=batch.steps)[0], memory
 
-    def _run(self, batch: PairSamples) -> Array:
+    def _run(self, batch: PairBatch) -> Array:
         h, memory = self._hidden(batch)
         return self.head.run(h if self.attention_layer is None else self.attention_layer(h, memory))
 
-    def _forward(self, batch: PairSamples) -> tuple[Array, EncoderDecoderTape]:
+    def _forward(self, batch: PairBatch) -> tuple[Array, EncoderDecoderTape]:
         tape, x = EncoderDecoderTape(self, batch.valid), batch.x
         if self.source_embedding is not None:
             tape.source_tokens = np.ascontiguousarray(x)
@@ -376,13 +379,10 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         self, x: Any, lengths: Any, beams: int, batch_size: int
     ) -> Iterator[tuple[DecoderGeneration, int, int]]:
         """Encode a batch of sources at a time; yield its generation, its size, its first number."""
-        x, lengths = read_inputs(x, lengths, self.encoder, self.source_embedding)
+        inputs = read_inputs(x, lengths, self.encoder, self.source_embedding)
         most = max(1, positive_int("batch_size", batch_size) // beams)
-        for start in range(0, len(x), most):
-            some, ends = x[start : start + most], None
-            if lengths is not None:
-                ends = lengths[start : start + most]
-                some = some[:, : int(ends.max())]
+        for start in range(0, len(inputs), most):
+            some, ends = inputs.take_checked(slice(start, start + most))
             state, memory = self._encode(some, ends)
             generation = DecoderGeneration(
                 self.target_embedding, self.decoder, state, self.attention_layer, memory,

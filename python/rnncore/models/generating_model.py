@@ -11,6 +11,8 @@ from rnncore._checks import as_array, check_shape
 from rnncore._types import Array
 from rnncore.models.base import Model
 from rnncore.models.inputs import clear_padding
+from rnncore.models.samples.pairs import PairSamples
+from rnncore.models.samples.values import ValueSamples
 from rnncore.module import check_tape
 
 
@@ -32,6 +34,12 @@ class GeneratingModel(Model):
 
     output_size: int
     _tape: type[GeneratingTape] = GeneratingTape
+
+    @abstractmethod
+    def training_samples(
+        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+    ) -> PairSamples | ValueSamples:
+        """Check training data against the model, as `Model.training_samples`."""
 
     @abstractmethod
     def _run(self, batch: Any) -> Array:
@@ -63,7 +71,7 @@ class GeneratingModel(Model):
 
     def __call__(self, x: Any, y: Any, lengths: Any = None) -> Array:
         """Return the outputs without a tape: logits as `forward`, values in closed loop."""
-        batch: Any = self.training_samples(x, y, lengths)
+        batch = self.training_samples(x, y, lengths).take(slice(None), whole=True)
         return clear_padding(self._run(batch), batch.valid)
 
     def forward(self, x: Any, y: Any, lengths: Any = None) -> tuple[Array, Any]:
@@ -88,7 +96,7 @@ class GeneratingModel(Model):
         ValueError, TypeError, IndexError
             If something is of another shape or dtype, or out of range.
         """
-        batch = self.training_samples(x, y, lengths)
+        batch = self.training_samples(x, y, lengths).take(slice(None), whole=True)
         outputs, tape = self._forward(batch)
         return clear_padding(outputs, tape.valid), tape
 

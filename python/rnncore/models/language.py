@@ -19,9 +19,10 @@ from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import linear, linear_gradients
 from rnncore.models.base import Model
 from rnncore.models.components import check_recurrent
-from rnncore.models.inputs import checked_tokens, clear_padding
+from rnncore.models.inputs import checked_tokens, clear_padding, predict_in_batches
 from rnncore.models.samples import streams
-from rnncore.models.samples.sequences import SequenceSamples
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
 from rnncore.module import check_tape, constructor_text
 from rnncore.training import History, evaluate, fit_samples
 
@@ -103,7 +104,7 @@ class LanguageModel(Model, loadable=True):
 
     def __call__(self, tokens: Any, state: Any = None, *, lengths: Any = None) -> tuple[Array, Any]:
         """Return logits and state, without dropout and tape; as `forward` otherwise."""
-        tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
+        tokens, lengths, valid = streams.read_batch_of_tokens(tokens, lengths, self.vocabulary_size)
         state = None if state is None else self.core.read_state("state", state, len(tokens))
         logits, state, _ = self._run(tokens, lengths, state)
         return clear_padding(logits, valid), state
@@ -139,7 +140,7 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError
             If a shape, a dtype, a length or a token is not what the model takes.
         """
-        tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
+        tokens, lengths, valid = streams.read_batch_of_tokens(tokens, lengths, self.vocabulary_size)
         state = None if state is None else self.core.read_state("state", state, len(tokens))
         logits, state, tape = self._run(tokens, lengths, state, training=True)
         tape.valid = valid
@@ -246,7 +247,7 @@ class LanguageModel(Model, loadable=True):
         """
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
         train, validation = streams.training_tokens(
-            tokens, validation_data, self.vocabulary_size, *sizes
+            tokens, validation_data, self.vocabulary_size, self.dtype, *sizes
         )
         if isinstance(train, streams.Stream):
             if options.setdefault("shuffle", False):
@@ -260,7 +261,9 @@ class LanguageModel(Model, loadable=True):
         """Return separate sequences (N, T), or a list of them, as samples; y is None."""
         if y is not None:
             raise ValueError("y: expected None: the targets are the sequences' own next tokens")
-        return streams.separate_sequences(x, lengths, self.vocabulary_size, mask)
+        return streams.separate_sequences(
+            x, lengths, self.vocabulary_size, self.dtype, Counting(mask)
+        )
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss in nats."""
@@ -274,7 +277,7 @@ class LanguageModel(Model, loadable=True):
         return self._learn(batch, training=False)[0]
 
     def _learn(
-        self, batch: SequenceSamples | streams.Chunk, *, training: bool
+        self, batch: SequenceBatch | streams.Chunk, *, training: bool
     ) -> tuple[float, Array, LanguageTape]:
         """Return the loss, its gradient, zero where nothing counts, and the tape."""
         if isinstance(batch, streams.Chunk):
@@ -304,9 +307,10 @@ class LanguageModel(Model, loadable=True):
             If there is nothing to predict or a token is out of range.
         """
         batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        samples = streams.token_samples(tokens, self.vocabulary_size, batch_size, steps)
+        V, dtype = self.vocabulary_size, self.dtype
+        samples = streams.token_samples(tokens, V, dtype, batch_size, steps)
         nats = evaluate(self, samples, 1 if isinstance(samples, streams.Stream) else batch_size)
-        return streams.Score(nats, nats / math.log(2), samples.count)
+        return streams.Score(nats, nats / math.log(2), int(samples.count))
 
     def predict(self, tokens: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:
         """Return the logits of the token that follows each step, batch by batch.
@@ -328,15 +332,11 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError
             As `forward`.
         """
-        array, ends, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
-        batch_size = positive_int("batch_size", batch_size)
-        logits = np.empty((*array.shape, self.vocabulary_size), self.dtype)
-        for start in range(0, len(array), batch_size):
-            part = slice(start, start + batch_size)
-            logits[part] = self._run(array[part], None if ends is None else ends[part], None)[0]
-        if streams.is_list(tokens) and ends is not None:
-            return [line[:end] for line, end in zip(logits, ends, strict=True)]
-        return clear_padding(logits, valid)
+        V, size = self.vocabulary_size, positive_int("batch_size", batch_size)
+        inputs = streams.read_sequences_of_tokens(tokens, lengths, V)
+        return predict_in_batches(
+            inputs, size, True, V, self.dtype, lambda x, ends, part: self._run(x, ends, None)[0]
+        )
 
     def generate(
         self,

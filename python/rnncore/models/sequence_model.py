@@ -12,15 +12,24 @@ import numpy as np
 from rnncore import losses
 from rnncore._checks import as_array, as_numpy, check_shape, positive_int
 from rnncore._native import losses as unchecked_losses
-from rnncore._ragged import is_ragged, read_masks, read_rows, side_by_side, valid_steps
+from rnncore._ragged import is_ragged, read_masks, read_rows, valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.models.base import Model
 from rnncore.models.components import check_embedding, check_loss, check_recurrent
-from rnncore.models.inputs import clear_padding, read_array, read_inputs
-from rnncore.models.samples.sequences import SequenceSamples, Wanted, sequence_samples
+from rnncore.models.inputs import (
+    Inputs,
+    clear_padding,
+    predict_in_batches,
+    read_batch,
+    read_inputs,
+)
+from rnncore.models.samples.held import HeldArray, HeldList
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
+from rnncore.models.samples.targets import Wanted
 from rnncore.module import Module, check_tape, constructor_text
 
 
@@ -111,11 +120,17 @@ class SequenceModel(Model):
             If something is of another shape or dtype, a target that counts is NaN, infinite or
             out of range, there is no sequence, or nothing counts.
         """
-        x, lengths = self.check_inputs(x, lengths)
-        wanted = Wanted(self.loss, self.output_size, self.per_step, self.dtype)
-        return sequence_samples(wanted, x, lengths, y, mask)
+        inputs = read_inputs(x, lengths, self.core, self.embedding)
+        return sequence_samples(self._wanted(), inputs, y, Counting(mask))
 
-    def _feedback(self, batch: SequenceSamples) -> dict[str, Any]:
+    def _wanted(self) -> Wanted:
+        label_loss: str | None = "softmax_cross_entropy"
+        if self.head is None:
+            softmax = self.core.output_activation == "softmax"
+            label_loss = "negative_log_likelihood" if softmax else None
+        return Wanted(self.loss, self.output_size, self.per_step, self.dtype, label_loss)
+
+    def _feedback(self, batch: SequenceBatch) -> dict[str, Any]:
         """Return what the core takes in training besides x and lengths."""
         return {}
 
@@ -131,7 +146,7 @@ class SequenceModel(Model):
         """Return a batch's mean loss in inference mode."""
         return self._batch_loss(self._run(batch.x, batch.lengths, {}), batch)[0]
 
-    def _batch_loss(self, y: Array, batch: SequenceSamples) -> tuple[float, Array]:
+    def _batch_loss(self, y: Array, batch: SequenceBatch) -> tuple[float, Array]:
         """Return the loss and dy, zero where nothing counts: so padding needs no clearing."""
         loss = getattr(unchecked_losses, self.loss)
         result: tuple[float, Array] = loss(y, batch.y, batch.counted)
@@ -196,7 +211,7 @@ class SequenceModel(Model):
         teacher_forcing: Any = None,
     ) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
-        x, lengths = read_array(x, lengths, self.core, self.embedding)
+        x, lengths = read_batch(x, lengths, self.core, self.embedding)
         feedback = self._read_feedback(y0, targets, teacher_forcing)
         return self._clear_padding(self._run(x, lengths, feedback), lengths)
 
@@ -232,7 +247,7 @@ class SequenceModel(Model):
         ValueError, TypeError, IndexError
             If a shape, a length, a dtype or a token is not what the model takes.
         """
-        x, lengths = read_array(x, lengths, self.core, self.embedding)
+        x, lengths = read_batch(x, lengths, self.core, self.embedding)
         y, tape = self._forward(x, lengths, self._read_feedback(y0, targets, teacher_forcing))
         return self._clear_padding(y, lengths), tape
 
@@ -319,40 +334,18 @@ class SequenceModel(Model):
         ValueError, TypeError, IndexError
             As `forward`, for all of x before anything is computed.
         """
-        ragged = is_ragged(x)
-        x, lengths = self.check_inputs(x, lengths)
-        batch_size = positive_int("batch_size", batch_size)
+        inputs = read_inputs(x, lengths, self.core, self.embedding)
+        size = positive_int("batch_size", batch_size)
         feedback = {
-            name: self._of_each(name, value, x, lengths)
+            name: self._of_each(name, value, inputs)
             for name, value in self._read_feedback(y0, targets, teacher_forcing).items()
         }
-        y = np.empty((*x.shape[: 1 + self.per_step], self.output_size), self.dtype)
-        for start in range(0, len(x), batch_size):
-            part = slice(start, start + batch_size)
-            ends = None if lengths is None else lengths[part]
-            own = {k: v if np.ndim(v) == 0 else v[part] for k, v in feedback.items()}
-            y[part] = self._clear_padding(self._run(x[part], ends, own), ends)
-        if ragged and self.per_step:
-            assert lengths is not None
-            return [line[:end] for line, end in zip(y, lengths, strict=True)]
-        return y
 
-    def check_inputs(self, x: Any, lengths: Any = None) -> tuple[Array, Lengths | None]:
-        """Return x as (N, T, input_size) in the model's dtype, or as tokens (N, T), and lengths.
+        def run(x: Array, ends: Lengths | None, part: slice) -> Array:
+            own = {k: _some(k, v, part, x.shape[1]) for k, v in feedback.items()}
+            return self._run(x, ends, own)
 
-        Parameters
-        ----------
-        x, lengths
-            As `predict` takes them.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If they are of another shape or dtype, or `lengths` comes with a list.
-        IndexError
-            If a token is out of range.
-        """
-        return read_inputs(x, lengths, self.core, self.embedding)
+        return predict_in_batches(inputs, size, self.per_step, self.output_size, self.dtype, run)
 
     def _clear_padding(self, y: Array, lengths: Lengths | None) -> Array:
         """Return y with zeros behind each sequence's end."""
@@ -367,17 +360,27 @@ class SequenceModel(Model):
                 raise ValueError(f"{name}: expected None without output_size, got one")
         return feedback
 
-    def _of_each(self, name: str, value: Any, x: Array, lengths: Lengths | None) -> Any:
-        """Return what the core takes besides x, for all sequences; lists of steps padded to T."""
-        N, T = x.shape[:2]
-        steps = np.full(N, T) if lengths is None else lengths
-        if name == "targets" and is_ragged(value):
-            O = self.output_size  # noqa: E741
-            value = side_by_side(read_rows(name, value, steps, O, self.dtype, "output_size"), T)
-        elif name == "teacher_forcing" and is_ragged(value):
-            value = side_by_side(read_masks(name, value, steps), T)
-        elif isinstance(value, (list, tuple)):
-            value = as_numpy(name, value)
-        if np.ndim(value) > 0 and len(value) != N:
-            raise ValueError(f"{name}: expected N = {N} as in x, got {len(value)}")
+    def _of_each(self, name: str, value: Any, inputs: Inputs) -> Any:
+        """Return what the core takes besides x, for all sequences: a scalar, or held."""
+        N, T, lengths = len(inputs), inputs.steps, inputs.lengths
+        if is_ragged(value) and name != "y0":
+            ends = np.full(N, T) if lengths is None else lengths
+            if name == "teacher_forcing":
+                return HeldList(read_masks(name, value, ends), ends, np.dtype(np.bool_))
+            rows = read_rows(name, value, ends, self.output_size, self.dtype, "output_size")
+            return HeldList(rows, ends, self.dtype)
+        array = as_numpy(name, value)
+        if array.ndim == 0:
+            return value
+        if len(array) != N:
+            raise ValueError(f"{name}: expected N = {N} as in x, got {len(array)}")
+        if name != "y0" and (array.ndim < 2 or array.shape[1] != T):
+            raise ValueError(f"{name}: expected (N, T, ...) = ({N}, {T}, ...), got {array.shape}")
+        return HeldArray(array, array.dtype)
+
+
+def _some(name: str, value: Any, which: slice, steps: int) -> Any:
+    """Return a batch's part of what `_of_each` returned."""
+    if not isinstance(value, (HeldArray, HeldList)):
         return value
+    return value.take(which, None if name == "y0" else steps)

@@ -12,16 +12,16 @@ class Batch(Protocol):
     """Samples that one step is taken on; what they hold is the model's affair."""
 
     @property
-    def count(self) -> int:
-        """How many outputs the mean loss is taken over."""
+    def count(self) -> float:
+        """What the mean loss is taken over: how many outputs, or the sum of their weights."""
 
 
 class Samples(Protocol):
     """Checked training data: what `fit` takes its batches from."""
 
     @property
-    def count(self) -> int:
-        """How many outputs the mean loss is taken over."""
+    def count(self) -> float:
+        """What the mean loss is taken over: how many outputs, or the sum of their weights."""
 
     def __len__(self) -> int: ...
 
