@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import choice, generator, positive_int
-from rnncore._native import losses
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import Hypothesis, beam_search, generate
@@ -30,7 +29,7 @@ from rnncore.models.inputs import read_inputs
 from rnncore.models.samples.pairs import PairBatch, PairSamples, pair_samples
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.targets import Wanted
-from rnncore.models.states import arrays_of, gradient_of_state, last_ends
+from rnncore.models.states import gradient_of_state, last_ends, states_differ
 from rnncore.module import Module, constructor_text
 
 
@@ -138,7 +137,7 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         source, dtype = generator(rng), self.dtype
         H, E = decoder.output_features, encoder.output_features
         self.initial_state = self.attention_layer = None
-        if _states_differ(encoder, decoder):
+        if states_differ(encoder, decoder):
             self.initial_state = InitialState(E, decoder, rng=source)
         if self.attention is not None:
             self.attention_layer = DotAttention(H, E, dtype=dtype, rng=source)
@@ -156,7 +155,14 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         return constructor_text(self, sizes, {name: (getattr(self, name), None) for name in names})
 
     def training_samples(
-        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+        self,
+        x: Any,
+        y: Any,
+        lengths: Any = None,
+        mask: Any = None,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
     ) -> PairSamples:
         """Check training data against the model.
 
@@ -169,6 +175,8 @@ class EncoderDecoder(GeneratingModel, loadable=True):
             `rnncore.data.pad` gives.
         mask : None
             The loss counts every symbol of every target.
+        sample_weight, class_weight
+            As `ManyToMany.training_samples` takes them; the end token is a class too.
 
         Raises
         ------
@@ -176,11 +184,9 @@ class EncoderDecoder(GeneratingModel, loadable=True):
             If something is of another shape or dtype, or out of range.
         """
         sources = read_inputs(x, lengths, self.encoder, self.source_embedding)
-        wanted = Wanted("softmax_cross_entropy", self.output_size, True, self.dtype)
-        return pair_samples(wanted, sources, y, Counting(mask), self._special)
-
-    def _loss(self, y: Array, batch: PairBatch) -> tuple[float, Array]:
-        return losses.softmax_cross_entropy(y, batch.y, batch.valid)
+        counting = Counting(mask, sample_weight, class_weight)
+        wanted = Wanted("labels", self.output_size, True, self.dtype)
+        return pair_samples(wanted, sources, y, counting, self._special)
 
     def attention_weights(self, x: Any, y: Any, *, lengths: Any = None) -> list[Array]:
         """Return what each step of the decoder reads of the source, targets fed back.
@@ -389,11 +395,3 @@ class EncoderDecoder(GeneratingModel, loadable=True):
                 self.head, beams,
             )  # fmt: skip
             yield generation, len(some), start
-
-
-def _states_differ(encoder: Recurrent[Any], decoder: Recurrent[Any]) -> bool:
-    """Whether the encoder's final state is no initial state of the decoder as it is."""
-    shapes = [
-        [array.shape for array in arrays_of(layer.initial_state(1))] for layer in (encoder, decoder)
-    ]
-    return encoder.bidirectional or shapes[0] != shapes[1]

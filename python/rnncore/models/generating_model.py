@@ -11,8 +11,9 @@ from rnncore._checks import as_array, check_shape
 from rnncore._types import Array
 from rnncore.models.base import Model
 from rnncore.models.inputs import clear_padding
-from rnncore.models.samples.pairs import PairSamples
-from rnncore.models.samples.values import ValueSamples
+from rnncore.models.samples.pairs import PairBatch, PairSamples
+from rnncore.models.samples.values import ValueBatch, ValueSamples
+from rnncore.models.weighted_loss import batch_loss
 from rnncore.module import check_tape
 
 
@@ -53,9 +54,10 @@ class GeneratingModel(Model):
     def _backward(self, tape: Any, dy: Array, input_gradient: bool) -> Array | None:
         """As `backward`, of dy that is zero behind each target's end; unguarded."""
 
-    @abstractmethod
-    def _loss(self, y: Array, batch: Any) -> tuple[float, Array]:
+    def _loss(self, y: Array, batch: PairBatch | ValueBatch) -> tuple[float, Array]:
         """Return the mean loss and dy, zero where nothing counts."""
+        values = isinstance(batch, ValueBatch)
+        return batch_loss("mean_squared_error" if values else "softmax_cross_entropy", y, batch)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""

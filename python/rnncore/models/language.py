@@ -23,6 +23,7 @@ from rnncore.models.inputs import checked_tokens, clear_padding, predict_in_batc
 from rnncore.models.samples import streams
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
+from rnncore.models.weighted_loss import batch_loss
 from rnncore.module import check_tape, constructor_text
 from rnncore.training import History, evaluate, fit_samples
 
@@ -99,8 +100,8 @@ class LanguageModel(Model, loadable=True):
         self._adopt({"embedding": self.embedding, "core": core})
 
     def __repr__(self) -> str:
-        sizes = (self.core, self.vocabulary_size)
-        return constructor_text(self, sizes, {"tied": (self.tied, False)})
+        sizes, tied = (self.core, self.vocabulary_size), {"tied": (self.tied, False)}
+        return constructor_text(self, sizes, tied)
 
     def __call__(self, tokens: Any, state: Any = None, *, lengths: Any = None) -> tuple[Array, Any]:
         """Return logits and state, without dropout and tape; as `forward` otherwise."""
@@ -246,9 +247,8 @@ class LanguageModel(Model, loadable=True):
             If the loss becomes NaN or infinite; see `rnncore.training.fit`.
         """
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        train, validation = streams.training_tokens(
-            tokens, validation_data, self.vocabulary_size, self.dtype, *sizes
-        )
+        model = self.vocabulary_size, self.dtype
+        train, validation = streams.training_tokens(tokens, validation_data, *model, *sizes)
         if isinstance(train, streams.Stream):
             if options.setdefault("shuffle", False):
                 raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
@@ -256,14 +256,21 @@ class LanguageModel(Model, loadable=True):
         return fit_samples(self, train, validation, batch_size=batch_size, **options)
 
     def training_samples(
-        self, x: Any, y: Any = None, lengths: Any = None, mask: Any = None
+        self,
+        x: Any,
+        y: Any = None,
+        lengths: Any = None,
+        mask: Any = None,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        step_weight: Any = None,
     ) -> SequenceSamples:
-        """Return separate sequences (N, T), or a list of them, as samples; y is None."""
+        """Return separate sequences, (N, T) or a list, as samples whose y are the next tokens."""
         if y is not None:
             raise ValueError("y: expected None: the targets are the sequences' own next tokens")
-        return streams.separate_sequences(
-            x, lengths, self.vocabulary_size, self.dtype, Counting(mask)
-        )
+        counting = Counting(mask, sample_weight, class_weight, step_weight)
+        return streams.separate_sequences(x, lengths, self.vocabulary_size, self.dtype, counting)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss in nats."""
@@ -285,7 +292,7 @@ class LanguageModel(Model, loadable=True):
             logits, stream.state, tape = self._run(batch.x, None, before, training=training)
             return *losses.softmax_cross_entropy(logits, batch.y), tape
         logits, _, tape = self._run(batch.x, batch.lengths, None, training=training)
-        return *losses.softmax_cross_entropy(logits, batch.y, batch.counted), tape
+        return *batch_loss("softmax_cross_entropy", logits, batch), tape
 
     def score(self, tokens: Any, *, batch_size: int = 1, steps: int = 1024) -> streams.Score:
         """Return how well each token is predicted from all before it.
@@ -307,8 +314,7 @@ class LanguageModel(Model, loadable=True):
             If there is nothing to predict or a token is out of range.
         """
         batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        V, dtype = self.vocabulary_size, self.dtype
-        samples = streams.token_samples(tokens, V, dtype, batch_size, steps)
+        samples = streams.token_samples(tokens, self.vocabulary_size, self.dtype, batch_size, steps)
         nats = evaluate(self, samples, 1 if isinstance(samples, streams.Stream) else batch_size)
         return streams.Score(nats, nats / math.log(2), int(samples.count))
 
@@ -335,7 +341,7 @@ class LanguageModel(Model, loadable=True):
         V, size = self.vocabulary_size, positive_int("batch_size", batch_size)
         inputs = streams.read_sequences_of_tokens(tokens, lengths, V)
         return predict_in_batches(
-            inputs, size, True, V, self.dtype, lambda x, ends, part: self._run(x, ends, None)[0]
+            inputs, size, True, V, self.dtype, lambda x, ends, _: self._run(x, ends, None)[0]
         )
 
     def generate(

@@ -10,7 +10,7 @@ from rnncore._checks import closed_fraction, integer, positive_int
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
+from rnncore.models.samples.sequences import SequenceBatch
 from rnncore.models.sequence_model import ModelTape, SequenceModel
 
 
@@ -67,15 +67,6 @@ class ManyToMany(SequenceModel, loadable=True):
         """Whether the core's outputs feed back."""
         return self.core.spec.feeds_back
 
-    def training_samples(
-        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
-    ) -> SequenceSamples:
-        """Check training data; targets that feed back must be finite where they don't count too."""
-        checked = super().training_samples(x, y, lengths, mask)
-        if self.feeds_back and self.teacher_forcing > 0:
-            checked.targets.check_finite("since they feed back")
-        return checked
-
     def loop_losses(
         self,
         x: Any,
@@ -111,7 +102,7 @@ class ManyToMany(SequenceModel, loadable=True):
             raise ValueError(
                 "loop_losses: expected a core whose outputs feed back, got one without"
             )
-        samples = super().training_samples(x, y, lengths, mask)
+        samples = self.training_samples(x, y, lengths, mask)
         samples.targets.check_finite("since they feed back")
         samples.targets.washout = integer("known", known, 0, samples.inputs.steps - 1)
         size, total, losses = positive_int("batch_size", batch_size), 0.0, np.zeros(2)
@@ -131,10 +122,11 @@ class ManyToMany(SequenceModel, loadable=True):
     def _options(self) -> dict[str, tuple[Any, Any]]:
         return super()._options() | {"teacher_forcing": (self.teacher_forcing, 1.0)}
 
-    def _feedback(self, batch: SequenceBatch) -> dict[str, Any]:
+    def _extras(self, batch: SequenceBatch) -> dict[str, Any]:
         if not self.feeds_back or self.teacher_forcing == 0:
-            return {}
-        return {"targets": self._fed(batch.y), "teacher_forcing": self.teacher_forcing}
+            return super()._extras(batch)
+        fed = {"targets": self._fed(batch.y), "teacher_forcing": self.teacher_forcing}
+        return super()._extras(batch) | fed
 
     def _fed(self, y: Array) -> Array:
         """Return what targets feed back: values, or 1 for a label's class; 0 where ignored."""

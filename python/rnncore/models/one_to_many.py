@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import choice, expect_none, generator, positive_int
-from rnncore._native import losses
 from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import SpecialTokens, generate
 from rnncore.layers import Recurrent
@@ -158,7 +157,17 @@ class OneToMany(GeneratingModel, loadable=True):
         return constructor_text(self, (self.core, self.output_size), options)
 
     def training_samples(
-        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+        self,
+        x: Any,
+        y: Any,
+        lengths: Any = None,
+        mask: Any = None,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        step_weight: Any = None,
+        washout: int = 0,
+        missing: str = "raise",
     ) -> PairSamples | ValueSamples:
         """Check training data against the model.
 
@@ -173,6 +182,9 @@ class OneToMany(GeneratingModel, loadable=True):
             S_i or T_i of an array y.
         mask : array_like of bool, shape (N, T), optional
             For values: True where the loss counts. Of tokens every one does.
+        sample_weight, class_weight, step_weight, washout, missing
+            As `ManyToMany.training_samples` takes them; class_weight is for tokens, the last three
+            are for values.
 
         Raises
         ------
@@ -180,18 +192,14 @@ class OneToMany(GeneratingModel, loadable=True):
             If something is of another shape or dtype, or out of range.
         """
         vectors = read_vectors(x, self.vector_size, self.dtype)
-        loss = "mean_squared_error" if self._special is None else "softmax_cross_entropy"
-        wanted, counting = Wanted(loss, self.output_size, True, self.dtype), Counting(mask)
+        kind = "values" if self._special is None else "labels"
+        wanted = Wanted(kind, self.output_size, True, self.dtype)
+        counting = Counting(mask, sample_weight, class_weight, step_weight, washout, missing)
         if self._special is None:
             fed = self.teacher_forcing > 0
             return value_samples(wanted, vectors, y, lengths, counting, fed)
         pair = y if lengths is None else (padded_targets(y), lengths)
         return pair_samples(wanted, vectors, pair, counting, self._special)
-
-    def _loss(self, y: Array, batch: PairBatch | ValueBatch) -> tuple[float, Array]:
-        if isinstance(batch, ValueBatch):
-            return losses.mean_squared_error(y, batch.y, batch.counted)
-        return losses.softmax_cross_entropy(y, batch.y, batch.valid)
 
     def predict(
         self,

@@ -48,3 +48,11 @@ def gradient_of_state(layer: Recurrent[Any], dends: Array) -> Any:
         dh[-D:] = dends.reshape(B, D, -1).swapaxes(0, 1)
     dc: Any = None
     return LSTMState(dh, dc) if spec.cell.has_c else dh
+
+
+def states_differ(encoder: Recurrent[Any], decoder: Recurrent[Any]) -> bool:
+    """Whether the encoder's final state is no initial state of the decoder as it is."""
+    shapes = [
+        [array.shape for array in arrays_of(layer.initial_state(1))] for layer in (encoder, decoder)
+    ]
+    return encoder.bidirectional or shapes[0] != shapes[1]

@@ -131,7 +131,7 @@ def pair_samples(
         raise ValueError(f"mask: expected None, got {got}: every symbol counts")
     refuse_step_options(counting)
     sources.refuse_none()
-    targets, V = _read_targets(y), wanted.output_size
+    targets, V = _read_targets(y), wanted.size
     if len(targets) != len(sources):
         raise ValueError(
             f"x and y: expected the same N in both, got x {sources.describe()} and "

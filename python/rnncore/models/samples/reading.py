@@ -89,7 +89,7 @@ def refuse_step_options(counting: Counting) -> None:
         if value is not None and not (name == "washout" and value == 0):
             default = 0 if name == "washout" else None
             raise ValueError(
-                f"{name}: expected {default} for a model with one target per sequence, got "
+                f"{name}: expected {default} for such a model, got "
                 f"{value if name == 'washout' else 'one'}"
             )
 
@@ -114,7 +114,7 @@ def read_values(wanted: Wanted, y: Any, sizes: Sizes, x: str) -> Held:
         array, dtype = as_numpy("y", y), wanted.dtype
         if array.dtype.kind not in _REAL:
             raise TypeError(f"y: expected real numbers, got dtype {array.dtype}")
-        if wanted.output_size == 1 and array.ndim == len(sizes):
+        if wanted.size == 1 and array.ndim == len(sizes):
             array = array[..., None]
     _check_sizes(wanted, array, sizes, x)
     return HeldArray(array, dtype)
@@ -124,7 +124,7 @@ def _check_sizes(wanted: Wanted, y: Array, sizes: Sizes, x: str) -> None:
     symbols, expected = ["N", "T"][: len(sizes)], list(sizes)
     if not wanted.labelled:
         symbols.append("output_size")
-        expected.append(wanted.output_size)
+        expected.append(wanted.size)
     if y.ndim > 0 and len(y) != sizes[0]:
         raise ValueError(
             f"x and y: expected the same N in both, got x {x} and y of shape {y.shape}"
@@ -160,7 +160,7 @@ def _read_list(wanted: Wanted, y: Any, N: int, x: str) -> Held:
             f"x and y: expected the same N in both, got x {x} and y a list of {len(y)}"
         )
     arrays, lengths = read_sequences("y", y)
-    O = wanted.output_size  # noqa: E741
+    O = wanted.size  # noqa: E741
     if wanted.labelled:
         for i, array in enumerate(arrays):
             if array.size > 0:
@@ -206,7 +206,7 @@ def _read_weights(
         return None
     if counting.class_weight is not None and not wanted.labelled:
         raise ValueError(
-            f"class_weight: expected None with loss={wanted.loss!r}, which takes no labels, got one"
+            "class_weight: expected None, since the loss takes no integer labels, got one"
         )
     dtype, steps = wanted.dtype, None
     if counting.step_weight is not None:
@@ -215,7 +215,7 @@ def _read_weights(
         dtype,
         read_sample_weight(counting.sample_weight, rows[0], dtype),
         steps,
-        read_class_weight(counting.class_weight, wanted.output_size, dtype),
+        read_class_weight(counting.class_weight, wanted.size, dtype),
     )
 
 

@@ -147,7 +147,7 @@ def separate_sequences(
     else:
         x = HeldList([row[:-1] for row in values.arrays], steps, values.dtype)
         y = HeldList([row[1:] for row in values.arrays], steps, values.dtype)
-    wanted = Wanted("softmax_cross_entropy", V, True, dtype)
+    wanted = Wanted("labels", V, True, dtype)
     targets = read_targets(wanted, y, T - 1, steps, counting, "T - 1")
     return SequenceSamples(Inputs("tokens", x, steps, V), targets)
 

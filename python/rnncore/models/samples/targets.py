@@ -16,8 +16,6 @@ from rnncore.models.samples.chosen import Choice
 from rnncore.models.samples.held import Held
 from rnncore.models.samples.weights import RowWeights
 
-LABELLED = ("softmax_cross_entropy", "negative_log_likelihood")  # losses of integer labels
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -25,10 +23,10 @@ class Wanted:
 
     Attributes
     ----------
-    loss : str
-        Name of the loss.
-    output_size : int
-        O: numbers, or classes.
+    kind : {"values", "probabilities", "labels"}
+        Numbers, numbers in [0, 1], or an integer for each row.
+    size : int
+        O: numbers of a target, or classes.
     per_step : bool
         Whether there is a target for each step.
     dtype : numpy.dtype
@@ -37,8 +35,8 @@ class Wanted:
         The loss that the model could have for labels, for errors.
     """
 
-    loss: str
-    output_size: int
+    kind: str
+    size: int
     per_step: bool
     dtype: np.dtype[Any]
     label_loss: str | None = None
@@ -46,7 +44,7 @@ class Wanted:
     @property
     def labelled(self) -> bool:
         """Whether targets are integer labels."""
-        return self.loss in LABELLED
+        return self.kind == "labels"
 
 
 @dataclass(eq=False, slots=True)
@@ -192,7 +190,7 @@ class Targets:
         if self.weights is not None:
             self.weights.check(block, batch.rows, counted)
         if self.wanted.labelled:
-            C = self.wanted.output_size
+            C = self.wanted.size
             given = self.values.take(block, y.shape[1] if y.ndim > 1 else None, as_given=True)
             wrong = ((given < 0) | (given >= C)) & (given != IGNORED)
             valid = None
@@ -200,7 +198,7 @@ class Targets:
                 valid = valid_steps(y.shape[1], self.lengths[block])
             expected = f"labels in [0, {C}) or {IGNORED} (ignored)"
             _refuse_where(given, wrong, valid, expected, block)
-        elif self.wanted.loss == "binary_cross_entropy":
+        elif self.wanted.kind == "probabilities":
             wrong = ~((y >= 0) & (y <= 1))
             _refuse_where(y, wrong, counted, "probabilities in [0, 1]", block)
         elif not np.isfinite(y).all():
