@@ -263,6 +263,11 @@ def test_predict_takes_and_gives_lists() -> None:
     assert [len(piece) for piece in pieces] == list(LENGTHS)
     for piece, row, end in zip(pieces, whole, LENGTHS, strict=True):
         np.testing.assert_allclose(piece, row[:end], rtol=1e-12, atol=1e-14)
+    for model in (build(ManyToMany), build(ManyToOne)):
+        np.testing.assert_array_equal(model(ragged), model(x, LENGTHS))
+        y, tape = model.forward(ragged)
+        np.testing.assert_array_equal(y, model.forward(x, LENGTHS)[0])
+        assert model.backward(tape, np.ones_like(y)).shape == x.shape
     one = build(ManyToOne, tokens=True)
     tokens = [np.array([1, 2]), np.array([3], np.uint8), np.array([], np.int32)]
     assert one.predict(tokens).shape == (3, O)

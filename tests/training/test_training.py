@@ -323,7 +323,7 @@ def test_fit_wants_a_model() -> None:
         (np.array([0, 1, -1, 2]), ValueError, "got -1 at index 2"),
         (np.zeros(4), TypeError, "y: expected integer class labels, got dtype float64"),
         (np.zeros((4, 1), int), ValueError, r"y: expected \(N,\) = \(4,\), got \(4, 1\)"),
-        (np.full(4, -100), ValueError, "mask: expected something that counts"),
+        (np.full(4, -100), ValueError, "y: expected something that counts"),
     ],
 )
 def test_bad_labels_are_named_before_training(y: Any, error: Any, text: str) -> None:

@@ -161,11 +161,8 @@ def _read_token_array(name: str, tokens: Any, lengths: Any, size: int) -> Inputs
 def read_batch(
     x: Any, lengths: Any, layer: Recurrent[Any], embedding: Embedding | None
 ) -> tuple[Array, Lengths | None]:
-    """Return one batch, an array (B, T, I) or tokens (B, T), all of it checked, and its lengths."""
-    if embedding is None:
-        inputs = _read_array(x, lengths, layer)
-    else:
-        inputs = _read_token_array("x", x, lengths, embedding.num_embeddings)
+    """Return one batch as (B, T, I) or tokens (B, T), all of it checked, and its lengths."""
+    inputs = read_inputs(x, lengths, layer, embedding)
     return inputs.take_checked(slice(None), inputs.steps)
 
 

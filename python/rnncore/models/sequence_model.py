@@ -263,7 +263,8 @@ class SequenceModel(Model):
         Parameters
         ----------
         x : array_like, shape (B, T, input_size), or integer tokens (B, T) with an embedding
-            The batch, in the model's dtype; its valid steps are finite.
+            The batch, whose valid steps are finite. A list of B arrays (T_i, input_size) or (T_i,)
+            is taken as well, and padded.
         lengths : array_like of int, shape (B,), optional
             Valid steps of each sequence, in [0, T]; T by default.
         y0, targets, teacher_forcing

@@ -14,7 +14,7 @@ from rnncore.decoding import SpecialTokens
 from rnncore.models.inputs import Inputs
 from rnncore.models.samples.chosen import Choice
 from rnncore.models.samples.held import HeldList
-from rnncore.models.samples.reading import Counting, read_targets, refuse_step_options
+from rnncore.models.samples.reading import Counting, other_count, read_targets, refuse_step_options
 from rnncore.models.samples.targets import TargetBatch, Targets, Wanted
 
 _INT64 = np.dtype(np.int64)
@@ -133,10 +133,7 @@ def pair_samples(
     sources.refuse_none()
     targets, V = _read_targets(y), wanted.size
     if len(targets) != len(sources):
-        raise ValueError(
-            f"x and y: expected the same N in both, got x {sources.describe()} and "
-            f"y of {len(targets)}"
-        )
+        raise ValueError(other_count(sources, len(targets), f"of {len(targets)}"))
     for name, target in targets:
         wrong = (target < 0) | (target >= V) | (target == special.start) | (target == special.end)
         refuse(

@@ -10,6 +10,7 @@ import numpy as np
 from rnncore._checks import as_booleans, as_integers, as_numpy, check_shape, choice, integer
 from rnncore._ragged import is_ragged, read_masks, read_sequences
 from rnncore._types import Array, Lengths
+from rnncore.models.inputs import Inputs
 from rnncore.models.samples.held import Held, HeldArray, HeldList
 from rnncore.models.samples.targets import Targets, Wanted
 from rnncore.models.samples.weights import RowWeights, read_class_weight, read_sample_weight
@@ -84,17 +85,16 @@ def read_targets(
 
 
 def refuse_step_options(counting: Counting) -> None:
-    """Raise ValueError for an option that needs a target for each step."""
-    for name, value in (("step_weight", counting.step_weight), ("washout", counting.washout)):
-        if value is not None and not (name == "washout" and value == 0):
-            default = 0 if name == "washout" else None
-            raise ValueError(
-                f"{name}: expected {default} for such a model, got "
-                f"{value if name == 'washout' else 'one'}"
-            )
+    """Raise ValueError for an option of models that give an output for each step."""
+    if counting.step_weight is not None:
+        raise ValueError("step_weight: expected None without an output for each step, got one")
+    if counting.washout != 0:
+        raise ValueError(
+            f"washout: expected 0 without an output for each step, got {counting.washout!r}"
+        )
 
 
-def read_values(wanted: Wanted, y: Any, sizes: Sizes, x: str) -> Held:
+def read_values(wanted: Wanted, y: Any, sizes: Sizes, inputs: Inputs) -> Held:
     """Return targets of the right shape and kind of number.
 
     Parameters
@@ -103,11 +103,11 @@ def read_values(wanted: Wanted, y: Any, sizes: Sizes, x: str) -> Held:
     y : array_like or list of N arrays
     sizes : tuple
         (N,) or (N, T); "T" where y brings its own number of steps.
-    x : str
-        What x is, for errors.
+    inputs : Inputs
+        What they belong to, for errors.
     """
     if wanted.per_step and is_ragged(y):
-        return _read_list(wanted, y, int(sizes[0]), x)
+        return _read_list(wanted, y, inputs)
     if wanted.labelled:
         array, dtype = as_integers("y", y, "integer class labels"), _INT64
     else:
@@ -116,19 +116,17 @@ def read_values(wanted: Wanted, y: Any, sizes: Sizes, x: str) -> Held:
             raise TypeError(f"y: expected real numbers, got dtype {array.dtype}")
         if wanted.size == 1 and array.ndim == len(sizes):
             array = array[..., None]
-    _check_sizes(wanted, array, sizes, x)
+    _check_sizes(wanted, array, sizes, inputs)
     return HeldArray(array, dtype)
 
 
-def _check_sizes(wanted: Wanted, y: Array, sizes: Sizes, x: str) -> None:
+def _check_sizes(wanted: Wanted, y: Array, sizes: Sizes, inputs: Inputs) -> None:
     symbols, expected = ["N", "T"][: len(sizes)], list(sizes)
     if not wanted.labelled:
         symbols.append("output_size")
         expected.append(wanted.size)
     if y.ndim > 0 and len(y) != sizes[0]:
-        raise ValueError(
-            f"x and y: expected the same N in both, got x {x} and y of shape {y.shape}"
-        )
+        raise ValueError(other_count(inputs, len(y), f"of shape {y.shape}"))
     fits = all(isinstance(b, str) or a == b for a, b in zip(y.shape, expected, strict=False))
     if y.ndim != len(expected) or not fits:
         raise ValueError(
@@ -137,8 +135,12 @@ def _check_sizes(wanted: Wanted, y: Array, sizes: Sizes, x: str) -> None:
         )
 
 
-def _other_count(x: str, y: str) -> str:
-    return f"x and y: expected the same N in both, got x {x} and y {y}"
+def other_count(inputs: Inputs, count: int, y: str) -> str:
+    """Say that x and y hold different numbers of samples, and what is wrong if T comes first."""
+    text = f"x and y: expected the same N in both, got x {inputs.describe()} and y {y}"
+    if isinstance(inputs.values, HeldArray) and inputs.values.array.shape[1] == count:
+        text += "; the first axis of x counts the sequences: (N, T, ...), not (T, N, ...)"
+    return text
 
 
 def _tuple(items: list[Any]) -> str:
@@ -153,12 +155,10 @@ def _hint(wanted: Wanted, y: Array, rank: int) -> str:
     return f"; integer labels {shape} go with loss={wanted.label_loss!r}"
 
 
-def _read_list(wanted: Wanted, y: Any, N: int, x: str) -> Held:
+def _read_list(wanted: Wanted, y: Any, inputs: Inputs) -> Held:
     """Return a list of labels (T_i,) or of numbers (T_i, O)."""
-    if len(y) != N:
-        raise ValueError(
-            f"x and y: expected the same N in both, got x {x} and y a list of {len(y)}"
-        )
+    if len(y) != len(inputs):
+        raise ValueError(other_count(inputs, len(y), f"a list of {len(y)}"))
     arrays, lengths = read_sequences("y", y)
     O = wanted.size  # noqa: E741
     if wanted.labelled:

@@ -8,7 +8,7 @@ from typing import Any
 from rnncore._types import Array, Lengths
 from rnncore.models.inputs import Inputs
 from rnncore.models.samples.chosen import Choice
-from rnncore.models.samples.held import Held, HeldArray
+from rnncore.models.samples.held import Held
 from rnncore.models.samples.reading import (
     Counting,
     check_steps,
@@ -98,20 +98,10 @@ def sequence_samples(
     """
     inputs.refuse_none()
     N, T = len(inputs), inputs.steps
-    values = read_values(wanted, y, (N, T) if wanted.per_step else (N,), _described(inputs, y))
+    values = read_values(wanted, y, (N, T) if wanted.per_step else (N,), inputs)
     if wanted.per_step:
         check_steps(values, T, inputs.lengths)
     cuts = None if resets is None else read_flags("resets", resets, (N, T), inputs.lengths)
     inputs.check()
     targets = read_targets(wanted, values, T, inputs.lengths, counting)
     return SequenceSamples(inputs, targets, cuts)
-
-
-def _described(inputs: Inputs, y: Any) -> str:
-    """Return what x is; and what is wrong with it, where it seems to be time-first."""
-    text = inputs.describe()
-    if isinstance(inputs.values, HeldArray) and hasattr(y, "__len__"):
-        N, T = inputs.values.array.shape[:2]
-        if len(y) == T != N:
-            text += " (its first axis counts the sequences: (N, T, ...), not (T, N, ...))"
-    return text

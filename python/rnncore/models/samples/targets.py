@@ -167,7 +167,8 @@ class Targets:
             total += batch.count
             gaps = gaps or self._has_gaps(batch.y)
         if not total > 0:
-            raise ValueError("mask: expected something that counts in the loss, got nothing")
+            name = "y" if self.mask is None else "mask"
+            raise ValueError(f"{name}: expected something that counts in the loss, got nothing")
         self.count, self.gaps = total, gaps
 
     def check_finite(self, why: str) -> None:

@@ -103,7 +103,7 @@ def value_samples(
         infinite, or nothing counts.
     """
     inputs.refuse_none()
-    values = read_values(wanted, y, (len(inputs), "T"), inputs.describe())
+    values = read_values(wanted, y, (len(inputs), "T"), inputs)
     if isinstance(values, HeldList):
         refuse_lengths(lengths, "targets")
         steps: Lengths = values.lengths
@@ -113,6 +113,4 @@ def value_samples(
     inputs.check()
     if fed:
         Targets(wanted, values, steps).check_finite("since targets feed back")
-    if counting.mask is None and not steps.any():
-        raise ValueError("y: expected something that counts in the loss, got nothing")
     return ValueSamples(inputs, read_targets(wanted, values, values.steps, steps, counting))
