@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rnncore
 from rnncore import data
 
 pytestmark = pytest.mark.once
@@ -27,6 +28,14 @@ def test_windows_of_features_keep_them_apart_and_copy_nothing() -> None:
         np.testing.assert_array_equal(y[w], series[w + 5 : w + 9])
     assert np.shares_memory(x, series)
     assert not x.flags.writeable
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64, np.uint8])
+def test_windows_keep_the_dtype_of_the_series(dtype: Any) -> None:
+    series = np.arange(12).astype(dtype)
+    x, y = data.windows(series, 4, 2)
+    assert x.dtype == y.dtype == dtype
+    assert np.shares_memory(x, series)
 
 
 def test_windows_fit_exactly_or_not_at_all() -> None:
@@ -136,3 +145,47 @@ def test_pad_names_what_is_no_sequence() -> None:
         data.pad([[[1], [1, 2]]])
     with pytest.raises(ValueError, match=r"^sequences\[0\]: expected no masked elements, got 1"):
         data.pad([np.ma.masked_equal([1, 2], 2)])
+
+
+@pytest.mark.parametrize("front", [False, True])
+def test_unpad_gives_back_what_was_padded(front: bool) -> None:
+    pieces = [np.arange(6.0).reshape(3, 2), np.zeros((0, 2)), np.ones((4, 2))]
+    padded, lengths = data.pad(pieces, -1, length=5)
+    if front:
+        padded = np.stack(
+            [np.roll(row, 5 - n, axis=0) for row, n in zip(padded, lengths, strict=True)]
+        )
+    found = data.unpad(padded, lengths, front=front)
+    for piece, one in zip(pieces, found, strict=True):
+        np.testing.assert_array_equal(one, piece)
+    assert np.shares_memory(found[0], padded)
+
+
+def test_sequences_padded_in_front_train_as_those_padded_behind() -> None:
+    rng, lengths = np.random.default_rng(0), np.array([4, 1, 6])
+    behind = np.where(
+        np.arange(6)[:, None] < lengths[:, None, None], rng.random((3, 6, 2)), np.nan
+    ).astype(np.float32)
+    front = np.stack([np.roll(row, 6 - n, axis=0) for row, n in zip(behind, lengths, strict=True)])
+    y = np.ones((3, 1))
+    models = [rnncore.ManyToOne(rnncore.GRU(2, 3, rng=1), 1, rng=2) for _ in range(2)]
+    models[0].fit(behind, y, lengths=lengths, rng=0, progress=False)
+    models[1].fit(data.unpad(front, lengths, front=True), y, rng=0, progress=False)
+    np.testing.assert_array_equal(models[0].flat_parameters, models[1].flat_parameters)
+
+
+@pytest.mark.parametrize(
+    ("array", "lengths", "options", "error", "text"),
+    [
+        (np.zeros(3), [1], {}, ValueError, r"array: expected shape \(N, T, ...\), got \(3,\)"),
+        (np.zeros((2, 3)), [1, 4], {}, ValueError, "lengths: expected .* got 4 at index 1"),
+        (np.zeros((2, 3)), [1], {}, ValueError, "lengths: expected"),
+        (np.zeros((2, 3)), None, {}, TypeError, "lengths: expected integers"),
+        (np.zeros((2, 3)), [1, 2], {"front": 1}, TypeError, "front: expected True or False"),
+    ],
+)
+def test_unpad_names_what_does_not_fit(
+    array: Any, lengths: Any, options: Any, error: Any, text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        data.unpad(array, lengths, **options)

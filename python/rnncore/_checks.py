@@ -35,12 +35,16 @@ def as_array(name: str, value: Any, dtype: np.dtype[Any], *, contiguous: bool = 
         If `value` is a ragged list, or a masked array with masked elements.
     """
     if type(value) is np.ndarray and value.dtype == dtype:
-        array = value
-    else:
-        array = _converted(name, value, dtype)
-    flags = array.flags
-    if flags.aligned and (flags.c_contiguous or (not contiguous and _rows_contiguous(array))):
-        return array
+        return readable(value, dtype, contiguous=contiguous)
+    return readable(as_real(name, value, dtype), dtype, contiguous=contiguous)
+
+
+def readable(array: Array, dtype: np.dtype[Any], *, contiguous: bool = False) -> Array:
+    """Return real numbers as `as_array` does, from an array that it or `as_real` would take."""
+    if array.dtype == dtype:
+        flags = array.flags
+        if flags.aligned and (flags.c_contiguous or (not contiguous and _rows_contiguous(array))):
+            return array
     return _copy(array, dtype)
 
 
@@ -48,39 +52,42 @@ def _rows_contiguous(array: Array) -> bool:
     return array.ndim > 0 and (array.shape[-1] == 1 or array.strides[-1] == array.itemsize)
 
 
-def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+def as_real(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    """Return real numbers that are to become `dtype`, as they are; warn and raise as `as_array`."""
     array = as_numpy(name, value)
     if array.dtype == dtype:
         return array
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected real numbers, got {_elements(value, array)}")
-    result = _copy(array, dtype)
     if array.dtype.kind == "f" and array.itemsize > dtype.itemsize and _width_was_chosen(value):
         _warn_once(
             "float",
             f"{name}: {array.dtype} data is converted to the layer's {dtype}; pass {dtype} arrays "
             f"or build the layer with dtype={array.dtype}",
         )
-    rounded = _rounded(array, result) if array.dtype.kind in "iu" else None
+    rounded = _rounded(array, dtype) if array.dtype.kind in "iu" else None
     if rounded is not None:
         _warn_once(
             "integer",
             f"{name}: {array.dtype.name} data holds integers that {dtype} rounds, such as "
             f"{rounded}; subtract an offset first, or scale them as float64",
         )
-    return result
+    return array
 
 
-def _rounded(integers: Array, result: Array) -> int | None:
-    """Return the first integer that the floats made of them do not hold; None without any."""
+def _rounded(integers: Array, dtype: np.dtype[Any]) -> int | None:
+    """Return an integer that floats of `dtype` do not hold; None without any."""
     if integers.size == 0 or integers.itemsize <= 2:
         return None
     largest = max(-int(integers.min()), int(integers.max()))
-    if largest <= 2 ** (np.finfo(result.dtype).nmant + 1):
+    if largest <= 2 ** (np.finfo(dtype).nmant + 1):
         return None
-    with np.errstate(invalid="ignore"):  # 2**63 is beyond int64
-        wrong = result.astype(integers.dtype) != integers
-    return int(integers[wrong][0]) if wrong.any() else None
+    for some in np.atleast_1d(integers):  # no copy of all: they may be windows of a series
+        with np.errstate(invalid="ignore"):  # 2**63 is beyond int64
+            wrong = some.astype(dtype).astype(integers.dtype) != some
+        if wrong.any():
+            return int(some[wrong][0])
+    return None
 
 
 def _copy(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -127,12 +134,21 @@ def as_booleans(name: str, value: Any) -> Array:
 
 
 def refuse(
-    name: str, array: Array, wrong: Array, expected: str, error: type[Exception] = ValueError
+    name: str,
+    array: Array,
+    wrong: Array,
+    expected: str,
+    error: type[Exception] = ValueError,
+    first: int = 0,
 ) -> None:
-    """Raise `error` for the first element of `array` where `wrong` is True, with its index."""
+    """Raise `error` for the first element of `array` where `wrong` is True, with its index.
+
+    `array` starts with sample `first` of what the user gave.
+    """
     if wrong.any():
         at = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
-        where = at[0] if len(at) == 1 else at
+        place = (*(i + first for i in at[:1]), *at[1:])
+        where = place[0] if len(place) == 1 else place
         raise error(f"{name}: expected {expected}, got {array[at]} at index {where}")
 
 

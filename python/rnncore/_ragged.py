@@ -100,14 +100,20 @@ def _items(name: str, value: Any, lengths: Lengths, symbols: str) -> list[tuple[
     return [(f"{name}[{i}]", item) for i, item in enumerate(value)]
 
 
-def side_by_side(arrays: list[Array], steps: int, value: float = 0) -> Array:
+def side_by_side(
+    arrays: list[Array], steps: int, value: float = 0, dtype: np.dtype[Any] | None = None
+) -> Array:
     """Return arrays (T_i, ...) as one (N, steps, ...), `value` behind their ends."""
-    dtype = np.result_type(*{array.dtype for array in arrays})
-    result = zeros((len(arrays), steps, *arrays[0].shape[1:]), dtype)
+    if dtype is None:
+        dtype = np.result_type(*{array.dtype for array in arrays})
+    shape = (len(arrays), steps, *arrays[0].shape[1:])
+    if all(len(array) == steps for array in arrays):  # twice as fast as row by row
+        return np.concatenate(arrays, dtype=dtype, casting="unsafe").reshape(shape)
+    result = zeros(shape, dtype)
     if value:
         result.fill(value)
-    for row, array in zip(result, arrays, strict=True):
-        row[: len(array)] = array
+    for i, array in enumerate(arrays):
+        result[i, : len(array)] = array
     return result
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncore._checks import as_numpy, positive_int
+from rnncore._checks import as_numpy, boolean, check_lengths, positive_int
 from rnncore._ragged import read_sequences, side_by_side
 from rnncore._types import Array, Lengths
 from rnncore.standardizer import Standardizer
 
-__all__ = ["Standardizer", "pad", "split", "windows"]
+__all__ = ["Standardizer", "pad", "split", "unpad", "windows"]
 
 
 def __dir__() -> list[str]:
@@ -32,7 +32,8 @@ def windows(series: ArrayLike, past: int, future: int) -> tuple[Array, Array]:
     """Cut a series into every (past, future) pair of neighbouring windows.
 
     Window w holds ``x[w] = series[w : w + past]`` and ``y[w] = series[w + past : w + past +
-    future]``. Nothing is copied: both results are read-only views of the series.
+    future]``. Nothing is copied: both results are read-only views of the series, in its dtype, and
+    `fit` and `predict` convert no more than a batch of them at a time.
 
     Parameters
     ----------
@@ -55,7 +56,9 @@ def windows(series: ArrayLike, past: int, future: int) -> tuple[Array, Array]:
     TypeError
         If the series does not hold real numbers.
     """
-    values = _real("series", series)
+    values = as_numpy("series", series)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"series: expected real numbers, got dtype {values.dtype}")
     past, future = positive_int("past", past), positive_int("future", future)
     if values.ndim not in (1, 2):
         raise ValueError(f"series: expected shape (N,) or (N, F), got {values.shape}")
@@ -147,6 +150,46 @@ def pad(
         raise ValueError(f"length: expected at least {longest}, as sequences[{i}] has, got {steps}")
     dtype = np.result_type(*{array.dtype for array in arrays})
     return side_by_side(arrays, steps, _padding(value, dtype)), lengths
+
+
+def unpad(array: ArrayLike, lengths: ArrayLike, *, front: bool = False) -> list[Array]:
+    """Return the sequences of a padded array as a list, which models take: the inverse of `pad`.
+
+    Nothing is copied. With `front` the padding stands in front of each sequence, as other
+    libraries put it by default: a model would read it first, and `lengths` would cut off the end
+    of what counts.
+
+    Parameters
+    ----------
+    array : array_like, shape (N, T, ...)
+        Inputs, or targets per step.
+    lengths : array_like of int, shape (N,)
+        Steps of each sequence, in [0, T].
+    front : bool
+        Whether the padding comes first.
+
+    Returns
+    -------
+    list of N numpy.ndarray, each of shape (T_i, ...)
+        Views of the array.
+
+    Raises
+    ------
+    TypeError
+        If lengths are no integers, or `front` is no bool.
+    ValueError
+        If the array has fewer than two dimensions, or a length does not fit.
+    """
+    padded = as_numpy("array", array)
+    if padded.ndim < 2:
+        raise ValueError(f"array: expected shape (N, T, ...), got {padded.shape}")
+    N, T = padded.shape[:2]
+    steps = check_lengths(lengths, T, N)
+    if steps is None:
+        raise TypeError("lengths: expected integers (N,), got None")
+    if boolean("front", front):
+        return [row[T - n :] for row, n in zip(padded, steps.tolist(), strict=True)]
+    return [row[:n] for row, n in zip(padded, steps.tolist(), strict=True)]
 
 
 def _padding(value: float, dtype: np.dtype[Any]) -> Any:

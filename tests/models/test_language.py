@@ -394,7 +394,7 @@ def test_parts_that_do_not_fit_are_named(make: Any, error: Any, text: str) -> No
         ([tokens(1)], {}, ValueError, "tokens: expected a sequence of two tokens or more"),
         ([[1, 2], [3, 7]], {}, IndexError, "tokens: expected tokens in [0, 7), got 7 at index (1,"),
         ([[1, 2], [0.5]], {}, TypeError, "tokens[1]: expected integer tokens, got dtype float64"),
-        ([[1, 2], 3], {}, ValueError, "tokens[1]: expected (T_i,), got ()"),
+        ([[1, 2], 3], {}, ValueError, "tokens[1]: expected (T_i,)"),
         ([1, [2]], {}, ValueError, "tokens: expected an array, got a list whose items differ"),
     ],
 )
@@ -441,7 +441,7 @@ def test_what_cannot_be_generated_is_named(change: Any, error: Any, text: str) -
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "text"),
     [
-        ((tokens(5),), {}, ValueError, "tokens: expected (N, T), got (5,)"),
+        ((tokens(5),), {}, ValueError, "tokens: expected tokens (N, T), got (5,)"),
         ((tokens(B, T), np.zeros((1, B, 4))), {}, TypeError, "state: expected LSTMState(h, c)"),
         ((tokens(B, T),), {"lengths": [7, 1, 1, 1]}, ValueError, "lengths: expected integers in"),
         (([tokens(3)],), {"lengths": [3]}, ValueError, "lengths: expected None with a list"),

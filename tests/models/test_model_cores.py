@@ -21,7 +21,8 @@ def projecting(inputs: int, **options: Any) -> Any:
     return LSTM(inputs, 5, 2, proj_size=3, dtype=np.float64, rng=1, **options)
 
 
-def check(model: Any, batch: Any) -> None:
+def check(model: Any, samples: Any) -> None:
+    batch = samples.take(slice(None))
     assert model.batch_gradient(batch) == pytest.approx(model.batch_loss(batch), rel=1e-12)
     for name, parameter in model.parameters.items():
         expected = central_differences(lambda: model.batch_loss(batch), parameter)

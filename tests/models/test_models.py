@@ -88,7 +88,7 @@ def check_gradients(model: Any, tokens: bool, ragged: bool, masked: bool) -> Non
     mask = None
     if masked:
         mask = np.random.default_rng(8).random((B, T) if model.per_step else B) < 0.7
-    data = model.training_samples(x, y, lengths, mask)
+    data = model.training_samples(x, y, lengths, mask).take(slice(None))
 
     def value() -> float:
         return model.loss_and_gradient(model(data.x, data.lengths), data.y, data.counted)[0]
@@ -222,7 +222,7 @@ def test_what_lies_behind_an_end_never_matters(kind: Any, options: Any, tokens: 
     results = []
     for inputs_, targets_ in ((x, y), (wild, wild_y)):
         model.zero_grad()
-        data = model.training_samples(inputs_, targets_, LENGTHS)
+        data = model.training_samples(inputs_, targets_, LENGTHS).take(slice(None))
         out, tape = model.forward(data.x, data.lengths)
         loss, dy = model.loss_and_gradient(out, data.y, data.counted)
         model.backward(tape, dy)
@@ -263,6 +263,11 @@ def test_predict_takes_and_gives_lists() -> None:
     assert [len(piece) for piece in pieces] == list(LENGTHS)
     for piece, row, end in zip(pieces, whole, LENGTHS, strict=True):
         np.testing.assert_allclose(piece, row[:end], rtol=1e-12, atol=1e-14)
+    for model in (build(ManyToMany), build(ManyToOne)):
+        np.testing.assert_array_equal(model(ragged), model(x, LENGTHS))
+        y, tape = model.forward(ragged)
+        np.testing.assert_array_equal(y, model.forward(x, LENGTHS)[0])
+        assert model.backward(tape, np.ones_like(y)).shape == x.shape
     one = build(ManyToOne, tokens=True)
     tokens = [np.array([1, 2]), np.array([3], np.uint8), np.array([], np.int32)]
     assert one.predict(tokens).shape == (3, O)

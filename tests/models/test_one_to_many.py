@@ -44,9 +44,9 @@ def vectors(n: int = 4, seed: int = 0) -> Any:
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2}])
 def test_every_gradient_matches_central_differences(cell: str, start: str, options: Any) -> None:
     model, x = build(cell, start, **options), vectors()
-    batch = model.training_samples(x, TARGETS)
+    batch = model.training_samples(x, TARGETS).take(slice(None))
     logits, tape = model.forward(x, TARGETS)
-    loss, dlogits = losses.softmax_cross_entropy(logits, batch.labels, batch.valid)
+    loss, dlogits = losses.softmax_cross_entropy(logits, batch.y, batch.valid)
     assert loss == pytest.approx(model.batch_loss(batch), rel=1e-12)
     dx = model.backward(tape, dlogits)
 
@@ -94,7 +94,7 @@ def test_targets_come_as_lists_or_padded() -> None:
     np.testing.assert_array_equal(model(x, padded, lengths)[:, :5], model(x, TARGETS))
     whole = model.training_samples(x, TARGETS)
     assert (len(whole), whole.count) == (4, 4 + 7)
-    assert whole.take(np.array([3, 1])).labels.tolist() == [[5, END], [END, END]]
+    assert whole.take(np.array([3, 1])).y.tolist() == [[5, END], [END, END]]
 
 
 @pytest.mark.parametrize("cell", CORES)
@@ -139,7 +139,7 @@ def test_an_error_counts_the_sequences_of_all_batches() -> None:
     x = vectors(9)
     x[7, 1] = np.nan
     for batch_size in (256, 5, 1):
-        with pytest.raises(ValueError, match="in step 0 of sequence 7"):
+        with pytest.raises(ValueError, match=r"got nan at index \(7, 1\)"):
             build().predict(x, batch_size=batch_size)
 
 
@@ -235,8 +235,20 @@ def test_parts_that_do_not_fit_are_named(change: Any, error: Any, text: str) -> 
     ("x", "y", "options", "error", "text"),
     [
         (np.zeros((4, 2)), TARGETS, {}, ValueError, "x: expected (N, vector_size) = (N, 3), got"),
-        (np.zeros((0, 3)), [], {}, ValueError, "x: expected at least one vector"),
-        (np.zeros((3, 3)), TARGETS, {}, ValueError, "y: expected 3 sequences as in x, got 4"),
+        (
+            np.zeros((0, 3)),
+            [],
+            {},
+            ValueError,
+            "x: expected at least one sequence",
+        ),
+        (
+            np.zeros((3, 3)),
+            TARGETS,
+            {},
+            ValueError,
+            "x and y: expected the same N",
+        ),
         (np.zeros((1, 3)), [[1, 7]], {}, ValueError, "y[0]: expected labels in [0, 7) but for"),
         (np.zeros((1, 3)), [[1, END]], {}, ValueError, "got 6 at index 1"),
         (np.zeros((1, 3)), [[0.5]], {}, TypeError, "y[0]: expected integer labels"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._native.cells import Cell
+from rnncore._native.layer import Resets
 from rnncore._native.step import Stepper, make_stepper
 from rnncore._types import Array, Lengths
 from rnncore.init import check_scheme, fill_cell
@@ -147,6 +148,7 @@ class Stack(Module):
         teacher_forcing: Any = None,
         y0: Any = None,
         batch_invariant: bool = False,
+        resets: Array | None = None,
     ) -> tuple[Array, Any, LayerTape | None]:
         """Run arrays that are checked already.
 
@@ -163,6 +165,8 @@ class Stack(Module):
             As `Recurrent.forward` takes them; these are checked.
         batch_invariant : bool
             As `Recurrent.__call__` takes it.
+        resets : numpy.ndarray of bool, (B, T), optional
+            Where the state in front of a step is zeros.
 
         Returns
         -------
@@ -177,6 +181,8 @@ class Stack(Module):
         call = Call(Layout.BATCH_FIRST, x.transpose(1, 0, 2), lengths, first)
         if batch_invariant:
             call = call._replace(batch_invariant=True)
+        if resets is not None:
+            call = call._replace(resets=Resets(resets.T.copy(), "zeros"))
         tape = None
         if training:
             y, last, tape = self.run_training(call, targets, teacher_forcing)

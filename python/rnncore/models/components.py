@@ -12,12 +12,13 @@ from rnncore.decoding import SpecialTokens
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 
-LOSSES = (
-    "mean_squared_error",
-    "softmax_cross_entropy",
-    "binary_cross_entropy",
-    "negative_log_likelihood",
-)
+TARGETS_OF = {
+    "mean_squared_error": "values",
+    "softmax_cross_entropy": "labels",
+    "binary_cross_entropy": "probabilities",
+    "negative_log_likelihood": "labels",
+}
+"""What kind of targets a loss takes."""
 
 
 def check_recurrent(name: str, layer: Any, *, own_outputs: bool = False) -> None:
@@ -36,7 +37,7 @@ def check_recurrent(name: str, layer: Any, *, own_outputs: bool = False) -> None
 
 def check_loss(loss: Any, core: Recurrent[Any]) -> str:
     """Return the loss's name; ValueError unless the core's outputs are what it takes."""
-    name, own = choice("loss", loss, LOSSES), core.output_size is not None
+    name, own = choice("loss", loss, tuple(TARGETS_OF)), core.output_size is not None
     softmax = own and core.output_activation == "softmax"
     usual = "mean_squared_error" if own else "softmax_cross_entropy"
     if name == "negative_log_likelihood" and not softmax:

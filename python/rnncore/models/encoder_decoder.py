@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import choice, generator, positive_int
-from rnncore._native import losses
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import Hypothesis
@@ -27,7 +26,9 @@ from rnncore.models.generating_model import GeneratingModel, GeneratingTape
 from rnncore.models.generation import DecoderGeneration, read_decoding
 from rnncore.models.initial_state import InitialState
 from rnncore.models.inputs import read_inputs
-from rnncore.models.samples.pairs import PairSamples, pair_samples
+from rnncore.models.samples.pairs import PairBatch, PairSamples, pair_samples
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.targets import Wanted
 from rnncore.models.states import gradient_of_state, last_ends, states_differ
 from rnncore.module import Module, constructor_text
 
@@ -154,7 +155,14 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         return constructor_text(self, sizes, {name: (getattr(self, name), None) for name in names})
 
     def training_samples(
-        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+        self,
+        x: Any,
+        y: Any,
+        lengths: Any = None,
+        mask: Any = None,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
     ) -> PairSamples:
         """Check training data against the model.
 
@@ -167,21 +175,18 @@ class EncoderDecoder(GeneratingModel, loadable=True):
             `rnncore.data.pad` gives.
         mask : None
             The loss counts every symbol of every target.
+        sample_weight, class_weight
+            As `ManyToMany.training_samples` takes them; the end token is a class too.
 
         Raises
         ------
         ValueError, TypeError, IndexError
             If something is of another shape or dtype, or out of range.
         """
-        if mask is not None:
-            raise ValueError(f"mask: expected None, got {type(mask).__name__}: every symbol counts")
-        x, lengths = read_inputs(x, lengths, self.encoder, self.source_embedding)
-        if len(x) == 0:
-            raise ValueError(f"x: expected at least one sequence, got shape {x.shape}")
-        return pair_samples(x, lengths, y, self.output_size, self._special)
-
-    def _loss(self, y: Array, batch: PairSamples) -> tuple[float, Array]:
-        return losses.softmax_cross_entropy(y, batch.labels, batch.valid)
+        sources = read_inputs(x, lengths, self.encoder, self.source_embedding)
+        counting = Counting(mask, sample_weight, class_weight)
+        wanted = Wanted("labels", self.output_size, True, self.dtype)
+        return pair_samples(wanted, sources, y, counting, self._special)
 
     def attention_weights(self, x: Any, y: Any, *, lengths: Any = None) -> list[Array]:
         """Return what each step of the decoder reads of the source, targets fed back.
@@ -203,11 +208,15 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         """
         if self.attention_layer is None:
             raise ValueError('attention: expected a model with attention="dot", got None')
-        batch = self.training_samples(x, y, lengths)
-        h, memory = self._hidden(batch)
-        a = self.attention_layer.weights(h, memory)
-        ends = np.full(len(a), a.shape[2]) if batch.lengths is None else batch.lengths
-        return [a[i, :S, :T] for i, (S, T) in enumerate(zip(batch.steps, ends, strict=True))]
+        samples, weights = self.training_samples(x, y, lengths), []
+        for start in range(0, len(samples), 256):
+            batch = samples.take(slice(start, start + 256))
+            h, memory = self._hidden(batch)
+            a = self.attention_layer.weights(h, memory)
+            ends = np.full(len(a), a.shape[2]) if batch.lengths is None else batch.lengths
+            each = enumerate(zip(batch.steps, ends, strict=True))
+            weights += [a[i, :S, :T].copy() for i, (S, T) in each]
+        return weights
 
     def predict(
         self,
@@ -255,8 +264,7 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         Raises
         ------
         ValueError, TypeError, IndexError
-            If an argument is not as described, an option belongs to another method, or the
-            model's logits are NaN or infinite.
+            If an argument is not as described or of another method, or logits are not finite.
         """
         decoding = read_decoding(
             method, self.output_size, self._special, max_steps=max_steps, min_length=min_length,
@@ -328,17 +336,17 @@ class EncoderDecoder(GeneratingModel, loadable=True):
             state = self.initial_state(last_ends(self.encoder, state))
         return state, memory
 
-    def _hidden(self, batch: PairSamples) -> tuple[Array, Any]:
+    def _hidden(self, batch: PairBatch) -> tuple[Array, Any]:
         """Return the decoder's outputs (B, S, H) under teacher forcing, and the memory."""
         state, memory = self._encode(batch.x, batch.lengths)
         inputs = self.target_embedding.run(batch.inputs(self.start_id))
         return self.decoder.run(inputs, state, lengths=batch.steps)[0], memory
 
-    def _run(self, batch: PairSamples) -> Array:
+    def _run(self, batch: PairBatch) -> Array:
         h, memory = self._hidden(batch)
         return self.head.run(h if self.attention_layer is None else self.attention_layer(h, memory))
 
-    def _forward(self, batch: PairSamples) -> tuple[Array, EncoderDecoderTape]:
+    def _forward(self, batch: PairBatch) -> tuple[Array, EncoderDecoderTape]:
         tape, x = EncoderDecoderTape(self, batch.valid), batch.x
         if self.source_embedding is not None:
             tape.source_tokens = np.ascontiguousarray(x)
@@ -379,13 +387,10 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         self, x: Any, lengths: Any, beams: int, batch_size: int
     ) -> Iterator[tuple[DecoderGeneration, int, int]]:
         """Encode a batch of sources at a time; yield its generation, its size, its first number."""
-        x, lengths = read_inputs(x, lengths, self.encoder, self.source_embedding)
+        inputs = read_inputs(x, lengths, self.encoder, self.source_embedding)
         most = max(1, positive_int("batch_size", batch_size) // beams)
-        for start in range(0, len(x), most):
-            some, ends = x[start : start + most], None
-            if lengths is not None:
-                ends = lengths[start : start + most]
-                some = some[:, : int(ends.max())]
+        for start in range(0, len(inputs), most):
+            some, ends = inputs.take_checked(slice(start, start + most))
             state, memory = self._encode(some, ends)
             generation = DecoderGeneration(
                 self.target_embedding, self.decoder, state, self.attention_layer, memory,

@@ -11,6 +11,9 @@ from rnncore._checks import as_array, check_shape
 from rnncore._types import Array
 from rnncore.models.base import Model
 from rnncore.models.inputs import clear_padding
+from rnncore.models.samples.pairs import PairBatch, PairSamples
+from rnncore.models.samples.values import ValueBatch, ValueSamples
+from rnncore.models.weighted_loss import batch_loss
 from rnncore.module import check_tape
 
 
@@ -34,6 +37,12 @@ class GeneratingModel(Model):
     _tape: type[GeneratingTape] = GeneratingTape
 
     @abstractmethod
+    def training_samples(
+        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+    ) -> PairSamples | ValueSamples:
+        """Check training data against the model, as `Model.training_samples`."""
+
+    @abstractmethod
     def _run(self, batch: Any) -> Array:
         """Return the outputs (B, S, output_size) without a tape."""
 
@@ -45,9 +54,10 @@ class GeneratingModel(Model):
     def _backward(self, tape: Any, dy: Array, input_gradient: bool) -> Array | None:
         """As `backward`, of dy that is zero behind each target's end; unguarded."""
 
-    @abstractmethod
-    def _loss(self, y: Array, batch: Any) -> tuple[float, Array]:
+    def _loss(self, y: Array, batch: PairBatch | ValueBatch) -> tuple[float, Array]:
         """Return the mean loss and dy, zero where nothing counts."""
+        values = isinstance(batch, ValueBatch)
+        return batch_loss("mean_squared_error" if values else "softmax_cross_entropy", y, batch)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""
@@ -63,7 +73,7 @@ class GeneratingModel(Model):
 
     def __call__(self, x: Any, y: Any, lengths: Any = None) -> Array:
         """Return the outputs without a tape: logits as `forward`, values in closed loop."""
-        batch: Any = self.training_samples(x, y, lengths)
+        batch = self.training_samples(x, y, lengths).take(slice(None), whole=True)
         return clear_padding(self._run(batch), batch.valid)
 
     def forward(self, x: Any, y: Any, lengths: Any = None) -> tuple[Array, Any]:
@@ -88,7 +98,7 @@ class GeneratingModel(Model):
         ValueError, TypeError, IndexError
             If something is of another shape or dtype, or out of range.
         """
-        batch = self.training_samples(x, y, lengths)
+        batch = self.training_samples(x, y, lengths).take(slice(None), whole=True)
         outputs, tape = self._forward(batch)
         return clear_padding(outputs, tape.valid), tape
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import as_array, boolean, check_shape, generator, positive_int
-from rnncore._native import losses
 from rnncore._types import Array, Lengths, Seed
 from rnncore.init import glorot_uniform
 from rnncore.layers import Recurrent
@@ -19,9 +18,11 @@ from rnncore.layers.linear import linear, linear_gradients
 from rnncore.models.base import Model
 from rnncore.models.components import check_recurrent
 from rnncore.models.generation import continue_texts, read_decoding
-from rnncore.models.inputs import clear_padding
+from rnncore.models.inputs import clear_padding, predict_in_batches
 from rnncore.models.samples import streams
-from rnncore.models.samples.sequences import SequenceSamples
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
+from rnncore.models.weighted_loss import batch_loss, what_counts
 from rnncore.module import check_tape, constructor_text
 from rnncore.training import History, evaluate, fit_samples
 
@@ -98,12 +99,12 @@ class LanguageModel(Model, loadable=True):
         self._adopt({"embedding": self.embedding, "core": core})
 
     def __repr__(self) -> str:
-        sizes = (self.core, self.vocabulary_size)
-        return constructor_text(self, sizes, {"tied": (self.tied, False)})
+        sizes, tied = (self.core, self.vocabulary_size), {"tied": (self.tied, False)}
+        return constructor_text(self, sizes, tied)
 
     def __call__(self, tokens: Any, state: Any = None, *, lengths: Any = None) -> tuple[Array, Any]:
         """Return logits and state, without dropout and tape; as `forward` otherwise."""
-        tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
+        tokens, lengths, valid = streams.read_batch_of_tokens(tokens, lengths, self.vocabulary_size)
         state = None if state is None else self.core.read_state("state", state, len(tokens))
         logits, state, _ = self._run(tokens, lengths, state)
         return clear_padding(logits, valid), state
@@ -139,7 +140,7 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError
             If a shape, a dtype, a length or a token is not what the model takes.
         """
-        tokens, lengths, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
+        tokens, lengths, valid = streams.read_batch_of_tokens(tokens, lengths, self.vocabulary_size)
         state = None if state is None else self.core.read_state("state", state, len(tokens))
         logits, state, tape = self._run(tokens, lengths, state, training=True)
         tape.valid = valid
@@ -245,9 +246,8 @@ class LanguageModel(Model, loadable=True):
             If the loss becomes NaN or infinite; see `rnncore.training.fit`.
         """
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        train, validation = streams.training_tokens(
-            tokens, validation_data, self.vocabulary_size, *sizes
-        )
+        model = self.vocabulary_size, self.dtype
+        train, validation = streams.training_tokens(tokens, validation_data, *model, *sizes)
         if isinstance(train, streams.Stream):
             if options.setdefault("shuffle", False):
                 raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
@@ -255,48 +255,50 @@ class LanguageModel(Model, loadable=True):
         return fit_samples(self, train, validation, batch_size=batch_size, **options)
 
     def training_samples(
-        self, x: Any, y: Any = None, lengths: Any = None, mask: Any = None
+        self,
+        x: Any,
+        y: Any = None,
+        lengths: Any = None,
+        mask: Any = None,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        step_weight: Any = None,
     ) -> SequenceSamples:
-        """Return separate sequences (N, T), or a list of them, as samples; y is None."""
+        """Return separate sequences, (N, T) or a list, as samples whose y are the next tokens."""
         if y is not None:
             raise ValueError("y: expected None: the targets are the sequences' own next tokens")
-        return streams.separate_sequences(x, lengths, self.vocabulary_size, mask)
+        counting = Counting(mask, sample_weight, class_weight, step_weight)
+        return streams.separate_sequences(x, lengths, self.vocabulary_size, self.dtype, counting)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss in nats."""
-        loss, dlogits, tape = self._learn(batch, training=True)
+        logits, tape = self._read(batch, training=True)
+        loss, dlogits = batch_loss("softmax_cross_entropy", logits, batch)
         if math.isfinite(loss):
             self._backward(tape, dlogits, None)
         return loss
 
     def batch_loss(self, batch: Any) -> float:
         """Return a batch's mean loss, in nats, in inference mode."""
-        return self._learn(batch, training=False)[0]
+        logits, _ = self._read(batch, training=False)
+        return batch_loss("softmax_cross_entropy", logits, batch)[0]
 
     def batch_evaluation(self, batch: Any) -> tuple[float, Array, Array]:
         """Return a batch's mean loss in nats, and logits and next tokens of what counts."""
-        logits, counted, _ = self._outputs(batch, training=False)
-        loss = losses.softmax_cross_entropy(logits, batch.y, counted)[0]
-        which = ... if counted is None else counted
-        return loss, logits[which].reshape(-1, self.vocabulary_size), batch.y[which].reshape(-1)
+        logits, _ = self._read(batch, training=False)
+        return batch_loss("softmax_cross_entropy", logits, batch)[0], *what_counts(logits, batch)
 
-    def _learn(
-        self, batch: SequenceSamples | streams.Chunk, *, training: bool
-    ) -> tuple[float, Array, LanguageTape]:
-        """Return the loss, its gradient, zero where nothing counts, and the tape."""
-        logits, counted, tape = self._outputs(batch, training=training)
-        return *losses.softmax_cross_entropy(logits, batch.y, counted), tape
-
-    def _outputs(
-        self, batch: SequenceSamples | streams.Chunk, *, training: bool
-    ) -> tuple[Array, Array | None, LanguageTape]:
-        """Return the logits, where they count, and the tape; a stream's state goes on."""
+    def _read(
+        self, batch: SequenceBatch | streams.Chunk, *, training: bool
+    ) -> tuple[Array, LanguageTape]:
+        """Return the logits and the tape; the state of a stream goes on."""
         if isinstance(batch, streams.Chunk):
             before, stream = None if batch.first else batch.stream.state, batch.stream
             logits, stream.state, tape = self._run(batch.x, None, before, training=training)
-            return logits, None, tape
-        logits, _, tape = self._run(batch.x, batch.lengths, None, training=training)
-        return logits, batch.counted, tape
+        else:
+            logits, _, tape = self._run(batch.x, batch.lengths, None, training=training)
+        return logits, tape
 
     def score(self, tokens: Any, *, batch_size: int = 1, steps: int = 1024) -> streams.Score:
         """Return how well each token is predicted from all before it.
@@ -318,39 +320,29 @@ class LanguageModel(Model, loadable=True):
             If there is nothing to predict or a token is out of range.
         """
         batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
-        samples = streams.token_samples(tokens, self.vocabulary_size, batch_size, steps)
+        samples = streams.token_samples(tokens, self.vocabulary_size, self.dtype, batch_size, steps)
         nats = evaluate(self, samples, 1 if isinstance(samples, streams.Stream) else batch_size)
-        return streams.Score(nats, nats / math.log(2), samples.count)
+        return streams.Score(nats, nats / math.log(2), int(samples.count))
 
     def predict(self, tokens: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:
         """Return the logits of the token that follows each step, batch by batch.
 
         Parameters
         ----------
-        tokens : array_like of int, shape (N, T), or list of arrays (T_i,)
-        lengths : array_like of int, shape (N,), optional
-            Valid steps of each sequence.
+        tokens, lengths
+            Of N sequences, as `forward` takes them, errors included.
         batch_size : int
             Sequences at a time.
 
         Returns
         -------
         logits : numpy.ndarray, shape (N, T, V), or a list of (T_i, V) for a list
-
-        Raises
-        ------
-        ValueError, TypeError, IndexError
-            As `forward`.
         """
-        array, ends, valid = streams.check_sequences(tokens, lengths, self.vocabulary_size)
-        batch_size = positive_int("batch_size", batch_size)
-        logits = np.empty((*array.shape, self.vocabulary_size), self.dtype)
-        for start in range(0, len(array), batch_size):
-            part = slice(start, start + batch_size)
-            logits[part] = self._run(array[part], None if ends is None else ends[part], None)[0]
-        if streams.is_list(tokens) and ends is not None:
-            return [line[:end] for line, end in zip(logits, ends, strict=True)]
-        return clear_padding(logits, valid)
+        V, size = self.vocabulary_size, positive_int("batch_size", batch_size)
+        inputs = streams.read_sequences_of_tokens(tokens, lengths, V)
+        return predict_in_batches(
+            inputs, size, True, V, self.dtype, lambda x, ends, _: self._run(x, ends, None)[0]
+        )
 
     def generate(
         self,

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._checks import closed_fraction, integer, refuse
-from rnncore._ragged import valid_steps
+from rnncore._checks import closed_fraction, integer, positive_int
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-from rnncore.models.samples.sequences import SequenceSamples
+from rnncore.models.samples.sequences import SequenceBatch
 from rnncore.models.sequence_model import ModelTape, SequenceModel
 
 
@@ -68,24 +67,6 @@ class ManyToMany(SequenceModel, loadable=True):
         """Whether the core's outputs feed back."""
         return self.core.spec.feeds_back
 
-    def training_samples(
-        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
-    ) -> SequenceSamples:
-        """Check training data; targets that feed back must be finite where they don't count too."""
-        checked = super().training_samples(x, y, lengths, mask)
-        if self.feeds_back and self.teacher_forcing > 0:
-            self._check_targets(checked)
-        return checked
-
-    def _check_targets(self, samples: SequenceSamples) -> None:
-        if samples.y.dtype.kind != "f":
-            return
-        wrong = ~np.isfinite(samples.y)
-        valid = valid_steps(samples.x.shape[1], samples.lengths)
-        if valid is not None:
-            wrong &= valid[..., None]
-        refuse("y", samples.y, wrong, "finite numbers, since they feed back")
-
     def loop_losses(
         self,
         x: Any,
@@ -121,31 +102,31 @@ class ManyToMany(SequenceModel, loadable=True):
             raise ValueError(
                 "loop_losses: expected a core whose outputs feed back, got one without"
             )
-        samples = super().training_samples(x, y, lengths, mask)
-        self._check_targets(samples)
-        N, T = samples.x.shape[:2]
-        steps = integer("known", known, 0, T - 1)
-        first = np.broadcast_to(np.arange(T) < steps, (N, T))
-        counted = ~first & (True if samples.counted is None else samples.counted)
-        ends = T if samples.lengths is None else samples.lengths[:, None]
-        if not (counted & (np.arange(T) < ends)).any():
+        samples = self.training_samples(x, y, lengths, mask)
+        samples.targets.check_finite("since they feed back")
+        samples.targets.washout = integer("known", known, 0, samples.inputs.steps - 1)
+        size, total, losses = positive_int("batch_size", batch_size), 0.0, np.zeros(2)
+        for start in range(0, len(samples), size):
+            batch = samples.take(slice(start, start + size))
+            rows = batch.x.shape[:2]
+            first = np.broadcast_to(np.arange(rows[1]) < known, rows)
+            for i, from_targets in enumerate((np.ones_like(first), first)):
+                fed = {"targets": self._fed(batch.y), "teacher_forcing": from_targets}
+                y = self._run(batch.x, batch.lengths, fed)
+                losses[i] += self._batch_loss(y, batch)[0] * batch.count
+            total += batch.count
+        if not total > 0:
             raise ValueError(f"known: expected steps behind the known ones to count, got {known}")
-        losses = []
-        for from_targets in (np.ones_like(first), first):
-            outputs = self.predict(
-                samples.x, lengths=samples.lengths, batch_size=batch_size,
-                targets=self._fed(samples.y), teacher_forcing=from_targets,
-            )  # fmt: skip
-            losses.append(self.loss_and_gradient(outputs, samples.y, counted)[0])
-        return LoopLosses(*losses)
+        return LoopLosses(*(losses / total).tolist())
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         return super()._options() | {"teacher_forcing": (self.teacher_forcing, 1.0)}
 
-    def _feedback(self, batch: SequenceSamples) -> dict[str, Any]:
+    def _extras(self, batch: SequenceBatch) -> dict[str, Any]:
         if not self.feeds_back or self.teacher_forcing == 0:
-            return {}
-        return {"targets": self._fed(batch.y), "teacher_forcing": self.teacher_forcing}
+            return super()._extras(batch)
+        fed = {"targets": self._fed(batch.y), "teacher_forcing": self.teacher_forcing}
+        return super()._extras(batch) | fed
 
     def _fed(self, y: Array) -> Array:
         """Return what targets feed back: values, or 1 for a label's class; 0 where ignored."""

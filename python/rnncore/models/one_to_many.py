@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import as_array, choice, expect_none, generator, positive_int
-from rnncore._native import losses
+from rnncore._checks import choice, expect_none, generator, positive_int
 from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import SpecialTokens
 from rnncore.layers import Recurrent
@@ -24,8 +23,11 @@ from rnncore.models.components import (
 from rnncore.models.generating_model import GeneratingModel, GeneratingTape
 from rnncore.models.generation import VectorGeneration, read_decoding
 from rnncore.models.initial_state import InitialState
-from rnncore.models.samples.pairs import PairSamples, padded_targets, pair_samples
-from rnncore.models.samples.values import ValueSamples, value_samples
+from rnncore.models.inputs import read_vectors
+from rnncore.models.samples.pairs import PairBatch, PairSamples, padded_targets, pair_samples
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.targets import Wanted
+from rnncore.models.samples.values import ValueBatch, ValueSamples, value_samples
 from rnncore.models.states import hidden_of
 from rnncore.module import Module, constructor_text
 
@@ -155,7 +157,17 @@ class OneToMany(GeneratingModel, loadable=True):
         return constructor_text(self, (self.core, self.output_size), options)
 
     def training_samples(
-        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+        self,
+        x: Any,
+        y: Any,
+        lengths: Any = None,
+        mask: Any = None,
+        *,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        step_weight: Any = None,
+        washout: int = 0,
+        missing: str = "raise",
     ) -> PairSamples | ValueSamples:
         """Check training data against the model.
 
@@ -170,26 +182,24 @@ class OneToMany(GeneratingModel, loadable=True):
             S_i or T_i of an array y.
         mask : array_like of bool, shape (N, T), optional
             For values: True where the loss counts. Of tokens every one does.
+        sample_weight, class_weight, step_weight, washout, missing
+            As `ManyToMany.training_samples` takes them; class_weight is for tokens, the last three
+            are for values.
 
         Raises
         ------
         ValueError, TypeError
             If something is of another shape or dtype, or out of range.
         """
-        x = self._vectors(x)
-        if len(x) == 0:
-            raise ValueError(f"x: expected at least one vector, got shape {x.shape}")
+        vectors = read_vectors(x, self.vector_size, self.dtype)
+        kind = "values" if self._special is None else "labels"
+        wanted = Wanted(kind, self.output_size, True, self.dtype)
+        counting = Counting(mask, sample_weight, class_weight, step_weight, washout, missing)
         if self._special is None:
-            return value_samples(x, y, lengths, mask, self.output_size, self.teacher_forcing > 0)
-        if mask is not None:
-            raise ValueError(f"mask: expected None, got {type(mask).__name__}: every token counts")
+            fed = self.teacher_forcing > 0
+            return value_samples(wanted, vectors, y, lengths, counting, fed)
         pair = y if lengths is None else (padded_targets(y), lengths)
-        return pair_samples(x, None, pair, self.output_size, self._special)
-
-    def _loss(self, y: Array, batch: PairSamples | ValueSamples) -> tuple[float, Array]:
-        if isinstance(batch, ValueSamples):
-            return losses.mean_squared_error(y, batch.y, batch.counted)
-        return losses.softmax_cross_entropy(y, batch.labels, batch.valid)
+        return pair_samples(wanted, vectors, pair, counting, self._special)
 
     def predict(
         self,
@@ -234,8 +244,12 @@ class OneToMany(GeneratingModel, loadable=True):
         ValueError, TypeError, IndexError
             If an argument is not as described, or logits are NaN or infinite.
         """
-        x, batch_size = self._vectors(x), positive_int("batch_size", batch_size)
-        parts = [(x[at : at + batch_size], at) for at in range(0, len(x), batch_size)]
+        vectors = read_vectors(x, self.vector_size, self.dtype)
+        size = positive_int("batch_size", batch_size)
+        parts = (
+            (np.ascontiguousarray(vectors.take_checked(slice(at, at + size))[0]), at)
+            for at in range(0, len(vectors), size)
+        )
         options = {
             "max_steps": max_steps, "min_length": min_length, "stop": stop, "forbidden": forbidden,
             "temperature": temperature, "top_k": top_k, "rng": rng,
@@ -261,12 +275,6 @@ class OneToMany(GeneratingModel, loadable=True):
             )
         ]
 
-    def _vectors(self, x: Any) -> Array:
-        v, F = as_array("x", x, self.dtype, contiguous=True), self.vector_size
-        if v.ndim != 2 or v.shape[1] != F:
-            raise ValueError(f"x: expected (N, vector_size) = (N, {F}), got {v.shape}")
-        return v
-
     def _initial(self, x: Array) -> Any:
         return None if self.initial_state is None else self.initial_state(x)
 
@@ -288,9 +296,9 @@ class OneToMany(GeneratingModel, loadable=True):
         h, state = self.core.step(inputs[:, 0], state)
         return self.head.run(h)[:, None], state
 
-    def _read(self, batch: PairSamples | ValueSamples) -> tuple[Array | None, Array, Lengths]:
+    def _read(self, batch: PairBatch | ValueBatch) -> tuple[Array | None, Array, Lengths]:
         """Return the tokens that the embedding reads, the core's inputs, and their lengths."""
-        if isinstance(batch, ValueSamples):
+        if isinstance(batch, ValueBatch):
             return None, self._inputs(batch.x, None, batch.y.shape[1]), batch.lengths
         assert self.embedding is not None
         assert self._special is not None
@@ -298,18 +306,18 @@ class OneToMany(GeneratingModel, loadable=True):
         embedded = self.embedding.run(tokens)
         return tokens, self._inputs(batch.x, embedded, tokens.shape[1]), batch.steps
 
-    def _run(self, batch: PairSamples | ValueSamples) -> Array:
+    def _run(self, batch: PairBatch | ValueBatch) -> Array:
         _, inputs, lengths = self._read(batch)
         h, _, _ = self.core.run(inputs, self._initial(batch.x), lengths=lengths)
         return h if self.head is None else self.head.run(h)
 
-    def _forward(self, batch: PairSamples | ValueSamples) -> tuple[Array, OneToManyTape]:
+    def _forward(self, batch: PairBatch | ValueBatch) -> tuple[Array, OneToManyTape]:
         tape, state = OneToManyTape(self, batch.valid), None
         if self.initial_state is not None:
             state, tape.initial_state = self.initial_state.forward(batch.x)
         tape.tokens, inputs, lengths = self._read(batch)
         fed: dict[str, Any] = {}
-        if isinstance(batch, ValueSamples) and self.teacher_forcing > 0:
+        if isinstance(batch, ValueBatch) and self.teacher_forcing > 0:
             fed = {"targets": batch.y, "teacher_forcing": self.teacher_forcing}
         y, _, tape.layers = self.core.run(inputs, state, lengths=lengths, training=True, **fed)
         if self.head is not None:

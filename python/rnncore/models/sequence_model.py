@@ -10,17 +10,25 @@ from typing import Any
 import numpy as np
 
 from rnncore import losses
-from rnncore._checks import as_array, as_numpy, check_shape, positive_int
-from rnncore._native import losses as unchecked_losses
-from rnncore._ragged import is_ragged, read_masks, read_rows, side_by_side, valid_steps
+from rnncore._checks import as_array, check_shape, positive_int
+from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.models.base import Model
-from rnncore.models.components import check_embedding, check_loss, check_recurrent
-from rnncore.models.inputs import clear_padding, read_array, read_inputs
-from rnncore.models.samples.sequences import SequenceSamples, Wanted, sequence_samples
+from rnncore.models.components import TARGETS_OF, check_embedding, check_loss, check_recurrent
+from rnncore.models.extras import Extras, read_extras, resets_of
+from rnncore.models.inputs import (
+    clear_padding,
+    predict_in_batches,
+    read_batch,
+    read_inputs,
+)
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
+from rnncore.models.samples.targets import Wanted
+from rnncore.models.weighted_loss import batch_loss, what_counts
 from rnncore.module import Module, check_tape, constructor_text
 
 
@@ -90,9 +98,23 @@ class SequenceModel(Model):
         return constructor_text(self, (self.core, self.output_size), self._options())
 
     def training_samples(
-        self, x: Any, y: Any, lengths: Any = None, mask: Any = None
+        self,
+        x: Any,
+        y: Any,
+        lengths: Any = None,
+        mask: Any = None,
+        *,
+        resets: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        step_weight: Any = None,
+        washout: int = 0,
+        missing: str = "raise",
     ) -> SequenceSamples:
         """Check training data against the model.
+
+        What counts in the loss is a product of weights; the mean loss is the sum of weighted
+        losses over the sum of weights, of a batch and of an epoch.
 
         Parameters
         ----------
@@ -104,24 +126,51 @@ class SequenceModel(Model):
             per step.
         mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
             True where the loss counts; a list of N arrays (T_i,) where x is one.
+        resets : array_like of bool, shape (N, T), or list of N arrays (T_i,), optional
+            Where the state in front of a step is zeros, as if the sequence began there. "last"
+            pooling reads the end of the last piece; of the second direction, which runs backwards,
+            that of the first one.
+        sample_weight : array_like, shape (N,), optional
+            How much each sequence counts, >= 0.
+        class_weight : dict of int to float, or array_like, shape (output_size,), optional
+            How much a label counts, >= 0; labels that the dict does not name count 1.
+        step_weight : array_like, shape (T,) or (N, T), or list of N arrays (T_i,), optional
+            For ManyToMany: how much each step counts, >= 0.
+        washout : int
+            For ManyToMany: how many steps at the start of each sequence do not count, while the
+            state still knows nothing of it.
+        missing : {"raise", "ignore"}
+            What to do with targets that are NaN: an error, or leave them out of the loss, single
+            numbers of a step too.
 
         Raises
         ------
         ValueError, TypeError, IndexError
-            If something is of another shape or dtype, a target that counts is NaN, infinite or
-            out of range, there is no sequence, or nothing counts.
+            If something is of another shape or dtype, an input, or a target that counts, is NaN,
+            infinite or out of range, there is no sequence, or nothing counts.
         """
-        x, lengths = self.check_inputs(x, lengths)
-        wanted = Wanted(self.loss, self.output_size, self.per_step, self.dtype)
-        return sequence_samples(wanted, x, lengths, y, mask)
+        inputs = read_inputs(x, lengths, self.core, self.embedding)
+        counting = Counting(mask, sample_weight, class_weight, step_weight, washout, missing)
+        samples = sequence_samples(self._wanted(), inputs, y, counting, resets)
+        if self.feeds_back and self.teacher_forcing > 0:
+            samples.targets.check_finite("since they feed back")
+        return samples
 
-    def _feedback(self, batch: SequenceSamples) -> dict[str, Any]:
+    def _wanted(self) -> Wanted:
+        label_loss: str | None = "softmax_cross_entropy"
+        if self.head is None:
+            softmax = self.core.output_activation == "softmax"
+            label_loss = "negative_log_likelihood" if softmax else None
+        kind = TARGETS_OF[self.loss]
+        return Wanted(kind, self.output_size, self.per_step, self.dtype, label_loss)
+
+    def _extras(self, batch: SequenceBatch) -> dict[str, Any]:
         """Return what the core takes in training besides x and lengths."""
-        return {}
+        return resets_of(batch)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""
-        y, tape = self._forward(batch.x, batch.lengths, self._feedback(batch))
+        y, tape = self._forward(batch.x, batch.lengths, self._extras(batch))
         loss, dy = self._batch_loss(y, batch)
         if math.isfinite(loss):
             self._backward(tape, dy, input_gradient=False)
@@ -129,19 +178,16 @@ class SequenceModel(Model):
 
     def batch_loss(self, batch: Any) -> float:
         """Return a batch's mean loss in inference mode."""
-        return self._batch_loss(self._run(batch.x, batch.lengths, {}), batch)[0]
+        return self._batch_loss(self._run(batch.x, batch.lengths, resets_of(batch)), batch)[0]
 
     def batch_evaluation(self, batch: Any) -> tuple[float, Array, Array]:
         """Return a batch's mean loss in inference mode, and outputs and targets of what counts."""
-        y = self._run(batch.x, batch.lengths, {})
-        counts = np.ones(y.shape[:-1], np.bool_) if batch.counted is None else batch.counted
-        return self._batch_loss(y, batch)[0], y[counts], batch.y[counts]
+        y = self._run(batch.x, batch.lengths, resets_of(batch))
+        return self._batch_loss(y, batch)[0], *what_counts(y, batch)
 
-    def _batch_loss(self, y: Array, batch: SequenceSamples) -> tuple[float, Array]:
+    def _batch_loss(self, y: Array, batch: SequenceBatch) -> tuple[float, Array]:
         """Return the loss and dy, zero where nothing counts: so padding needs no clearing."""
-        loss = getattr(unchecked_losses, self.loss)
-        result: tuple[float, Array] = loss(y, batch.y, batch.counted)
-        return result
+        return batch_loss(self.loss, y, batch)
 
     @abstractmethod
     def _features(self, h: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
@@ -156,23 +202,23 @@ class SequenceModel(Model):
     ) -> Array | None:
         """Send the gradient of `_features` through the core, and return dx."""
 
-    def _run(self, x: Array, lengths: Lengths | None, feedback: dict[str, Any]) -> Array:
+    def _run(self, x: Array, lengths: Lengths | None, extras: dict[str, Any]) -> Array:
         """Return the outputs for checked inputs; those behind a sequence's end are anything."""
         if self.embedding is not None:
             x = self.embedding.run(np.ascontiguousarray(x))
-        h, state, _ = self.core.run(x, lengths=lengths, **feedback)
+        h, state, _ = self.core.run(x, lengths=lengths, **extras)
         features, _ = self._features(h, state, lengths)
         return features if self.head is None else self.head.run(features)
 
     def _forward(
-        self, x: Array, lengths: Lengths | None, feedback: dict[str, Any]
+        self, x: Array, lengths: Lengths | None, extras: dict[str, Any]
     ) -> tuple[Array, ModelTape]:
         """As `_run`, in training mode, and keep the tape."""
         tokens = None
         if self.embedding is not None:
             tokens = np.ascontiguousarray(x)
             x = self.embedding.run(tokens)
-        h, state, layers = self.core.run(x, lengths=lengths, training=True, **feedback)
+        h, state, layers = self.core.run(x, lengths=lengths, training=True, **extras)
         features, kept = self._features(h, state, lengths)
         y = features if self.head is None else self.head.run(features)
         return y, ModelTape(self, y.shape, tokens, layers, features, lengths, kept)
@@ -200,11 +246,12 @@ class SequenceModel(Model):
         y0: Any = None,
         targets: Any = None,
         teacher_forcing: Any = None,
+        resets: Any = None,
     ) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
-        x, lengths = read_array(x, lengths, self.core, self.embedding)
-        feedback = self._read_feedback(y0, targets, teacher_forcing)
-        return self._clear_padding(self._run(x, lengths, feedback), lengths)
+        x, lengths = read_batch(x, lengths, self.core, self.embedding)
+        extras = read_extras(self.core, x, y0, targets, teacher_forcing, resets)
+        return self._clear_padding(self._run(x, lengths, extras), lengths)
 
     def forward(
         self,
@@ -214,17 +261,21 @@ class SequenceModel(Model):
         y0: Any = None,
         targets: Any = None,
         teacher_forcing: Any = None,
+        resets: Any = None,
     ) -> tuple[Array, ModelTape]:
         """Run one batch in training mode (dropout is active) and keep the tape.
 
         Parameters
         ----------
         x : array_like, shape (B, T, input_size), or integer tokens (B, T) with an embedding
-            The batch, in the model's dtype.
+            The batch, whose valid steps are finite. A list of B arrays (T_i, input_size) or (T_i,)
+            is taken as well, and padded.
         lengths : array_like of int, shape (B,), optional
             Valid steps of each sequence, in [0, T]; T by default.
         y0, targets, teacher_forcing
             As a core whose outputs feed back takes them.
+        resets : array_like of bool, shape (B, T), optional
+            Where the state in front of a step is zeros.
 
         Returns
         -------
@@ -236,10 +287,12 @@ class SequenceModel(Model):
         Raises
         ------
         ValueError, TypeError, IndexError
-            If a shape, a length, a dtype or a token is not what the model takes.
+            If a shape, a length, a dtype or a token is not what the model takes, or x is NaN or
+            infinite.
         """
-        x, lengths = read_array(x, lengths, self.core, self.embedding)
-        y, tape = self._forward(x, lengths, self._read_feedback(y0, targets, teacher_forcing))
+        x, lengths = read_batch(x, lengths, self.core, self.embedding)
+        extras = read_extras(self.core, x, y0, targets, teacher_forcing, resets)
+        y, tape = self._forward(x, lengths, extras)
         return self._clear_padding(y, lengths), tape
 
     def backward(self, tape: ModelTape, dy: Any, *, input_gradient: bool = True) -> Array | None:
@@ -299,6 +352,7 @@ class SequenceModel(Model):
         y0: Any = None,
         targets: Any = None,
         teacher_forcing: Any = None,
+        resets: Any = None,
     ) -> Any:
         """Return the outputs for any number of sequences, batch by batch and without a tape.
 
@@ -313,6 +367,8 @@ class SequenceModel(Model):
         y0, targets, teacher_forcing
             Of the N sequences, as a core whose outputs feed back takes them: without targets in
             closed loop, with them in open loop.
+        resets : array_like of bool, shape (N, T), or list of N arrays (T_i,), optional
+            Where the state in front of a step is zeros.
 
         Returns
         -------
@@ -323,67 +379,18 @@ class SequenceModel(Model):
         Raises
         ------
         ValueError, TypeError, IndexError
-            As `forward`, for all of x before anything is computed.
+            As `forward`. Shapes and dtypes are checked before anything is computed, numbers and
+            tokens a batch at a time.
         """
-        ragged = is_ragged(x)
-        x, lengths = self.check_inputs(x, lengths)
-        batch_size = positive_int("batch_size", batch_size)
-        feedback = {
-            name: self._of_each(name, value, x, lengths)
-            for name, value in self._read_feedback(y0, targets, teacher_forcing).items()
-        }
-        y = np.empty((*x.shape[: 1 + self.per_step], self.output_size), self.dtype)
-        for start in range(0, len(x), batch_size):
-            part = slice(start, start + batch_size)
-            ends = None if lengths is None else lengths[part]
-            own = {k: v if np.ndim(v) == 0 else v[part] for k, v in feedback.items()}
-            y[part] = self._clear_padding(self._run(x[part], ends, own), ends)
-        if ragged and self.per_step:
-            assert lengths is not None
-            return [line[:end] for line, end in zip(y, lengths, strict=True)]
-        return y
+        inputs = read_inputs(x, lengths, self.core, self.embedding)
+        size = positive_int("batch_size", batch_size)
+        extras = Extras.of(self.core, inputs, y0, targets, teacher_forcing, resets)
 
-    def check_inputs(self, x: Any, lengths: Any = None) -> tuple[Array, Lengths | None]:
-        """Return x as (N, T, input_size) in the model's dtype, or as tokens (N, T), and lengths.
+        def run(x: Array, ends: Lengths | None, part: slice) -> Array:
+            return self._run(x, ends, extras.take(part, x.shape[1]))
 
-        Parameters
-        ----------
-        x, lengths
-            As `predict` takes them.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If they are of another shape or dtype, or `lengths` comes with a list.
-        IndexError
-            If a token is out of range.
-        """
-        return read_inputs(x, lengths, self.core, self.embedding)
+        return predict_in_batches(inputs, size, self.per_step, self.output_size, self.dtype, run)
 
     def _clear_padding(self, y: Array, lengths: Lengths | None) -> Array:
         """Return y with zeros behind each sequence's end."""
         return clear_padding(y, valid_steps(y.shape[1], lengths) if self.per_step else None)
-
-    def _read_feedback(self, y0: Any, targets: Any, teacher_forcing: Any) -> dict[str, Any]:
-        """Return what is not None; ValueError for a core without outputs of its own."""
-        values = {"y0": y0, "targets": targets, "teacher_forcing": teacher_forcing}
-        feedback = {name: value for name, value in values.items() if value is not None}
-        if self.core.output_size is None:
-            for name in feedback:
-                raise ValueError(f"{name}: expected None without output_size, got one")
-        return feedback
-
-    def _of_each(self, name: str, value: Any, x: Array, lengths: Lengths | None) -> Any:
-        """Return what the core takes besides x, for all sequences; lists of steps padded to T."""
-        N, T = x.shape[:2]
-        steps = np.full(N, T) if lengths is None else lengths
-        if name == "targets" and is_ragged(value):
-            O = self.output_size  # noqa: E741
-            value = side_by_side(read_rows(name, value, steps, O, self.dtype, "output_size"), T)
-        elif name == "teacher_forcing" and is_ragged(value):
-            value = side_by_side(read_masks(name, value, steps), T)
-        elif isinstance(value, (list, tuple)):
-            value = as_numpy(name, value)
-        if np.ndim(value) > 0 and len(value) != N:
-            raise ValueError(f"{name}: expected N = {N} as in x, got {len(value)}")
-        return value

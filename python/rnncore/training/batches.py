@@ -1,29 +1,40 @@
-"""Which samples make a batch."""
+"""Batches: which samples one step is taken on, and in what order."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from rnncore._types import Array, Lengths
 
+POOL = 50  # batches that are sorted by length together
+
 
 def batch_order(
-    count: int, batch_size: int, rng: np.random.Generator | None, lengths: Lengths | None = None
-) -> Sequence[Array | slice]:
-    """Return the batches of one epoch: all samples once.
+    count: int,
+    batch_size: int,
+    rng: np.random.Generator | None,
+    lengths: Lengths | None = None,
+) -> list[slice] | list[Array]:
+    """Return the samples of each batch of an epoch; together they are all, each once.
 
     Parameters
     ----------
     count : int
-        Samples.
+        N samples.
     batch_size : int
-        Of all batches but the last.
+        Samples in a batch; one batch may have fewer.
     rng : numpy.random.Generator or None
-        For a new order; None keeps theirs, in slices, which need no copies.
-    lengths : numpy.ndarray of int64, shape (count,), or None
-        Put samples of like length into one batch: less padding.
+        Draws the order, all of it in this call; None keeps the samples' own.
+    lengths : numpy.ndarray of int64, shape (N,), optional
+        Puts samples of similar length together, so that batches have little padding: pools of 50
+        batches, drawn at random, are sorted by length, and the batches come in a new random order.
+        Without `rng` all samples are sorted.
+
+    Returns
+    -------
+    list of slice or of numpy.ndarray
+        What `Samples.take` takes; slices where the order is the samples' own, which needs no
+        copies.
     """
     starts = range(0, count, batch_size)
     if rng is None and lengths is None:
@@ -31,6 +42,12 @@ def batch_order(
     order = np.arange(count) if rng is None else rng.permutation(count)
     if lengths is None:
         return [order[start : start + batch_size] for start in starts]
-    order = order[np.argsort(lengths[order], kind="stable")]  # of equal ones, a new order
-    batches = [order[start : start + batch_size] for start in starts]
-    return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
+    pool = count if rng is None else POOL * batch_size
+    batches: list[Array] = []
+    for first in range(0, count, pool):
+        some = order[first : first + pool]
+        some = some[np.argsort(lengths[some], kind="stable")]
+        batches += [some[at : at + batch_size] for at in range(0, len(some), batch_size)]
+    if rng is None:
+        return batches
+    return [batches[i] for i in rng.permutation(len(batches))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-from rnncore._types import Array
+from rnncore._types import Array, Lengths
 
 
 class Batch(Protocol):
@@ -13,7 +13,7 @@ class Batch(Protocol):
 
     @property
     def count(self) -> float:
-        """How many outputs the mean loss is taken over, or the sum of their weights."""
+        """What the mean loss is taken over: how many outputs, or the sum of their weights."""
 
 
 class Samples(Protocol):
@@ -21,7 +21,14 @@ class Samples(Protocol):
 
     @property
     def count(self) -> float:
-        """How many outputs the mean loss is taken over, or the sum of their weights."""
+        """What the mean loss is taken over: how many outputs, or the sum of their weights."""
+
+    @property
+    def lengths(self) -> Lengths | None:
+        """Steps of each sample, (N,), by which `bucket` puts similar ones together.
+
+        None where all are as long, or where their order may not change.
+        """
 
     def __len__(self) -> int: ...
 

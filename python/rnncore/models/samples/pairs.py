@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,72 +11,109 @@ from rnncore._checks import as_integers, as_numpy, check_lengths, refuse
 from rnncore._ragged import is_ragged
 from rnncore._types import Array, Lengths
 from rnncore.decoding import SpecialTokens
-from rnncore.models.samples.chosen import Choice, chosen
+from rnncore.models.inputs import Inputs
+from rnncore.models.samples.chosen import Choice
+from rnncore.models.samples.held import HeldList
+from rnncore.models.samples.reading import Counting, other_count, read_targets, refuse_step_options
+from rnncore.models.samples.targets import TargetBatch, Targets, Wanted
+
+_INT64 = np.dtype(np.int64)
 
 
-@dataclass(eq=False)
-class PairSamples:
-    """N sources and, for each, its target: the tokens to be generated.
+@dataclass(eq=False, slots=True)
+class PairBatch(TargetBatch):
+    """Some of the sources, and the tokens that are to be generated from them.
 
     Attributes
     ----------
-    x : numpy.ndarray, shape (N, T, I), tokens (N, T), or vectors (N, F)
-        Sources.
-    lengths : numpy.ndarray of int64, shape (N,), or None
-        Valid steps of the sources; None where all are.
-    labels : numpy.ndarray of int64, shape (N, S)
+    y : numpy.ndarray of int64, shape (B, S)
         Each target with the end token behind it; end tokens up to S.
-    steps : numpy.ndarray of int64, shape (N,)
+    x : numpy.ndarray, shape (B, T, I), tokens (B, T), or vectors (B, F) in C order
+        Sources.
+    lengths : numpy.ndarray of int64, shape (B,), or None
+        Valid steps of the sources; None where all are.
+    steps : numpy.ndarray of int64, shape (B,)
         Length of each target, its end token counted.
     """
 
     x: Array
     lengths: Lengths | None
-    labels: Array
     steps: Lengths
 
-    def __len__(self) -> int:
-        return len(self.x)
-
     @property
-    def count(self) -> int:
-        """How many labels the mean loss is taken over."""
-        return int(self.steps.sum())
-
-    @cached_property
     def valid(self) -> Array:
-        """Where the loss counts: (N, S), True up to the end token of each target."""
-        return np.asarray(np.arange(self.labels.shape[1]) < self.steps[:, None])
+        """(B, S), True up to the end token of each target."""
+        return np.asarray(np.arange(self.y.shape[1]) < self.steps[:, None])
 
     def inputs(self, start: int) -> Array:
         """Return what is fed back under teacher forcing: the labels, one step later."""
-        first = np.full((len(self.labels), 1), start)
-        return np.concatenate([first, self.labels[:, :-1]], axis=1)
+        first = np.full((len(self.y), 1), start)
+        return np.concatenate([first, self.y[:, :-1]], axis=1)
 
-    def take(self, which: Choice) -> PairSamples:
-        """Return the chosen pairs, cut after the longest source and target among them."""
-        lengths, T = None, None
-        if self.lengths is not None:
-            lengths = self.lengths[which]
-            T = int(lengths.max(initial=0))
-        steps = self.steps[which]
-        S = int(steps.max(initial=1))
-        return PairSamples(chosen(self.x, which, T), lengths, chosen(self.labels, which, S), steps)
+
+@dataclass(eq=False, slots=True)
+class PairSamples:
+    """N sources and, for each, its target: the tokens to be generated; as the user gave them.
+
+    Attributes
+    ----------
+    sources : Inputs
+        Sequences, or vectors (N, F).
+    targets : Targets
+        Labels (S_i,), padded with the end token; its lengths count one of them.
+    """
+
+    sources: Inputs
+    targets: Targets
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def count(self) -> float:
+        """What the mean loss is taken over."""
+        return self.targets.count
+
+    @property
+    def steps(self) -> Lengths:
+        """Length of each target, its end token counted."""
+        assert self.targets.lengths is not None
+        return self.targets.lengths
+
+    @property
+    def lengths(self) -> Lengths:
+        """Steps of each pair: source and target."""
+        own = self.sources.lengths
+        return self.steps if own is None else self.steps + own
+
+    def take(self, which: Choice, *, whole: bool = False) -> PairBatch:
+        """Return the chosen pairs, cut after the longest source and target among them.
+
+        With `whole` sources have all T steps.
+        """
+        x, lengths = self.sources.take(which, self.sources.steps if whole else None)
+        if x.ndim == 2:
+            x = np.ascontiguousarray(x)
+        found = self.targets.take(which)
+        return PairBatch(
+            found.y, found.counted, found.weights, found.rows, x, lengths, self.steps[which]
+        )
 
 
 def pair_samples(
-    x: Array, lengths: Lengths | None, y: Any, V: int, special: SpecialTokens
+    wanted: Wanted, sources: Inputs, y: Any, counting: Counting, special: SpecialTokens
 ) -> PairSamples:
-    """Check targets of V tokens against sources that are checked already.
+    """Check sources and targets, all of them.
 
     Parameters
     ----------
-    x, lengths
-        As `PairSamples` holds them.
+    wanted : Wanted
+    sources : Inputs
     y : list of N array_like of int (S_i,); a pair of (N, S) and lengths (N,); array_like (N, S)
         Labels without special tokens; S_i may be 0. The pair is what `rnncore.data.pad`
         gives: what lies behind a length is not read.
-    V : int
+    counting : Counting
+        Its mask, step_weight and washout are not for pairs.
     special : SpecialTokens
 
     Raises
@@ -85,21 +121,31 @@ def pair_samples(
     TypeError
         If y holds no integers.
     ValueError
-        If there are not N targets, or a label is out of range or a special token.
+        If there are not N targets, a label is out of range or a special token, or a source holds
+        NaN or infinity.
+    IndexError
+        If a token of a source is out of range.
     """
-    targets = _read_targets(y)
-    if len(targets) != len(x):
-        raise ValueError(f"y: expected {len(x)} sequences as in x, got {len(targets)}")
-    steps = np.array([len(target) + 1 for _, target in targets], np.int64)
-    labels = np.full((len(targets), int(steps.max(initial=1))), special.end)
-    for into, (name, target) in zip(labels, targets, strict=True):
-        into[: len(target)] = target
+    if counting.mask is not None:
+        got = type(counting.mask).__name__
+        raise ValueError(f"mask: expected None, got {got}: every symbol counts")
+    refuse_step_options(counting)
+    sources.refuse_none()
+    targets, V = _read_targets(y), wanted.size
+    if len(targets) != len(sources):
+        raise ValueError(other_count(sources, len(targets), f"of {len(targets)}"))
+    for name, target in targets:
         wrong = (target < 0) | (target >= V) | (target == special.start) | (target == special.end)
         refuse(
             name, target, wrong,
             f"labels in [0, {V}) but for the special tokens {special.start} and {special.end}",
         )  # fmt: skip
-    return PairSamples(x, lengths, labels, steps)
+    sources.check()
+    lengths = np.array([len(target) for _, target in targets], np.int64)
+    values = HeldList([target for _, target in targets], lengths, _INT64, special.end)
+    steps = lengths + 1
+    held = read_targets(wanted, values, int(steps.max()), steps, counting)
+    return PairSamples(sources, held)
 
 
 def _read_labels(name: str, target: Any) -> Array:

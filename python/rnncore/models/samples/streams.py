@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._checks import as_booleans, as_integers, as_numpy, check_lengths, check_shape
-from rnncore._ragged import side_by_side, valid_steps
+from rnncore._checks import as_integers, as_numpy, refuse
+from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths
-from rnncore.models.inputs import checked_tokens
+from rnncore.models.inputs import Inputs, read_tokens
 from rnncore.models.samples.chosen import Choice
+from rnncore.models.samples.held import Held, HeldArray, HeldList
+from rnncore.models.samples.reading import Counting, read_targets
 from rnncore.models.samples.sequences import SequenceSamples
+from rnncore.models.samples.targets import TargetBatch, Wanted
 
 
 class Score(NamedTuple):
@@ -41,8 +44,8 @@ class Stream:
 
     Attributes
     ----------
-    x, y : numpy.ndarray of int64, shape (B, S)
-        Tokens, and the tokens that follow them.
+    x, y : numpy.ndarray of integers, shape (B, S)
+        Tokens, and the tokens that follow them: views of what the user gave.
     steps : int
         Steps of a chunk; the last one may be shorter.
     state : state of the recurrent layers, or None
@@ -75,26 +78,25 @@ class Stream:
         """Tokens that are predicted."""
         return int(self.x.size)
 
+    @property
+    def lengths(self) -> None:
+        """None: chunks have an order."""
+
     def take(self, which: Choice) -> Chunk:
         """Return one chunk."""
         (i,) = np.arange(len(self))[which]
         part = slice(i * self.steps, (i + 1) * self.steps)
-        return Chunk(self.x[:, part], self.y[:, part], self, bool(i == 0))
+        x, y = (np.ascontiguousarray(both[:, part], np.int64) for both in (self.x, self.y))
+        return Chunk(y, None, None, y.shape, x, self, bool(i == 0))
 
 
-@dataclass(eq=False)
-class Chunk:
-    """Some steps of a `Stream`, and whether they are its first."""
+@dataclass(eq=False, slots=True)
+class Chunk(TargetBatch):
+    """Some steps of a `Stream`, int64, and whether they are its first."""
 
     x: Array
-    y: Array
     stream: Stream
     first: bool
-
-    @property
-    def count(self) -> int:
-        """Tokens that are predicted."""
-        return int(self.x.size)
 
 
 def is_list(tokens: Any) -> bool:
@@ -102,66 +104,71 @@ def is_list(tokens: Any) -> bool:
     return isinstance(tokens, (list, tuple)) and len(tokens) > 0 and np.ndim(tokens[0]) > 0
 
 
-def check_sequences(
+def read_sequences_of_tokens(tokens: Any, lengths: Any, vocabulary_size: int) -> Inputs:
+    """Return separate sequences, an array (N, T) or a list, as inputs: not yet their values."""
+    if is_list(tokens):
+        tokens = [as_numpy(f"tokens[{i}]", row) for i, row in enumerate(tokens)]
+    return read_tokens("tokens", tokens, lengths, vocabulary_size)
+
+
+def read_batch_of_tokens(
     tokens: Any, lengths: Any, vocabulary_size: int
 ) -> tuple[Array, Lengths | None, Array | None]:
-    """Return tokens as int64 (N, T), lengths and what is valid (N, T), of an array or a list."""
-    if is_list(tokens):
-        if lengths is not None:
-            raise ValueError("lengths: expected None with a list of sequences, got an array")
-        arrays = [
-            as_integers(f"tokens[{i}]", row, "integer tokens") for i, row in enumerate(tokens)
-        ]
-        for i, row in enumerate(arrays):
-            if row.ndim != 1:
-                raise ValueError(f"tokens[{i}]: expected (T_i,), got {row.shape}")
-        lengths = np.array([len(row) for row in arrays], np.int64)
-        tokens = side_by_side(arrays, int(lengths.max()))
-    shape = as_numpy("tokens", tokens).shape
-    if len(shape) != 2:
-        raise ValueError(f"tokens: expected (N, T), got {shape}")
-    lengths = check_lengths(lengths, shape[1], shape[0])
-    valid = valid_steps(shape[1], lengths)
-    return checked_tokens("tokens", tokens, vocabulary_size, valid), lengths, valid
+    """Return one batch of sequences as int64 (B, T), its lengths, and what is valid (B, T)."""
+    inputs = read_sequences_of_tokens(tokens, lengths, vocabulary_size)
+    array, lengths = inputs.take_checked(slice(None), inputs.steps)
+    return array, lengths, valid_steps(array.shape[1], lengths)
 
 
 def separate_sequences(
-    tokens: Any, lengths: Any, vocabulary_size: int, mask: Any = None
+    tokens: Any, lengths: Any, V: int, dtype: np.dtype[Any], counting: Counting
 ) -> SequenceSamples:
-    """Return sequences as samples whose targets are their own next tokens."""
-    tokens, lengths, _ = check_sequences(tokens, lengths, vocabulary_size)
-    N, T = tokens.shape
-    steps = np.full(N, T, np.int64) if lengths is None else lengths
+    """Return sequences as samples whose targets are their own next tokens.
+
+    V is the vocabulary's size, dtype that of the model's outputs.
+    """
+    whole = read_sequences_of_tokens(tokens, lengths, V)
+    N, T = len(whole), whole.steps
+    steps = np.full(N, T, np.int64) if whole.lengths is None else whole.lengths
     steps = np.maximum(steps - 1, 0)
-    counted = np.arange(max(T - 1, 0)) < steps[:, None]
-    if mask is not None:
-        mask = as_booleans("mask", mask)
-        check_shape("mask", mask, "(N, T - 1)", counted.shape)
-        counted = counted & mask
     if not (steps > 0).any():
         raise ValueError("tokens: expected a sequence of two tokens or more, got none")
-    if not counted.any():
-        raise ValueError("mask: expected something that counts in the loss, got nothing")
-    return SequenceSamples(tokens[:, :-1], tokens[:, 1:], steps, counted, per_step=True)
+    whole.check()
+    values = whole.values
+    if isinstance(values, HeldArray):
+        x: Held = HeldArray(values.array[:, :-1], values.dtype)
+        y: Held = HeldArray(values.array[:, 1:], values.dtype)
+    else:
+        x = HeldList([row[:-1] for row in values.arrays], steps, values.dtype)
+        y = HeldList([row[1:] for row in values.arrays], steps, values.dtype)
+    wanted = Wanted("labels", V, True, dtype)
+    targets = read_targets(wanted, y, T - 1, steps, counting, "T - 1")
+    return SequenceSamples(Inputs("tokens", x, steps, V), targets)
 
 
 def token_samples(
-    tokens: Any, vocabulary_size: int, batch_size: int, steps: int
+    tokens: Any, V: int, dtype: np.dtype[Any], batch_size: int, steps: int
 ) -> Stream | SequenceSamples:
     """Return one stream (N,), or a list of sequences, as training samples."""
     if is_list(tokens):
-        return separate_sequences(tokens, None, vocabulary_size)
-    shape = as_numpy("tokens", tokens).shape
-    if len(shape) != 1:
-        raise ValueError(f"tokens: expected one stream (N,) or a list of (T_i,), got {shape}")
-    return Stream.of(checked_tokens("tokens", tokens, vocabulary_size), batch_size, steps)
+        return separate_sequences(tokens, None, V, dtype, Counting())
+    stream = as_integers("tokens", tokens, "integer tokens")
+    if stream.ndim != 1:
+        raise ValueError(
+            f"tokens: expected one stream (N,) or a list of (T_i,), got {stream.shape}"
+        )
+    for block in HeldArray(stream, stream.dtype).blocks():
+        some = stream[block]
+        wrong = (some < 0) | (some >= V)
+        refuse("tokens", some, wrong, f"tokens in [0, {V})", IndexError, block.start)
+    return Stream.of(stream, batch_size, steps)
 
 
 def training_tokens(
-    tokens: Any, validation_data: Any, vocabulary_size: int, batch_size: int, steps: int
+    tokens: Any, validation_data: Any, V: int, dtype: np.dtype[Any], batch_size: int, steps: int
 ) -> tuple[Stream | SequenceSamples, Stream | SequenceSamples | None]:
     """Return training and validation samples, both streams or both separate sequences."""
-    sizes = vocabulary_size, batch_size, steps
+    sizes = V, dtype, batch_size, steps
     train = token_samples(tokens, *sizes)
     if validation_data is None:
         return train, None

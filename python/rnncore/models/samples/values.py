@@ -3,114 +3,114 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from rnncore._checks import as_array, as_booleans, as_numpy, check_lengths, check_shape, refuse
-from rnncore._ragged import is_ragged, read_sequences, side_by_side
+from rnncore._checks import check_lengths
 from rnncore._types import Array, Lengths
-from rnncore.models.samples.chosen import Choice, chosen
+from rnncore.models.inputs import Inputs, refuse_lengths
+from rnncore.models.samples.chosen import Choice
+from rnncore.models.samples.held import HeldList
+from rnncore.models.samples.reading import Counting, read_targets, read_values
+from rnncore.models.samples.targets import TargetBatch, Targets, Wanted
 
 
-@dataclass(eq=False)
-class ValueSamples:
-    """N vectors and, for each, the values that are to follow from it.
+@dataclass(eq=False, slots=True)
+class ValueBatch(TargetBatch):
+    """Some of the vectors, and the values that are to follow from them.
 
     Attributes
     ----------
-    x : numpy.ndarray, shape (N, F)
-        Vectors.
-    y : numpy.ndarray, shape (N, T, O)
-        Values.
-    lengths : numpy.ndarray of int64, shape (N,)
-        Valid steps of y.
-    counted : numpy.ndarray of bool, shape (N, T)
-        Where the loss counts.
+    x : numpy.ndarray, shape (B, F)
+        Vectors, in C order.
+    lengths : numpy.ndarray of int64, shape (B,)
+        Valid steps of y, whose padding is zero.
     """
 
     x: Array
-    y: Array
     lengths: Lengths
-    counted: Array
-
-    def __len__(self) -> int:
-        return len(self.x)
 
     @property
-    def count(self) -> int:
-        """How many outputs the mean loss is taken over."""
-        return int(np.count_nonzero(self.counted))
-
-    @cached_property
     def valid(self) -> Array:
-        """(N, T), True up to each sequence's end."""
+        """(B, S), True up to each sequence's end."""
         return np.asarray(np.arange(self.y.shape[1]) < self.lengths[:, None])
 
-    def take(self, which: Choice) -> ValueSamples:
-        """Return the chosen ones, cut after the longest of them."""
-        lengths = self.lengths[which]
-        T = int(lengths.max(initial=0))
-        return ValueSamples(
-            chosen(self.x, which),
-            chosen(self.y, which, T),
-            lengths,
-            chosen(self.counted, which, T),
-        )
+
+@dataclass(eq=False, slots=True)
+class ValueSamples:
+    """N vectors and, for each, the values that are to follow from it, as the user gave them.
+
+    Attributes
+    ----------
+    inputs : Inputs
+        Vectors (N, F).
+    targets : Targets
+        Values (N, T, O) or (T_i, O), with lengths.
+    """
+
+    inputs: Inputs
+    targets: Targets
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def count(self) -> float:
+        """What the mean loss is taken over."""
+        return self.targets.count
+
+    @property
+    def lengths(self) -> Lengths | None:
+        """Valid steps of each sequence."""
+        return self.targets.lengths
+
+    def take(self, which: Choice, *, whole: bool = False) -> ValueBatch:
+        """Return the chosen ones, cut after the longest of them unless `whole`."""
+        assert self.targets.lengths is not None
+        lengths: Lengths = self.targets.lengths[which]
+        found = self.targets.take(which, self.targets.values.steps if whole else None)
+        y = found.y
+        if not isinstance(self.targets.values, HeldList):  # behind an end there may be anything
+            valid = np.asarray(np.arange(y.shape[1]) < lengths[:, None])
+            y = np.where(valid[:, :, None], y, y.dtype.type(0))
+        x = np.ascontiguousarray(self.inputs.take(which)[0])
+        return ValueBatch(y, found.counted, found.weights, found.rows, x, lengths)
 
 
 def value_samples(
-    x: Array, y: Any, lengths: Any, mask: Any, output_size: int, fed: bool
+    wanted: Wanted, inputs: Inputs, y: Any, lengths: Any, counting: Counting, fed: bool
 ) -> ValueSamples:
-    """Check targets against vectors that are checked already.
+    """Check vectors and targets, all of them.
 
     Parameters
     ----------
-    x : numpy.ndarray, shape (N, F)
+    wanted : Wanted
+    inputs : Inputs
+        Vectors (N, F).
     y : array_like, shape (N, T, O), or list of N arrays (T_i, O)
-        Finite where it counts.
+        Finite where it counts; without the last axis too where O = 1.
     lengths : array_like of int, shape (N,), or None
         Valid steps of an array y.
-    mask : array_like of bool, shape (N, T), or None
-        Where the loss counts.
-    output_size : int
-        O.
+    counting : Counting
     fed : bool
         Whether targets feed back: then they are finite at every valid step.
 
     Raises
     ------
     ValueError, TypeError
-        If something is of another shape or dtype, a target that counts is NaN or infinite, or
-        nothing counts.
+        If something is of another shape or dtype, an input, or a target that counts, is NaN or
+        infinite, or nothing counts.
     """
-    if is_ragged(y):
-        if lengths is not None:
-            raise ValueError("lengths: expected None with a list of targets, got an array")
-        arrays, lengths = read_sequences("y", y)
-        y = side_by_side(arrays, int(lengths.max()))
-    y = as_numpy("y", y)
-    if y.dtype.kind in "fiub":  # silently: a target needs no more digits than the output has
-        y = y.astype(x.dtype, copy=False)
-    y = as_array("y", y, x.dtype, contiguous=True)
-    if y.ndim != 3 or len(y) != len(x) or y.shape[2] != output_size:
-        raise ValueError(
-            f"y: expected (N, T, output_size) = ({len(x)}, T, {output_size}), got {y.shape}"
-        )
-    N, T, _ = y.shape
-    checked = check_lengths(lengths, T, N)
-    steps = np.full(N, T, np.int64) if checked is None else checked
-    counted = np.asarray(np.arange(T) < steps[:, None])
-    y = np.where(counted[:, :, None], y, y.dtype.type(0))
+    inputs.refuse_none()
+    values = read_values(wanted, y, (len(inputs), "T"), inputs)
+    if isinstance(values, HeldList):
+        refuse_lengths(lengths, "targets")
+        steps: Lengths = values.lengths
+    else:
+        checked = check_lengths(lengths, values.steps, len(values))
+        steps = np.full(len(values), values.steps, np.int64) if checked is None else checked
+    inputs.check()
     if fed:
-        refuse("y", y, ~np.isfinite(y), "finite numbers, since targets feed back")
-    if mask is not None:
-        mask = as_booleans("mask", mask)
-        check_shape("mask", mask, "(N, T)", (N, T))
-        counted = counted & mask
-    refuse("y", y, counted[:, :, None] & ~np.isfinite(y), "finite numbers")
-    if not counted.any():
-        name = "y" if mask is None else "mask"
-        raise ValueError(f"{name}: expected something that counts in the loss, got nothing")
-    return ValueSamples(x, y, steps, counted)
+        Targets(wanted, values, steps).check_finite("since targets feed back")
+    return ValueSamples(inputs, read_targets(wanted, values, values.steps, steps, counting))

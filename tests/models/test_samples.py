@@ -1,0 +1,219 @@
+"""Samples: batches of what the user gave, padded and converted; and errors that name the place."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from rnncore import GRU, LanguageModel, data
+from rnncore.layers.embedding import Embedding
+from rnncore.models import ManyToMany, ManyToOne, OneToMany
+
+pytestmark = pytest.mark.per_variant
+
+LENGTHS = np.array([4, 0, 6, 1, 3])
+N, T, I = 5, 6, 3  # noqa: E741
+CHOICES = ([2, 0], [1], [4, 3, 1], slice(1, 4), slice(None))
+
+
+def build(kind: Any = ManyToOne, size: int = 2, **options: Any) -> Any:
+    return kind(GRU(I, 4, rng=1), size, rng=2, **options)
+
+
+def features(dtype: Any) -> Any:
+    return (100 * np.random.default_rng(0).standard_normal((N, T, I))).astype(dtype)
+
+
+def pieces(array: Any) -> list[Any]:
+    return [row[:end] for row, end in zip(array, LENGTHS, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "float16", "int16", "uint8", ">f4", "bool"]
+)
+@pytest.mark.filterwarnings("ignore:.*float64 data is converted")
+def test_batches_of_lists_and_arrays_are_the_same(dtype: str) -> None:
+    x, model = features(dtype), build(ManyToMany)
+    y = x[..., :2]
+    arrays = model.training_samples(x, y, LENGTHS)
+    lists = model.training_samples(pieces(x), pieces(y))
+    assert arrays.count == lists.count == LENGTHS.sum()
+    for which in CHOICES:
+        a, b = (samples.take(which) for samples in (arrays, lists))
+        steps = int(LENGTHS[which].max())
+        valid = np.arange(steps) < LENGTHS[which][:, None]
+        for batch in (a, b):
+            assert batch.x.dtype == batch.y.dtype == np.float32
+            assert batch.x.shape == (len(LENGTHS[which]), steps, I)
+            np.testing.assert_array_equal(batch.x[valid], x[which].astype("f4")[:, :steps][valid])
+            np.testing.assert_array_equal(batch.y[valid], y[which].astype("f4")[:, :steps][valid])
+            np.testing.assert_array_equal(batch.counted, valid)
+            np.testing.assert_array_equal(batch.lengths, LENGTHS[which])
+        assert not b.x[~valid].any()
+        model.zero_grad()
+        values = [model.batch_gradient(batch) for batch in (a, b)]
+        assert values[0] == values[1]
+
+
+def test_nothing_is_copied_that_the_kernels_read_as_it_is() -> None:
+    x, y = features("float32"), features("float32")[:, 0, :2].copy()
+    batch = build().training_samples(x, y).take(slice(1, 3))
+    assert np.shares_memory(batch.x, x)
+    assert np.shares_memory(batch.y, y)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "int32", "uint64"])
+def test_tokens_of_any_integers_become_int64_in_batches(dtype: str) -> None:
+    x = np.random.default_rng(0).integers(0, 7, (N, T)).astype(dtype)
+    wild = np.where(np.arange(T) < LENGTHS[:, None], x, x.dtype.type(99))
+    model = build(embedding=Embedding(7, I, rng=3))
+    y = np.zeros((N, 2), np.float32)
+    whole = model.training_samples(wild, y, LENGTHS).take(slice(None))
+    ragged = model.training_samples(pieces(x), y).take(slice(None))
+    for batch in (whole, ragged):
+        assert batch.x.dtype == np.int64
+        np.testing.assert_array_equal(batch.x, np.where(wild == 99, 0, x))
+    text: Any = LanguageModel(GRU(I, 4, rng=1), 7, rng=2)
+    stream = text.score(x.ravel(), steps=4)
+    assert stream == text.score(x.ravel().astype(np.int64), steps=4)
+
+
+def test_one_number_per_target_needs_no_axis() -> None:
+    x, y = features("float32"), features("float32")[..., :1]
+    values: Any = OneToMany(
+        GRU(1, 4, output_size=1, recurrence=("hidden", "output_to_hidden"), rng=1), 1,
+        vector_size=I, rng=1,
+    )  # fmt: skip
+    for model, inputs, target in (
+        (build(size=1), x, y[:, 0]),
+        (build(size=1, loss="binary_cross_entropy"), x, np.array([[0], [1], [1], [0], [1]])),
+        (build(ManyToMany, size=1), x, y),
+        (values, x[:, 0], y),
+    ):
+        long = model.training_samples(inputs, target).take(slice(None))
+        short = model.training_samples(inputs, target[..., 0]).take(slice(None))
+        np.testing.assert_array_equal(long.y, short.y)
+        assert model.batch_loss(long) == model.batch_loss(short)
+    model = build(ManyToMany, size=1)
+    ragged = model.training_samples(pieces(x), [row[:, 0] for row in pieces(y)]).take(slice(None))
+    padded = model.training_samples(x, y, LENGTHS).take(slice(None))
+    assert model.batch_loss(ragged) == model.batch_loss(padded)
+
+
+BAD_X = {
+    "array": (lambda x: x, None),
+    "float64": (lambda x: x.astype(np.float64), None),
+    "lengths": (lambda x: x, np.array([4, 0, 6, 1, 5])),
+    "list": (lambda x: [row[:n] for row, n in zip(x, [4, 0, 6, 1, 5], strict=True)], None),
+}
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("way", BAD_X)
+@pytest.mark.filterwarnings("ignore:.*float64 data is converted")
+def test_what_is_not_finite_in_x_is_named_with_its_place(way: str, wrong: float) -> None:
+    change, lengths = BAD_X[way]
+    x, y = features("float32"), np.zeros((N, 2), np.float32)
+    x[4, 4, 1] = wrong
+    if lengths is not None:
+        x[1, 2] = wrong  # padding may hold anything
+    model, bad = build(), change(x)
+    before = model.flat_parameters.copy()
+    text = re.escape(f"x: expected finite numbers, got {wrong} at index (4, 4, 1)")
+    good = features("float32")
+    for call in (
+        lambda: model.fit(bad, y, lengths=lengths, progress=False),
+        lambda: model.predict(bad, lengths=lengths, batch_size=2),
+        lambda: model.predict(bad, lengths=lengths),
+        lambda: model.fit(good, y, validation_data=(bad, y, lengths), progress=False),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()
+    for call in (model, model.forward):
+        with pytest.raises(ValueError, match=text):
+            call(bad, lengths)
+    np.testing.assert_array_equal(model.flat_parameters, before)
+
+
+def test_nan_in_windows_and_vectors_is_named() -> None:
+    series = np.arange(3000, dtype=np.float32)
+    series[2000] = np.nan
+    x, y = data.windows(series, 24, 1)
+    model = ManyToOne(GRU(1, 4, rng=1), 1, rng=2)
+    with pytest.raises(
+        ValueError, match=r"x: expected finite .*, got nan at index \(1977, 23, 0\)"
+    ):
+        model.fit(x, y, progress=False)
+    values: Any = OneToMany(
+        GRU(1, 4, output_size=1, recurrence=("hidden", "output_to_hidden"), rng=1), 1,
+        vector_size=2, rng=1,
+    )  # fmt: skip
+    v = np.ones((7, 2), np.float32)
+    v[5, 1] = np.nan
+    for call in (
+        lambda: values.fit(v, np.ones((7, 3)), progress=False),
+        lambda: values.predict(v, steps=2, batch_size=3),
+    ):
+        with pytest.raises(ValueError, match=r"x: expected finite .*, got nan at index \(5, 1\)"):
+            call()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:.*float64 data is converted")
+def test_numbers_that_the_models_dtype_does_not_hold_are_named() -> None:
+    x, y = features("float64"), np.zeros((N, 2))
+    x[3, 5, 0] = 1e300
+    with pytest.raises(ValueError, match=r"x: expected finite .*, got inf at index \(3, 5, 0\)"):
+        build().fit(x, y, progress=False)
+    y[4, 1] = -1e300
+    with pytest.raises(ValueError, match=r"y: expected finite .*, got -inf at index \(4, 1\)"):
+        build().fit(features("float32"), y, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "x", "y", "options", "text"),
+    [
+        (ManyToOne, (N, T, I), np.zeros(N, int), {},
+         "y: expected (N, output_size) = (5, 2), got (5,); integer labels (N,) go with "
+         "loss='softmax_cross_entropy'"),
+        (ManyToMany, (N, T, I), np.zeros((N, T), int), {},
+         "y: expected (N, T, output_size) = (5, 6, 2), got (5, 6); integer labels (N, T) go with "
+         "loss='softmax_cross_entropy'"),
+        (ManyToMany, None, [np.zeros(n, int) for n in LENGTHS], {},
+         "y[0]: expected (T_i, output_size) = (any, 2), got (4,); integer labels (N, T) go with"),
+        (ManyToOne, (N, T, I), np.zeros((N, 1), int), {"loss": "softmax_cross_entropy"},
+         "y: expected (N,) = (5,), got (5, 1)"),
+        (ManyToOne, (T, N, I), np.zeros((N, 2)), {},
+         "x and y: expected the same N in both, got x of shape (6, 5, 3) and y of shape (5, 2); "
+         "the first axis of x counts the sequences: (N, T, ...), not (T, N, ...)"),
+        (ManyToMany, (N, T, I), np.zeros((4, T, 2)), {},
+         "x and y: expected the same N in both, got x of shape (5, 6, 3) and y of shape (4, 6, 2)"),
+        (ManyToMany, (N, T, I), np.zeros((N, 5, 2)), {},
+         "y: expected (N, T, output_size) = (5, 6, 2), got (5, 5, 2)"),
+        (ManyToOne, None, np.zeros((4, 2)), {},
+         "x and y: expected the same N in both, got x a list of 5 and y of shape (4, 2)"),
+        (ManyToMany, None, [np.zeros((n, 3)) for n in LENGTHS], {},
+         "y[0]: expected (T_i, output_size) = (any, 2), got (4, 3)"),
+        (ManyToOne, (N, T, I), np.full((N, 2), "a"), {}, "y: expected real numbers, got dtype <U1"),
+    ],
+)  # fmt: skip
+def test_targets_that_do_not_fit_are_named(
+    kind: Any, x: Any, y: Any, options: Any, text: str
+) -> None:
+    inputs = pieces(features("float32")) if x is None else np.zeros(x, np.float32)
+    with pytest.raises((ValueError, TypeError), match=re.escape(text)):
+        build(kind, **options).fit(inputs, y, progress=False)
+
+
+def test_a_label_far_out_of_range_is_never_taken_for_one_to_ignore() -> None:
+    model, y = build(loss="softmax_cross_entropy"), np.array([0, 1, 1, 2**64 - 100, 0], np.uint64)
+    with pytest.raises(ValueError, match=f"y: expected labels in .*, got {2**64 - 100} at index 3"):
+        model.fit(features("float32"), y, progress=False)
+    model = build(ManyToMany, loss="softmax_cross_entropy")
+    labels = np.zeros((N, T), int)
+    labels[:, 5] = 7  # behind most ends, but not behind that of the third sequence
+    with pytest.raises(ValueError, match=r"got 7 at index \(2, 5\)"):
+        model.fit(features("float32"), labels, lengths=LENGTHS, progress=False)
+    labels[2, 5] = 1
+    model.fit(features("float32"), labels, lengths=LENGTHS, progress=False, epochs=1)
