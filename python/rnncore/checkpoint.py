@@ -46,7 +46,7 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     Raises
     ------
     TypeError
-        If the model is of another class.
+        If the model is of another class, or its loss is a function of your own.
     OSError
         If the file can't be written (a full disk, say); an older file is still there.
     """
@@ -157,6 +157,8 @@ def _describe(module: Module) -> dict[str, Any]:
             value = _describe(value)
         elif isinstance(value, np.dtype):
             value = value.name
+        elif hasattr(value, "description"):  # a loss with numbers
+            value = value.description()
         arguments[name] = value
     return {"class": cls.__name__, "arguments": arguments}
 
@@ -185,7 +187,7 @@ def _build(description: Mapping[str, Any], layers: int) -> Module:
     if arguments.get("num_layers", 1) > layers:
         raise ValueError(f"num_layers: expected at most {layers}, got {arguments['num_layers']}")
     built = {
-        name: _build(value, layers) if isinstance(value, Mapping) else value
+        name: _build(value, layers) if isinstance(value, Mapping) and "class" in value else value
         for name, value in arguments.items()
     }
     if "init" in inspect.signature(cls).parameters:

@@ -90,8 +90,8 @@ def ctc(
         If logits or weights holds no real numbers, labels or lengths no integers, or mask no
         booleans.
     ValueError
-        If a shape does not fit, a weight is negative, NaN or infinite, a length or a label of a
-        sequence that counts is out of range, or its labels do not fit in its steps.
+        If a shape does not fit, a weight is negative, NaN or infinite, a length or a label is out
+        of range, or the labels of a sequence that counts do not fit in its steps.
     """
     z = read_outputs("logits", logits)
     if z.ndim != 3 or z.shape[2] == 0:
@@ -102,7 +102,9 @@ def ctc(
     ends = np.full(B, T, np.int64) if ends is None else ends
     given = read_label_sequences("labels", labels, label_lengths, B, V, blank)
     target = LabelSequences.side_by_side(given, ends)
-    flags, weighted = read_mask("logits", z[:, 0], mask), read_weights("logits", z[:, 0], weights)
+    sequences = z.reshape(B, T * V)
+    flags = read_mask("logits", sequences, mask)
+    weighted = read_weights("logits", sequences, weights)
     counted = np.ones(B, np.bool_) if flags is None else flags
     if weighted is not None:
         counted = counted & (weighted > 0)

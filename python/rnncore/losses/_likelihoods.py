@@ -240,5 +240,5 @@ def _log_gamma_step(x: Array) -> tuple[Array, Array]:
     product = np.ones_like(x)
     for j in range(_SHIFT):
         product *= 1 + 0.5 / (x + j)
-        derivative += 0.5 / ((x + j) * (x + j + 0.5))
+        derivative += 0.5 / (x + j) / (x + j + 0.5)
     return value - np.log(product), derivative

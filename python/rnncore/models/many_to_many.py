@@ -11,6 +11,7 @@ from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
+from rnncore.models.samples.label_sequences import LabelSequenceSamples
 from rnncore.models.samples.sequences import SequenceSamples
 from rnncore.models.sequence_model import ModelTape, SequenceModel
 
@@ -32,6 +33,9 @@ class LoopLosses(NamedTuple):
 
 class ManyToMany(SequenceModel, loadable=True):
     """One output per step, from the last layer's hidden state at that step: ``y_t = head(h_t)``.
+
+    With the loss "ctc" the labels of a sequence are at no given steps: y is a list of label arrays,
+    one of the outputs is the blank, and ``losses.ctc_decode(model.predict(x))`` reads labels.
 
     Steps beyond a sequence's length give zero and never count in the loss. A core with outputs of
     its own (output_size) needs no head; where these feed back, `fit` gives it the targets in their
@@ -55,7 +59,7 @@ class ManyToMany(SequenceModel, loadable=True):
         core: Recurrent[Any],
         output_size: int,
         *,
-        loss: str = "mean_squared_error",
+        loss: Any = "mean_squared_error",
         embedding: Embedding | None = None,
         teacher_forcing: float = 1.0,
         rng: Seed = None,
@@ -70,10 +74,11 @@ class ManyToMany(SequenceModel, loadable=True):
 
     def training_samples(
         self, x: Any, y: Any, lengths: Any = None, mask: Any = None
-    ) -> SequenceSamples:
+    ) -> SequenceSamples | LabelSequenceSamples:
         """Check training data; targets that feed back must be finite where they don't count too."""
         checked = super().training_samples(x, y, lengths, mask)
         if self.feeds_back and self.teacher_forcing > 0:
+            assert isinstance(checked, SequenceSamples)  # no other loss goes with such a core
             self._check_targets(checked)
         return checked
 
@@ -122,6 +127,7 @@ class ManyToMany(SequenceModel, loadable=True):
                 "loop_losses: expected a core whose outputs feed back, got one without"
             )
         samples = super().training_samples(x, y, lengths, mask)
+        assert isinstance(samples, SequenceSamples)  # no other loss goes with such a core
         self._check_targets(samples)
         N, T = samples.x.shape[:2]
         steps = integer("known", known, 0, T - 1)
@@ -149,7 +155,7 @@ class ManyToMany(SequenceModel, loadable=True):
 
     def _fed(self, y: Array) -> Array:
         """Return what targets feed back: values, or 1 for a label's class; 0 where ignored."""
-        if self.loss != "negative_log_likelihood":
+        if self.objective.kind != "labels":
             return y
         fed: Array = (y[..., None] == np.arange(self.output_size)).astype(self.dtype)
         return fed

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from rnncore import losses
 from rnncore._checks import as_array, as_numpy, check_shape, positive_int
-from rnncore._native import losses as unchecked_losses
 from rnncore._ragged import is_ragged, read_masks, read_rows, side_by_side, valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
+from rnncore.losses import CTC, Loss
 from rnncore.models.base import Model
 from rnncore.models.components import check_embedding, check_loss, check_recurrent
 from rnncore.models.inputs import clear_padding, read_array, read_inputs
+from rnncore.models.samples.label_sequences import LabelSequenceSamples, label_sequence_samples
 from rnncore.models.samples.sequences import SequenceSamples, Wanted, sequence_samples
 from rnncore.module import Module, check_tape, constructor_text
 
@@ -49,8 +49,10 @@ class SequenceModel(Model):
         From the core's D*H features to the outputs; None where the core has outputs of its own.
     embedding : Embedding or None
         Turns tokens into the core's inputs.
-    loss : str
-        Name of the loss that `fit` minimises.
+    loss : str or Loss
+        What `fit` minimises: a name, or an object where the loss has numbers or a function.
+    objective : Loss
+        The same, always as an object.
     """
 
     per_step: bool  # whether there is an output at every step
@@ -60,14 +62,14 @@ class SequenceModel(Model):
         core: Recurrent[Any],
         output_size: int,
         *,
-        loss: str = "mean_squared_error",
+        loss: Any = "mean_squared_error",
         embedding: Embedding | None = None,
         rng: Seed = None,
     ) -> None:
         check_recurrent("core", core, own_outputs=self.per_step)
         check_embedding("embedding", embedding, core, "core")
-        self.loss = check_loss(loss, core)
         self.output_size = positive_int("output_size", output_size)
+        self.objective = check_loss(loss, core, self.output_size, self.per_step)
         own = core.output_size
         if own is not None and own != self.output_size:
             raise ValueError(f"output_size: expected the core's, {own}, got {output_size}")
@@ -82,6 +84,11 @@ class SequenceModel(Model):
         }  # fmt: skip
         self._adopt({name: child for name, child in children.items() if child is not None})
 
+    @property
+    def loss(self) -> str | Loss:
+        """What `fit` minimises: a name, or an object where the loss has numbers or a function."""
+        return self.objective if fields(self.objective) else self.objective.name
+
     def _options(self) -> dict[str, tuple[Any, Any]]:
         """Return what `repr` shows behind the sizes: value and default."""
         return {"loss": (self.loss, None), "embedding": (self.embedding, None)}
@@ -91,7 +98,7 @@ class SequenceModel(Model):
 
     def training_samples(
         self, x: Any, y: Any, lengths: Any = None, mask: Any = None
-    ) -> SequenceSamples:
+    ) -> SequenceSamples | LabelSequenceSamples:
         """Check training data against the model.
 
         Parameters
@@ -101,7 +108,8 @@ class SequenceModel(Model):
         y : array_like
             Shape (N, output_size), or (N, T, output_size) for ManyToMany; integer labels (N,) or
             (N, T) for "softmax_cross_entropy". A list of N arrays where x is one and outputs are
-            per step.
+            per step. For "ctc" a list of N arrays of labels (S_i,). Of a loss that needs several
+            outputs for each target y is so many times smaller than output_size.
         mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
             True where the loss counts; a list of N arrays (T_i,) where x is one.
 
@@ -112,7 +120,9 @@ class SequenceModel(Model):
             out of range, there is no sequence, or nothing counts.
         """
         x, lengths = self.check_inputs(x, lengths)
-        wanted = Wanted(self.loss, self.output_size, self.per_step, self.dtype)
+        if isinstance(self.objective, CTC):
+            return label_sequence_samples(self.objective, self.output_size, x, lengths, y, mask)
+        wanted = Wanted(self.objective, self.output_size, self.per_step, self.dtype)
         return sequence_samples(wanted, x, lengths, y, mask)
 
     def _feedback(self, batch: SequenceSamples) -> dict[str, Any]:
@@ -131,11 +141,11 @@ class SequenceModel(Model):
         """Return a batch's mean loss in inference mode."""
         return self._batch_loss(self._run(batch.x, batch.lengths, {}), batch)[0]
 
-    def _batch_loss(self, y: Array, batch: SequenceSamples) -> tuple[float, Array]:
+    def _batch_loss(
+        self, y: Array, batch: SequenceSamples | LabelSequenceSamples
+    ) -> tuple[float, Array]:
         """Return the loss and dy, zero where nothing counts: so padding needs no clearing."""
-        loss = getattr(unchecked_losses, self.loss)
-        result: tuple[float, Array] = loss(y, batch.y, batch.counted)
-        return result
+        return self.objective.unchecked(y, batch.y, batch.counted)
 
     @abstractmethod
     def _features(self, h: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
@@ -267,10 +277,12 @@ class SequenceModel(Model):
         tape.used = True
         return dx if input_gradient else None
 
-    def loss_and_gradient(self, y: Array, target: Any, mask: Any = None) -> tuple[float, Array]:
+    def loss_and_gradient(
+        self, y: Array, target: Any, mask: Any = None, weights: Any = None, **options: Any
+    ) -> tuple[float, Array]:
         """Return the mean loss over what counts, and its gradient with respect to y.
 
-        Errors are those of the function in `rnncore.losses`.
+        Arguments and errors are those of the function in `rnncore.losses`.
 
         Parameters
         ----------
@@ -280,9 +292,12 @@ class SequenceModel(Model):
             Of y's shape; for "softmax_cross_entropy" integer labels (B,) or (B, T), -100 = ignored.
         mask : array_like of bool, optional
             Shape (B,) or (B, T): True where the loss counts.
+        weights : array_like, optional
+            Of the mask's shape: how much each row counts.
+        **options
+            What else the function takes, such as `lengths` of "ctc".
         """
-        result: tuple[float, Array] = getattr(losses, self.loss)(y, target, mask)
-        return result
+        return self.objective(y, target, mask, weights, **options)
 
     def predict(
         self,

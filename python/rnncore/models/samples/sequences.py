@@ -11,9 +11,8 @@ from rnncore._checks import as_array, as_booleans, as_integers, as_numpy, check_
 from rnncore._native.losses import IGNORED
 from rnncore._ragged import is_ragged, read_sequences, side_by_side
 from rnncore._types import Array, Lengths
+from rnncore.losses import Loss
 from rnncore.models.samples.chosen import Choice, chosen
-
-LABELLED = ("softmax_cross_entropy", "negative_log_likelihood")  # losses of integer labels
 
 
 @dataclass(eq=False, slots=True)
@@ -72,20 +71,25 @@ class Wanted:
 
     Attributes
     ----------
-    loss : str
-        Name of the loss.
+    loss : Loss
+        Knows what its targets are.
     output_size : int
-        O: numbers, or classes.
+        Outputs of the model: numbers, or classes.
     per_step : bool
         Whether there is a target for each step.
     dtype : numpy.dtype
         Of numbers.
     """
 
-    loss: str
+    loss: Loss
     output_size: int
     per_step: bool
     dtype: np.dtype[Any]
+
+    @property
+    def target_size(self) -> int:
+        """O: how many numbers a target has."""
+        return self.output_size // self.loss.outputs_per_target
 
 
 def sequence_samples(
@@ -120,9 +124,9 @@ def sequence_samples(
         counted &= _mask(wanted, mask, shape, steps)
     if wanted.per_step:
         counted &= np.arange(x.shape[1]) < steps[:, None]
-    if wanted.loss in LABELLED:
+    if wanted.loss.kind == "labels":
         counted &= y != IGNORED
-    elif wanted.loss == "binary_cross_entropy":
+    elif wanted.loss.kind == "probabilities":
         refuse("y", y, counted[..., None] & ~((y >= 0) & (y <= 1)), "probabilities in [0, 1]")
     else:
         refuse("y", y, counted[..., None] & ~np.isfinite(y), "finite numbers")
@@ -135,13 +139,14 @@ def _targets(wanted: Wanted, y: Any, shape: tuple[int, ...], steps: Array) -> Ar
     if wanted.per_step and is_ragged(y):
         y = _padded("y", y, steps, shape[1])
     dimensions = "N, T" if wanted.per_step else "N"
-    if wanted.loss not in LABELLED:
+    if wanted.loss.kind != "labels":
         y = as_numpy("y", y)
         if y.dtype.kind in "fiub":  # silently: a target needs no more digits than the output has
             y = y.astype(wanted.dtype, copy=False)
         y = as_array("y", y, wanted.dtype)
-        expected = (*shape, wanted.output_size)
-        check_shape("y", y, f"({dimensions}, output_size)", expected)
+        several = wanted.loss.outputs_per_target
+        last = "output_size" if several == 1 else f"output_size / {several}"
+        check_shape("y", y, f"({dimensions}, {last})", (*shape, wanted.target_size))
         return np.asarray(y)
     y = as_integers("y", y, "integer class labels")
     check_shape("y", y, f"({dimensions})" if wanted.per_step else "(N,)", shape)
