@@ -4,6 +4,7 @@
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 #include "nn/ctc.hpp"
+#include "nn/likelihoods.hpp"
 
 namespace rnncore {
 namespace {
@@ -118,6 +119,40 @@ double bind_softmax_cross_entropy(const Object& logits, const Object& labels, co
   });
 }
 
+// A likelihood of targets (N, O) with P outputs for each: loss(y, target, counted, dy).
+template <class Loss>
+double likelihood(Index P, const Object& y, const Object& target, const Object& mask,
+                  const Object& weights, const Object& dy, Loss&& loss) {
+  return by_dtype("y", y, [&]<class T>(T) {
+    const Index N = dimension("target", target, 2, 0), O = dimension("target", target, 2, 1);
+    const Index outputs = checked_mul(O, P);
+    ArrayCheck check;
+    const auto from = check.matrix<T>("y", y, {N, outputs});
+    const auto wanted = check.matrix<T>("target", target, {N, O});
+    const auto counted = counted_of<T>(check, mask, weights, N, O);
+    const auto out = check.out_matrix<T>("dy", dy, {N, outputs});
+    check.no_overlap();
+    const py::gil_scoped_release release;
+    return loss(from, wanted, counted, out);
+  });
+}
+
+double bind_gaussian(const Object& y, const Object& target, const Object& mask,
+                     const Object& weights, double least_variance, const Object& dy) {
+  return likelihood(
+      2, y, target, mask, weights, dy, [=](auto from, auto to, const auto& counted, auto out) {
+        return gaussian_negative_log_likelihood(from, to, counted, least_variance, out);
+      });
+}
+
+double bind_student_t(const Object& y, const Object& target, const Object& mask,
+                      const Object& weights, double least_variance, const Object& dy) {
+  return likelihood(
+      3, y, target, mask, weights, dy, [=](auto from, auto to, const auto& counted, auto out) {
+        return student_t_negative_log_likelihood(from, to, counted, least_variance, out);
+      });
+}
+
 // Integers of one call, copied: another thread may change the array while the kernel runs.
 std::vector<Index> copied(const char* name, const Index* values, Index count, Index most) {
   std::vector<Index> copy(values, values + count);
@@ -192,6 +227,10 @@ void bind_losses(py::module_& m) {
         arg("mask"), arg("weights"), arg("dlogits"));
   m.def("softmax_cross_entropy", &bind_softmax_cross_entropy, arg("logits"), arg("labels"),
         arg("mask"), arg("weights"), arg("ignore_index"), arg("dlogits"));
+  m.def("gaussian_negative_log_likelihood", &bind_gaussian, arg("y"), arg("target"), arg("mask"),
+        arg("weights"), arg("least_variance"), arg("dy"));
+  m.def("student_t_negative_log_likelihood", &bind_student_t, arg("y"), arg("target"), arg("mask"),
+        arg("weights"), arg("least_variance"), arg("dy"));
   m.def("ctc", &bind_ctc, arg("logits"), arg("labels"), arg("lengths"), arg("label_lengths"),
         arg("blank"), arg("mask"), arg("weights"), arg("dlogits"));
 }

@@ -1,6 +1,8 @@
 // What counts in a loss, and how much: loss = sum w l / sum w over what counts.
 #pragma once
 
+#include <algorithm>
+
 #include "core/types.hpp"
 
 namespace rnncore {
@@ -19,6 +21,22 @@ struct Counted {
   double weight(Index row) const {
     if (rows != nullptr && rows[row] == 0) return 0.0;
     return weights == nullptr ? 1.0 : static_cast<double>(weights[row]);
+  }
+
+  // Mask of a row's elements, or null.
+  Mask elements_of(Index row, Index cols) const {
+    return elements == nullptr ? nullptr : elements + row * cols;
+  }
+
+  // Sum of the weights of all elements that count.
+  double total(Index all_rows, Index cols) const {
+    double sum = 0;
+    for (Index r = 0; r < all_rows; ++r) {
+      const Mask mask = elements_of(r, cols);
+      const Index count = mask == nullptr ? cols : cols - std::count(mask, mask + cols, 0);
+      sum += weight(r) * static_cast<double>(count);
+    }
+    return sum;
   }
 };
 

@@ -29,24 +29,6 @@ double averaged(Matrix<T> gradient, Index cost, double total, Weight&& weight, R
   return total == 0 ? 0.0 : sum / total;
 }
 
-// Mask of a row's elements, or null.
-template <class T>
-Mask elements_of(const Counted<T>& counted, Index row, Index cols) {
-  return counted.elements == nullptr ? nullptr : counted.elements + row * cols;
-}
-
-// Sum of the weights of all elements that count.
-template <class T>
-double total_of_elements(const Counted<T>& counted, Index rows, Index cols) {
-  double total = 0;
-  for (Index r = 0; r < rows; ++r) {
-    const Mask mask = elements_of(counted, r, cols);
-    const Index count = mask == nullptr ? cols : cols - std::count(mask, mask + cols, 0);
-    total += counted.weight(r) * static_cast<double>(count);
-  }
-  return total;
-}
-
 // An element's loss, and its derivative.
 template <class T>
 struct Term {
@@ -76,10 +58,10 @@ template <class T, class ErrorTerm>
 double error_loss(Matrix<const T> y, Matrix<const T> target, const Counted<T>& counted,
                   double factor, Matrix<T> dy, ErrorTerm&& term) {
   if (y.cols == 0) return 0.0;
-  const double total = total_of_elements(counted, y.rows, y.cols);
+  const double total = counted.total(y.rows, y.cols);
   const auto weight = [&](Index r) { return counted.weight(r); };
   return averaged(dy, 1, total, weight, [&](Index r, double share) {
-    return error_row(y.row(r), target.row(r), elements_of(counted, r, y.cols),
+    return error_row(y.row(r), target.row(r), counted.elements_of(r, y.cols),
                      static_cast<T>(factor * share), dy.row(r), y.cols, term);
   });
 }
@@ -135,10 +117,9 @@ template <class T>
 double huber(Matrix<const T> y, Matrix<const T> target, const Counted<T>& counted, double delta,
              Matrix<T> dy) {
   const T most = static_cast<T>(delta);
-  return error_loss(y, target, counted, 1, dy, [=](T e, Index) {
-    const double size = std::abs(static_cast<double>(e));
-    const double loss = size <= delta ? 0.5 * size * size : delta * (size - 0.5 * delta);
-    return Term<T>{loss, e > most ? most : e < -most ? -most : e};
+  return error_loss(y, target, counted, 1, dy, [=](T e, Index) {  // a NaN passes each min and max
+    const double size = std::abs(static_cast<double>(e)), squared = std::min(size, delta);
+    return Term<T>{squared * (size - 0.5 * squared), std::max(std::min(e, most), -most)};
   });
 }
 
@@ -155,10 +136,10 @@ template <class T>
 double binary_cross_entropy(Matrix<const T> logits, Matrix<const T> target,
                             const Counted<T>& counted, Matrix<T> dlogits) {
   if (logits.cols == 0) return 0.0;
-  const double total = total_of_elements(counted, logits.rows, logits.cols);
+  const double total = counted.total(logits.rows, logits.cols);
   const auto weight = [&](Index r) { return counted.weight(r); };
   return averaged(dlogits, 8, total, weight, [&](Index r, double share) {
-    return logistic_row(logits.row(r), target.row(r), elements_of(counted, r, logits.cols),
+    return logistic_row(logits.row(r), target.row(r), counted.elements_of(r, logits.cols),
                         static_cast<T>(share), dlogits.row(r), logits.cols);
   });
 }

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bad_arrays import read_only
 from loss_problems import CASES, make
 from rnncore import losses
-from rnncore.losses import _likelihoods
+from rnncore._native.isa import core
 
 pytestmark = pytest.mark.per_variant
 
@@ -158,21 +159,17 @@ def test_student_t_becomes_a_gaussian() -> None:
     assert abs(each[..., 2]).max() < 1e-15
 
 
-def test_log_gamma_step_is_exact(torch: Any) -> None:
-    """gamma(n + 1/2) / gamma(n) = sqrt(pi) n (2n choose n) / 4^n."""
-    n = [*range(1, 40), 100, 1000, 10_000]
-    exact = [math.sqrt(math.pi) * float(Fraction(i * math.comb(2 * i, i), 4**i)) for i in n]
-    value, _ = _likelihoods._log_gamma_step(np.array(n, float))
-    np.testing.assert_allclose(value, np.log(exact), rtol=2e-15)
-    x = np.linspace(1, 60, 500)
-    value, derivative = _likelihoods._log_gamma_step(x)
-    leaf = torch.tensor(x, requires_grad=True)
-    wanted = torch.lgamma(leaf + 0.5) - torch.lgamma(leaf)
-    wanted.sum().backward()
-    np.testing.assert_allclose(value, wanted.detach().numpy(), atol=1e-13)
-    np.testing.assert_allclose(derivative, leaf.grad.numpy(), atol=2e-15)
-    huge, _ = _likelihoods._log_gamma_step(np.array([1e12, 1e300]))
-    np.testing.assert_allclose(huge, [6 * math.log(10), 150 * math.log(10)], rtol=1e-12)
+def test_many_degrees_of_freedom_are_exact() -> None:
+    """gamma(i + 1/2) / gamma(i) = sqrt(pi) i (2i choose i) / 4^i."""
+    for i in [*range(25, 60), 100, 1000, 10_000]:
+        ratio = math.sqrt(math.pi) * float(Fraction(i * math.comb(2 * i, i), 4**i))
+        y = [[0.0, 0.0, 2.0 * i - 2]]  # 2 i degrees of freedom, scale 1
+        loss, _ = losses.student_t_negative_log_likelihood(y, [[0.0]], least_variance=1e-300)
+        assert loss == pytest.approx(0.5 * math.log(2 * math.pi * i) - math.log(ratio), abs=2e-15)
+    y = [[0.0, 0.0, 1e300]]
+    loss, dy = losses.student_t_negative_log_likelihood(y, [[0.0]], least_variance=1e-300)
+    assert loss == pytest.approx(0.5 * math.log(2 * math.pi), abs=2e-13)
+    np.testing.assert_allclose(dy, [[0, 0.5, 0]], rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -257,3 +254,66 @@ Y, T = np.zeros((2, 6)), np.zeros((2, 3))
 def test_errors_name_the_argument(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+# The raw binding.
+
+
+def arrays(name: str, dtype: Any = np.float64) -> dict[str, Any]:
+    """Arguments of the kernel by name, in order."""
+    P = {"gaussian_negative_log_likelihood": 2, "student_t_negative_log_likelihood": 3}.get(name, 1)
+    rng = np.random.default_rng(0)
+    number = {"quantile": {"levels": np.array([0.1, 0.5, 0.9], dtype)}, "huber": {"delta": 1.0}}
+    return {
+        "y": rng.normal(size=(4, 3 * P)).astype(dtype),
+        "target": rng.normal(size=(4, 3)).astype(dtype),
+        "mask": np.ones((4, 3), bool),
+        "weights": np.ones(4, dtype),
+        **number.get(name, {"least_variance": 1e-6}),
+        "dy": np.full((4, 3 * P), np.nan, dtype),
+    }
+
+
+@pytest.mark.parametrize("kernel", [*LIKELIHOODS, "quantile", "huber"])
+@pytest.mark.parametrize(
+    ("name", "change", "error"),
+    [
+        ("y", lambda a: a[:3], ValueError),
+        ("y", lambda a: a.astype(np.float16), TypeError),
+        ("y", lambda a: np.asfortranarray(a), ValueError),
+        ("target", lambda a: a[:3], ValueError),
+        ("target", lambda a: a[0], ValueError),
+        ("target", lambda a: a.astype(np.float32), TypeError),
+        ("mask", lambda a: a[:, :2], ValueError),
+        ("mask", lambda a: a.astype(np.int8), TypeError),
+        ("weights", lambda a: a[:3], ValueError),
+        ("weights", lambda a: a.astype(np.float32), TypeError),
+        ("levels", lambda a: a[:2], ValueError),
+        ("levels", lambda a: a.astype(np.float32), TypeError),
+        ("dy", lambda a: a[:, 1:], ValueError),
+        ("dy", lambda a: a.astype(np.float32), TypeError),
+        ("dy", read_only, ValueError),
+    ],
+)
+def test_raw_binding_names_bad_arrays(kernel: str, name: str, change: Any, error: Any) -> None:
+    call = arrays(kernel)
+    if name not in call:
+        return
+    call[name] = change(call[name])
+    named = "(y|target)" if name in ("y", "target") else name  # either may have the wrong shape
+    with pytest.raises(error, match=rf"^{named}: "):
+        getattr(core, kernel)(*call.values())
+
+
+@pytest.mark.parametrize("kernel", [*LIKELIHOODS, "quantile", "huber"])
+def test_raw_binding_writes_every_element_of_strided_arrays(kernel: str) -> None:
+    call, plain = arrays(kernel), arrays(kernel)
+    columns = call["y"].shape[1]
+    wide = np.full((4, columns + 2), np.nan)
+    call["dy"] = wide[:, 1:-1]
+    assert getattr(core, kernel)(*call.values()) == getattr(core, kernel)(*plain.values())
+    np.testing.assert_array_equal(call["dy"], plain["dy"])
+    assert np.isfinite(plain["dy"]).all()
+    assert np.isnan(wide[:, [0, -1]]).all()
+    with pytest.raises(ValueError, match="shares memory with"):
+        getattr(core, kernel)(*(plain | {"dy": plain["y"]}).values())

@@ -213,6 +213,22 @@ def softmax_cross_entropy(
     ignore_index: int,
     dlogits: _Array,  # out (N, C)
 ) -> float: ...
+def gaussian_negative_log_likelihood(
+    y: _Array,  # (N, O * 2)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
+    least_variance: float,
+    dy: _Array,  # out (N, O * 2)
+) -> float: ...
+def student_t_negative_log_likelihood(
+    y: _Array,  # (N, O * 3)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
+    least_variance: float,
+    dy: _Array,  # out (N, O * 3)
+) -> float: ...
 def ctc(
     logits: _Array,  # (T, B, V)
     labels: NDArray[int64],  # (B, S)

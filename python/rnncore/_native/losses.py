@@ -17,6 +17,7 @@ from rnncore._native.isa import core
 from rnncore._types import Array, Lengths
 
 IGNORED = -100  # the label that never counts, as in torch
+LEAST_VARIANCE = 1e-6  # as in torch
 
 
 def mean_squared_error(
@@ -57,6 +58,30 @@ def quantile(
         counted = np.repeat(counted, Q, axis=-1)
     each = np.tile(np.array(levels, y.dtype), O)
     return _elementwise(core.quantile, y, np.repeat(target, Q, axis=-1), counted, weights, each)
+
+
+def gaussian_negative_log_likelihood(
+    y: Array,
+    target: Array,
+    counted: Array | None = None,
+    weights: Array | None = None,
+    least_variance: float = LEAST_VARIANCE,
+) -> tuple[float, Array]:
+    """Return the mean of -log N(target; mean, variance) and dy; y (..., O*2), target (..., O)."""
+    kernel = core.gaussian_negative_log_likelihood
+    return _elementwise(kernel, y, target, counted, weights, least_variance)
+
+
+def student_t_negative_log_likelihood(
+    y: Array,
+    target: Array,
+    counted: Array | None = None,
+    weights: Array | None = None,
+    least_variance: float = LEAST_VARIANCE,
+) -> tuple[float, Array]:
+    """Return the mean of -log t(target; ...) and dy; y (..., O*3), target (..., O)."""
+    kernel = core.student_t_negative_log_likelihood
+    return _elementwise(kernel, y, target, counted, weights, least_variance)
 
 
 def binary_cross_entropy(

@@ -1,23 +1,20 @@
 """Negative log-likelihoods of distributions whose parameters are a model's outputs.
 
-The formulas are derived in docs/math/losses.md. All is computed in float64.
+The formulas are derived in docs/math/losses.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncore._native import losses as _kernels
+from rnncore._native.losses import LEAST_VARIANCE
 from rnncore._types import Array
 from rnncore.losses._arguments import read_mask, read_outputs, read_target, read_weights
 from rnncore.losses._elementwise import positive_number
-
-LEAST_VARIANCE = 1e-6  # torch's eps
-_SHIFT = 10  # where the series of _log_gamma_step is exact to float64
-_SERIES = (-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432, 691 / 180224, -5461 / 425984)
 
 
 class Gaussian(NamedTuple):
@@ -88,7 +85,9 @@ def gaussian_negative_log_likelihood(
         As for `mean_squared_error`, or if least_variance is no positive, finite number.
     """
     least = positive_number("least_variance", least_variance)
-    return gaussian(*_arguments(y, target, mask, weights, 2), least_variance=least)
+    return _kernels.gaussian_negative_log_likelihood(
+        *_arguments(y, target, mask, weights, 2), least_variance=least
+    )
 
 
 def student_t_negative_log_likelihood(
@@ -126,49 +125,9 @@ def student_t_negative_log_likelihood(
         As for `gaussian_negative_log_likelihood`.
     """
     least = positive_number("least_variance", least_variance)
-    return student_t(*_arguments(y, target, mask, weights, 3), least_variance=least)
-
-
-def gaussian(
-    y: Array,
-    target: Array,
-    counted: Array | None = None,
-    weights: Array | None = None,
-    least_variance: float = LEAST_VARIANCE,
-) -> tuple[float, Array]:
-    """As `gaussian_negative_log_likelihood`, of arrays that are checked already."""
-
-    def terms(x: Array, m: Array, s: Array) -> tuple[Array, ...]:
-        log_v = np.logaddexp(s, math.log(least_variance))
-        error, precision = m - x, np.exp(-log_v)
-        ratio = error * error * precision
-        loss = (math.log(2 * math.pi) + log_v + ratio) / 2
-        return loss, error * precision, np.exp(s - log_v) * (1 - ratio) / 2
-
-    return _mean(y, target, counted, weights, 2, terms)
-
-
-def student_t(
-    y: Array,
-    target: Array,
-    counted: Array | None = None,
-    weights: Array | None = None,
-    least_variance: float = LEAST_VARIANCE,
-) -> tuple[float, Array]:
-    """As `student_t_negative_log_likelihood`, of arrays that are checked already."""
-
-    def terms(x: Array, m: Array, s: Array, r: Array) -> tuple[Array, ...]:
-        log_v, n = np.logaddexp(s, math.log(least_variance)), 2 + np.logaddexp(0, r)
-        error, precision = m - x, np.exp(-log_v)
-        ratio = error * error * precision / n
-        step, dstep = _log_gamma_step(n / 2)
-        loss = (np.log(math.pi * n) + log_v + (n + 1) * np.log1p(ratio)) / 2 - step
-        pull = (n + 1) / (n * (1 + ratio))
-        dn = (1 / n - dstep + np.log1p(ratio) - pull * ratio) / 2
-        ds = np.exp(s - log_v) * (1 - pull * n * ratio) / 2
-        return loss, error * precision * pull, ds, dn * np.exp(-np.logaddexp(0, -r))
-
-    return _mean(y, target, counted, weights, 3, terms)
+    return _kernels.student_t_negative_log_likelihood(
+        *_arguments(y, target, mask, weights, 3), least_variance=least
+    )
 
 
 def gaussian_parameters(y: Array, least_variance: float) -> Gaussian:
@@ -193,52 +152,3 @@ def _arguments(
     y = read_outputs("y", y)
     observed = read_target("y", y, target, outputs)
     return y, observed, read_mask("y", y, mask, observed), read_weights("y", y, weights)
-
-
-def _mean(
-    y: Array,
-    target: Array,
-    counted: Array | None,
-    weights: Array | None,
-    outputs: int,
-    terms: Callable[..., tuple[Array, ...]],
-) -> tuple[float, Array]:
-    """Return the weighted mean of the terms' losses, and dy.
-
-    terms(x, *parameters) gets the K elements that count and returns their losses and the gradients
-    of the parameters, each (K,).
-    """
-    O = target.shape[-1]  # noqa: E741
-    each = np.ones(target.shape) if weights is None else weights[..., None] * np.ones(O)
-    if counted is not None:
-        each = np.where(counted if counted.ndim == target.ndim else counted[..., None], each, 0)
-    at = each > 0
-    share, dy = each[at] / (each[at].sum() or 1.0), np.zeros(y.shape, y.dtype)
-    if share.size == 0:
-        return 0.0, dy
-    parameters = y.reshape(*target.shape, outputs)[at].astype(np.float64)
-    # what is not finite shows in the loss
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        losses, *gradients = terms(target[at].astype(np.float64), *parameters.T)
-        dy.reshape(*target.shape, outputs)[at] = np.stack(gradients, axis=-1) * share[:, None]
-        return float(share @ losses), dy
-
-
-def _log_gamma_step(x: Array) -> tuple[Array, Array]:
-    """Return log(gamma(x + 1/2) / gamma(x)) for x >= 1, and its derivative.
-
-    Stirling's series of the difference, at x + 10, and gamma(x + 1) = x gamma(x) to come back. The
-    two logarithms by themselves would cancel for large x.
-    """
-    high = x + _SHIFT
-    inverse = 1 / high
-    value, derivative = np.log(high) / 2, inverse / 2
-    for k, factor in enumerate(_SERIES):
-        power = inverse ** (2 * k + 1)
-        value += factor * power
-        derivative -= factor * (2 * k + 1) * power * inverse
-    product = np.ones_like(x)
-    for j in range(_SHIFT):
-        product *= 1 + 0.5 / (x + j)
-        derivative += 0.5 / (x + j) / (x + j + 0.5)
-    return value - np.log(product), derivative

@@ -153,9 +153,9 @@ class GaussianNegativeLogLikelihood(Loss):
 
     name = "gaussian_negative_log_likelihood"
     checked = staticmethod(_likelihoods.gaussian_negative_log_likelihood)
-    kernel = staticmethod(_likelihoods.gaussian)
+    kernel = staticmethod(_kernels.gaussian_negative_log_likelihood)
 
-    least_variance: float = _likelihoods.LEAST_VARIANCE
+    least_variance: float = _kernels.LEAST_VARIANCE
 
     def __post_init__(self) -> None:
         least = _elementwise.positive_number("least_variance", self.least_variance)
@@ -183,9 +183,9 @@ class StudentTNegativeLogLikelihood(Loss):
 
     name = "student_t_negative_log_likelihood"
     checked = staticmethod(_likelihoods.student_t_negative_log_likelihood)
-    kernel = staticmethod(_likelihoods.student_t)
+    kernel = staticmethod(_kernels.student_t_negative_log_likelihood)
 
-    least_variance: float = _likelihoods.LEAST_VARIANCE
+    least_variance: float = _kernels.LEAST_VARIANCE
 
     def __post_init__(self) -> None:
         least = _elementwise.positive_number("least_variance", self.least_variance)
