@@ -11,6 +11,7 @@ import numpy as np
 
 from rnncore._checks import as_numpy, check_shape, number
 from rnncore._memory import zeros
+from rnncore._native.losses import IGNORED
 from rnncore._types import Array
 from rnncore.losses._arguments import (
     read_labels,
@@ -27,7 +28,7 @@ class UserLoss(Loss):
     """A function as a loss.
 
     ``function(y, target)`` gets what counts alone, one row for each: y (K, O) and target (K, O), or
-    labels (K,). It returns the mean loss, a number, and its gradient with respect to y, (K, O).
+    labels (K,), none of them -100. It returns the mean loss, a number, and its gradient with respect to y, (K, O).
     With a parameter named `mask`, ``function(y, target, mask)`` gets whole batches: y (..., O),
     and a mask (...) that is False where a row does not count; its gradient there is not read. With
     a parameter `weights` as well it gets the weights of the rows, (...); any other function refuses
@@ -86,6 +87,8 @@ class UserLoss(Loss):
         labelled = self.targets == "labels"
         wanted = read_labels("y", y, target) if labelled else read_target("y", y, target)
         counted, weighted = read_mask("y", y, mask), read_weights("y", y, weights)
+        if labelled:
+            counted = (wanted != IGNORED) & (True if counted is None else counted)
         return self.unchecked(y, wanted, counted, weighted)
 
     def unchecked(
