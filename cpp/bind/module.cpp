@@ -26,5 +26,6 @@ PYBIND11_MODULE(_core, m) {
   rnncore::bind_closed_loop(m);
   rnncore::bind_stepper(m);
   rnncore::bind_nn(m);
+  rnncore::bind_losses(m);
   rnncore::bind_optim(m);
 }

@@ -1,9 +1,8 @@
-// Bindings of nn/: linear, embedding and the losses.
+// Bindings of nn/: linear and embedding.
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 #include "nn/embedding.hpp"
 #include "nn/linear.hpp"
-#include "nn/losses.hpp"
 
 namespace rnncore {
 namespace {
@@ -83,67 +82,6 @@ void bind_embedding_backward(const Object& indices, const Object& dy, const Obje
   });
 }
 
-// numpy's booleans as bytes: an array viewed as bool may hold others than 0 and 1.
-Mask mask_of(ArrayCheck& check, const Object& mask, Index rows) {
-  return reinterpret_cast<Mask>(check.optional_contiguous<bool>("mask", mask, {rows}));
-}
-
-// A loss of two (N, O) arrays: loss(first, target, mask, gradient).
-template <class Loss>
-double elementwise_loss(const char* name, const Object& values, const Object& target,
-                        const Object& mask, const char* gradient_name, const Object& gradient,
-                        Loss&& loss) {
-  return by_dtype(name, values, [&]<class T>(T) {
-    const Index N = dimension(name, values, 2, 0), O = dimension(name, values, 2, 1);
-    ArrayCheck check;
-    const auto from = check.matrix<T>(name, values, {N, O});
-    const auto wanted = check.matrix<T>("target", target, {N, O});
-    const Mask counts = mask_of(check, mask, N);
-    const auto out = check.out_matrix<T>(gradient_name, gradient, {N, O});
-    check.no_overlap();
-    const py::gil_scoped_release release;
-    return loss(from, wanted, counts, out);
-  });
-}
-
-double bind_mean_squared_error(const Object& y, const Object& target, const Object& mask,
-                               const Object& dy) {
-  return elementwise_loss("y", y, target, mask, "dy", dy, [](auto from, auto to, Mask m, auto out) {
-    return mean_squared_error(from, to, m, out);
-  });
-}
-
-double bind_binary_cross_entropy(const Object& logits, const Object& target, const Object& mask,
-                                 const Object& dlogits) {
-  return elementwise_loss(
-      "logits", logits, target, mask, "dlogits", dlogits,
-      [](auto from, auto to, Mask m, auto out) { return binary_cross_entropy(from, to, m, out); });
-}
-
-void check_labels(const Index* labels, Index count, Mask mask, Index classes, Index ignore_index) {
-  const Index bad = first_bad_label(labels, count, mask, classes, ignore_index);
-  if (bad < 0) return;
-  throw py::value_error("labels: expected integers in [0, " + std::to_string(classes) +
-                        ") or ignore_index " + std::to_string(ignore_index) + ", got " +
-                        std::to_string(labels[bad]) + " at index " + std::to_string(bad));
-}
-
-double bind_softmax_cross_entropy(const Object& logits, const Object& labels, const Object& mask,
-                                  Index ignore_index, const Object& dlogits) {
-  return by_dtype("logits", logits, [&]<class T>(T) {
-    const Index N = dimension("logits", logits, 2, 0), C = dimension("logits", logits, 2, 1);
-    ArrayCheck check;
-    const auto z = check.matrix<T>("logits", logits, {N, C});
-    const Index* wanted = check.contiguous<Index>("labels", labels, {N});
-    const Mask counts = mask_of(check, mask, N);
-    const auto out = check.out_matrix<T>("dlogits", dlogits, {N, C});
-    check.no_overlap();
-    check_labels(wanted, N, counts, C, ignore_index);
-    const py::gil_scoped_release release;
-    return softmax_cross_entropy(z, wanted, counts, ignore_index, out);
-  });
-}
-
 }  // namespace
 
 void bind_nn(py::module_& m) {
@@ -154,12 +92,6 @@ void bind_nn(py::module_& m) {
         arg("dweight"), arg("dbias"));
   m.def("embedding_forward", &bind_embedding_forward, arg("indices"), arg("weight"), arg("y"));
   m.def("embedding_backward", &bind_embedding_backward, arg("indices"), arg("dy"), arg("dweight"));
-  m.def("mean_squared_error", &bind_mean_squared_error, arg("y"), arg("target"), arg("mask"),
-        arg("dy"));
-  m.def("softmax_cross_entropy", &bind_softmax_cross_entropy, arg("logits"), arg("labels"),
-        arg("mask"), arg("ignore_index"), arg("dlogits"));
-  m.def("binary_cross_entropy", &bind_binary_cross_entropy, arg("logits"), arg("target"),
-        arg("mask"), arg("dlogits"));
 }
 
 }  // namespace rnncore

@@ -56,7 +56,7 @@ def save(model: Module, path: str | PathLike[str], **parts: Any) -> None:
     Raises
     ------
     TypeError
-        If the model is of another class, or a part can't be stored.
+        If the model is of another class or its loss your own function, or a part can't be stored.
     OSError
         If the file can't be written (a full disk, say); an older file is still there.
     """
@@ -216,6 +216,8 @@ def _describe(module: Module) -> dict[str, Any]:
             value = _describe(value)
         elif isinstance(value, np.dtype):
             value = value.name
+        elif hasattr(value, "description"):  # a loss with numbers
+            value = value.description()
         arguments[name] = value
     return {"class": cls.__name__, "arguments": arguments}
 
@@ -244,7 +246,7 @@ def _build(description: Mapping[str, Any], layers: int) -> Module:
     if arguments.get("num_layers", 1) > layers:
         raise ValueError(f"num_layers: expected at most {layers}, got {arguments['num_layers']}")
     built = {
-        name: _build(value, layers) if isinstance(value, Mapping) else value
+        name: _build(value, layers) if isinstance(value, Mapping) and "class" in value else value
         for name, value in arguments.items()
     }
     if "init" in inspect.signature(cls).parameters:

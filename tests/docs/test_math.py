@@ -10,6 +10,7 @@ import output_reference
 import problems
 import pytest
 import reference
+from rnncore import losses
 
 pytestmark = pytest.mark.once
 
@@ -157,6 +158,25 @@ def test_linear_jordan_of_the_page_is_elman():
     assert (
         problems.error(feedback_forward(p, jordan)[1][0], feedback_forward(p, elman)[1][0]) < 1e-14
     )
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "student_t"])
+def test_likelihoods_of_the_page_are_those_of_the_library(kind):
+    y, target = np.random.default_rng(0).normal(0, 2, (2 if kind == "gaussian" else 3, 50)), 0.7
+    loss, gradients = functions(MATH / "losses.md")[kind](y, target, 1e-3)
+    call = getattr(losses, f"{kind}_negative_log_likelihood")
+    got, dy = call(y.T, np.full((50, 1), target), least_variance=1e-3)
+    assert abs(got - loss.mean()) < 1e-13
+    np.testing.assert_allclose(dy, np.transpose(gradients) / 50, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("labels", [[], [1], [1, 1], [3, 2, 3], [1, 1, 2, 2, 1]])
+def test_ctc_of_the_page_is_that_of_the_library(labels):
+    z = np.random.default_rng(0).normal(0, 2, (9, 4))
+    loss, dz = functions(MATH / "losses.md")["ctc"](z, np.array(labels, int), 0)
+    got, dlogits = losses.ctc(z[None], [labels])
+    assert abs(got - loss) < 1e-13
+    np.testing.assert_allclose(dlogits[0], dz, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("path", sorted(MATH.glob("*.md")), ids=lambda path: path.stem)

@@ -171,21 +171,73 @@ def embedding_backward(
 def mean_squared_error(
     y: _Array,  # (N, O)
     target: _Array,  # (N, O)
-    mask: NDArray[bool_] | None,  # (N,)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
     dy: _Array,  # out (N, O)
+) -> float: ...
+def mean_absolute_error(
+    y: _Array,  # (N, O)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
+    dy: _Array,  # out (N, O)
+) -> float: ...
+def huber(
+    y: _Array,  # (N, O)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
+    delta: float,
+    dy: _Array,  # out (N, O)
+) -> float: ...
+def quantile(
+    y: _Array,  # (N, O)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
+    levels: _Array,  # (O,)
+    dy: _Array,  # out (N, O)
+) -> float: ...
+def binary_cross_entropy(
+    logits: _Array,  # (N, O)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
+    dlogits: _Array,  # out (N, O)
 ) -> float: ...
 def softmax_cross_entropy(
     logits: _Array,  # (N, C)
     labels: NDArray[int64],  # (N,)
     mask: NDArray[bool_] | None,  # (N,)
+    weights: _Array | None,  # (N,)
     ignore_index: int,
     dlogits: _Array,  # out (N, C)
 ) -> float: ...
-def binary_cross_entropy(
-    logits: _Array,  # (N, O)
+def gaussian_negative_log_likelihood(
+    y: _Array,  # (N, O * 2)
     target: _Array,  # (N, O)
-    mask: NDArray[bool_] | None,  # (N,)
-    dlogits: _Array,  # out (N, O)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
+    least_variance: float,
+    dy: _Array,  # out (N, O * 2)
+) -> float: ...
+def student_t_negative_log_likelihood(
+    y: _Array,  # (N, O * 3)
+    target: _Array,  # (N, O)
+    mask: NDArray[bool_] | None,  # (N,) or (N, O)
+    weights: _Array | None,  # (N,)
+    least_variance: float,
+    dy: _Array,  # out (N, O * 3)
+) -> float: ...
+def ctc(
+    logits: _Array,  # (T, B, V)
+    labels: NDArray[int64],  # (B, S)
+    lengths: NDArray[int64],  # (B,) steps
+    label_lengths: NDArray[int64],  # (B,)
+    blank: int,
+    mask: NDArray[bool_] | None,  # (B,)
+    weights: _Array | None,  # (B,)
+    dlogits: _Array,  # out (T, B, V)
 ) -> float: ...
 
 # 1-D contiguous arrays of one size, in place

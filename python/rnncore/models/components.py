@@ -7,18 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import choice, closed_fraction, expect_none
+from rnncore._checks import closed_fraction, expect_none
 from rnncore.decoding import SpecialTokens
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-
-TARGETS_OF = {
-    "mean_squared_error": "values",
-    "softmax_cross_entropy": "labels",
-    "binary_cross_entropy": "probabilities",
-    "negative_log_likelihood": "labels",
-}
-"""What kind of targets a loss takes."""
+from rnncore.losses import CTC, Loss, as_loss
 
 
 def check_recurrent(name: str, layer: Any, *, own_outputs: bool = False) -> None:
@@ -35,19 +28,36 @@ def check_recurrent(name: str, layer: Any, *, own_outputs: bool = False) -> None
         raise ValueError(f"{name}: expected output_size=None, so that y is h, got {got}")
 
 
-def check_loss(loss: Any, core: Recurrent[Any]) -> str:
-    """Return the loss's name; ValueError unless the core's outputs are what it takes."""
-    name, own = choice("loss", loss, tuple(TARGETS_OF)), core.output_size is not None
+def check_loss(loss: Any, core: Recurrent[Any], output_size: int, per_step: bool) -> Loss:
+    """Return the loss; TypeError or ValueError unless the model's outputs are what it takes.
+
+    The contract of a loss is `rnncore.losses.Loss`; that of a user's function is `UserLoss`.
+    """
+    checked, own = as_loss(loss), core.output_size is not None
     softmax = own and core.output_activation == "softmax"
     usual = "mean_squared_error" if own else "softmax_cross_entropy"
-    if name == "negative_log_likelihood" and not softmax:
+    if checked.name == "negative_log_likelihood" and not softmax:
         raise ValueError(
             f"loss: expected {usual!r} for outputs without a softmax of their own, got {loss!r}"
         )
-    if own and name.endswith("cross_entropy"):
+    several = checked.outputs_per_target
+    if own and (
+        checked.name.endswith("cross_entropy") or several > 1 or checked.kind == "label_sequences"
+    ):
         wanted = "negative_log_likelihood" if softmax else usual
         raise ValueError(f"loss: expected {wanted!r} for a core with output_size, got {loss!r}")
-    return name
+    if checked.kind == "label_sequences" and not per_step:
+        raise ValueError(f"loss: expected another with one output per sequence, got {loss!r}")
+    if output_size % several:
+        raise ValueError(
+            f"output_size: expected a multiple of {several}, the outputs that {checked.name} needs "
+            f"for each target, got {output_size}"
+        )
+    if isinstance(checked, CTC) and checked.blank >= output_size:
+        raise ValueError(
+            f"loss: expected a blank in [0, output_size) = [0, {output_size}), got {checked.blank}"
+        )
+    return checked
 
 
 def check_embedding(name: str, embedding: Any, layer: Any, layer_name: str) -> None:

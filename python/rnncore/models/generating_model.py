@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnncore._checks import as_array, check_shape
+from rnncore._native import losses
 from rnncore._types import Array
 from rnncore.models.base import Model
 from rnncore.models.inputs import clear_padding
 from rnncore.models.samples.pairs import PairBatch, PairSamples
 from rnncore.models.samples.values import ValueBatch, ValueSamples
-from rnncore.models.weighted_loss import batch_loss
 from rnncore.module import check_tape
 
 
@@ -57,7 +57,8 @@ class GeneratingModel(Model):
     def _loss(self, y: Array, batch: PairBatch | ValueBatch) -> tuple[float, Array]:
         """Return the mean loss and dy, zero where nothing counts."""
         values = isinstance(batch, ValueBatch)
-        return batch_loss("mean_squared_error" if values else "softmax_cross_entropy", y, batch)
+        loss = losses.mean_squared_error if values else losses.softmax_cross_entropy
+        return loss(y, batch.y, batch.counted, batch.weights)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""

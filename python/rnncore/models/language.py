@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import as_array, boolean, check_shape, generator, positive_int
+from rnncore._native import losses
 from rnncore._types import Array, Lengths, Seed
 from rnncore.init import glorot_uniform
 from rnncore.layers import Recurrent
@@ -22,7 +23,7 @@ from rnncore.models.inputs import clear_padding, predict_in_batches
 from rnncore.models.samples import streams
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
-from rnncore.models.weighted_loss import batch_loss, what_counts
+from rnncore.models.samples.targets import TargetBatch, what_counts
 from rnncore.module import check_tape, constructor_text
 from rnncore.training import History, evaluate, fit_samples
 
@@ -274,7 +275,7 @@ class LanguageModel(Model, loadable=True):
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss in nats."""
         logits, tape = self._read(batch, training=True)
-        loss, dlogits = batch_loss("softmax_cross_entropy", logits, batch)
+        loss, dlogits = _loss(logits, batch)
         if math.isfinite(loss):
             self._backward(tape, dlogits, None)
         return loss
@@ -282,12 +283,12 @@ class LanguageModel(Model, loadable=True):
     def batch_loss(self, batch: Any) -> float:
         """Return a batch's mean loss, in nats, in inference mode."""
         logits, _ = self._read(batch, training=False)
-        return batch_loss("softmax_cross_entropy", logits, batch)[0]
+        return _loss(logits, batch)[0]
 
     def batch_evaluation(self, batch: Any) -> tuple[float, Array, Array]:
         """Return a batch's mean loss in nats, and logits and next tokens of what counts."""
         logits, _ = self._read(batch, training=False)
-        return batch_loss("softmax_cross_entropy", logits, batch)[0], *what_counts(logits, batch)
+        return _loss(logits, batch)[0], *what_counts(logits, batch)
 
     def _read(
         self, batch: SequenceBatch | streams.Chunk, *, training: bool
@@ -397,3 +398,7 @@ class LanguageModel(Model, loadable=True):
     def _head(self, arrays: Mapping[str, Array]) -> Array:
         """Return the head's weight, or its gradient, (V, F)."""
         return arrays["embedding.weight" if self.tied else "head.weight"]
+
+
+def _loss(logits: Array, batch: TargetBatch) -> tuple[float, Array]:
+    return losses.softmax_cross_entropy(logits, batch.y, batch.counted, batch.weights)

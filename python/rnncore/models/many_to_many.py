@@ -10,7 +10,7 @@ from rnncore._checks import closed_fraction, integer, positive_int
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-from rnncore.models.samples.sequences import SequenceBatch
+from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
 from rnncore.models.sequence_model import ModelTape, SequenceModel
 
 
@@ -31,6 +31,9 @@ class LoopLosses(NamedTuple):
 
 class ManyToMany(SequenceModel, loadable=True):
     """One output per step, from the last layer's hidden state at that step: ``y_t = head(h_t)``.
+
+    With the loss "ctc" the labels of a sequence are at no given steps: y is a list of label arrays,
+    one of the outputs is the blank, and ``losses.ctc_decode(model.predict(x))`` reads labels.
 
     Steps beyond a sequence's length give zero and never count in the loss. A core with outputs of
     its own (output_size) needs no head; where these feed back, `fit` gives it the targets in their
@@ -54,7 +57,7 @@ class ManyToMany(SequenceModel, loadable=True):
         core: Recurrent[Any],
         output_size: int,
         *,
-        loss: str = "mean_squared_error",
+        loss: Any = "mean_squared_error",
         embedding: Embedding | None = None,
         teacher_forcing: float = 1.0,
         rng: Seed = None,
@@ -103,6 +106,7 @@ class ManyToMany(SequenceModel, loadable=True):
                 "loop_losses: expected a core whose outputs feed back, got one without"
             )
         samples = self.training_samples(x, y, lengths, mask)
+        assert isinstance(samples, SequenceSamples)  # no other loss goes with such a core
         samples.targets.check_finite("since they feed back")
         samples.targets.washout = integer("known", known, 0, samples.inputs.steps - 1)
         size, total, losses = positive_int("batch_size", batch_size), 0.0, np.zeros(2)
@@ -130,7 +134,7 @@ class ManyToMany(SequenceModel, loadable=True):
 
     def _fed(self, y: Array) -> Array:
         """Return what targets feed back: values, or 1 for a label's class; 0 where ignored."""
-        if self.loss != "negative_log_likelihood":
+        if self.objective.kind != "labels":
             return y
         fed: Array = (y[..., None] == np.arange(self.output_size)).astype(self.dtype)
         return fed

@@ -23,9 +23,12 @@ class ManyToOne(SequenceModel, loadable=True):
     core : RNN, LSTM or GRU
         Recurrent layers with batch_first=True; they become part of the model.
     output_size : int
-        Numbers or classes to predict.
-    loss : {"mean_squared_error", "softmax_cross_entropy", "binary_cross_entropy"}
-        What `fit` minimises; the two entropies take the outputs as logits.
+        Outputs of the head: numbers or classes to predict. Some losses need several for each
+        target (`Loss.outputs_per_target`): "quantile" one for each level.
+    loss : str, Loss or callable
+        What `fit` minimises: the name of a function in `rnncore.losses`; an object such as
+        ``losses.Huber(delta=2.0)``; or a function (y, target) -> (loss, dy) of your own, described
+        at `losses.UserLoss`. The two entropies take the outputs as logits.
     embedding : Embedding, optional
         For integer tokens as input; its embedding_dim is the core's input_size.
     pooling : {"last", "mean", "max"}
@@ -48,7 +51,7 @@ class ManyToOne(SequenceModel, loadable=True):
         core: Recurrent[Any],
         output_size: int,
         *,
-        loss: str = "mean_squared_error",
+        loss: Any = "mean_squared_error",
         embedding: Embedding | None = None,
         pooling: str = "last",
         rng: Seed = None,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from rnncore import losses
 from rnncore._checks import as_array, check_shape, positive_int
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
+from rnncore.losses import CTC, Loss
 from rnncore.models.base import Model
-from rnncore.models.components import TARGETS_OF, check_embedding, check_loss, check_recurrent
+from rnncore.models.components import check_embedding, check_loss, check_recurrent
 from rnncore.models.extras import Extras, read_extras, resets_of
 from rnncore.models.inputs import (
     clear_padding,
@@ -25,10 +25,10 @@ from rnncore.models.inputs import (
     read_batch,
     read_inputs,
 )
+from rnncore.models.samples.label_sequences import LabelSequenceSamples, label_sequence_samples
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
-from rnncore.models.samples.targets import Wanted
-from rnncore.models.weighted_loss import batch_loss, what_counts
+from rnncore.models.samples.targets import Wanted, what_counts
 from rnncore.module import Module, check_tape, constructor_text
 
 
@@ -57,8 +57,10 @@ class SequenceModel(Model):
         From the core's D*H features to the outputs; None where the core has outputs of its own.
     embedding : Embedding or None
         Turns tokens into the core's inputs.
-    loss : str
-        Name of the loss that `fit` minimises.
+    loss : str or Loss
+        What `fit` minimises: a name, or an object where the loss has numbers or a function.
+    objective : Loss
+        The same, always as an object.
     """
 
     per_step: bool  # whether there is an output at every step
@@ -68,14 +70,14 @@ class SequenceModel(Model):
         core: Recurrent[Any],
         output_size: int,
         *,
-        loss: str = "mean_squared_error",
+        loss: Any = "mean_squared_error",
         embedding: Embedding | None = None,
         rng: Seed = None,
     ) -> None:
         check_recurrent("core", core, own_outputs=self.per_step)
         check_embedding("embedding", embedding, core, "core")
-        self.loss = check_loss(loss, core)
         self.output_size = positive_int("output_size", output_size)
+        self.objective = check_loss(loss, core, self.output_size, self.per_step)
         own = core.output_size
         if own is not None and own != self.output_size:
             raise ValueError(f"output_size: expected the core's, {own}, got {output_size}")
@@ -89,6 +91,11 @@ class SequenceModel(Model):
             "embedding": embedding, "core": core, "head": self.head
         }  # fmt: skip
         self._adopt({name: child for name, child in children.items() if child is not None})
+
+    @property
+    def loss(self) -> str | Loss:
+        """What `fit` minimises: a name, or an object where the loss has numbers or a function."""
+        return self.objective if fields(self.objective) else self.objective.name
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         """Return what `repr` shows behind the sizes: value and default."""
@@ -110,7 +117,7 @@ class SequenceModel(Model):
         step_weight: Any = None,
         washout: int = 0,
         missing: str = "raise",
-    ) -> SequenceSamples:
+    ) -> SequenceSamples | LabelSequenceSamples:
         """Check training data against the model.
 
         What counts in the loss is a product of weights; the mean loss is the sum of weighted
@@ -123,7 +130,8 @@ class SequenceModel(Model):
         y : array_like
             Shape (N, output_size), or (N, T, output_size) for ManyToMany; integer labels (N,) or
             (N, T) for "softmax_cross_entropy". A list of N arrays where x is one and outputs are
-            per step.
+            per step. For "ctc" a list of N arrays of labels (S_i,). Of a loss that needs several
+            outputs for each target y is so many times smaller than output_size.
         mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
             True where the loss counts; a list of N arrays (T_i,) where x is one.
         resets : array_like of bool, shape (N, T), or list of N arrays (T_i,), optional
@@ -151,6 +159,10 @@ class SequenceModel(Model):
         """
         inputs = read_inputs(x, lengths, self.core, self.embedding)
         counting = Counting(mask, sample_weight, class_weight, step_weight, washout, missing)
+        if isinstance(self.objective, CTC):
+            return label_sequence_samples(
+                self.objective, self.output_size, self.dtype, inputs, y, counting, resets
+            )
         samples = sequence_samples(self._wanted(), inputs, y, counting, resets)
         if self.feeds_back and self.teacher_forcing > 0:
             samples.targets.check_finite("since they feed back")
@@ -161,8 +173,9 @@ class SequenceModel(Model):
         if self.head is None:
             softmax = self.core.output_activation == "softmax"
             label_loss = "negative_log_likelihood" if softmax else None
-        kind = TARGETS_OF[self.loss]
-        return Wanted(kind, self.output_size, self.per_step, self.dtype, label_loss)
+        several = self.objective.outputs_per_target
+        size = self.output_size // several
+        return Wanted(self.objective.kind, size, self.per_step, self.dtype, label_loss, several)
 
     def _extras(self, batch: SequenceBatch) -> dict[str, Any]:
         """Return what the core takes in training besides x and lengths."""
@@ -187,7 +200,7 @@ class SequenceModel(Model):
 
     def _batch_loss(self, y: Array, batch: SequenceBatch) -> tuple[float, Array]:
         """Return the loss and dy, zero where nothing counts: so padding needs no clearing."""
-        return batch_loss(self.loss, y, batch)
+        return self.objective.unchecked(y, batch.y, batch.counted, batch.weights)
 
     @abstractmethod
     def _features(self, h: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
@@ -326,10 +339,12 @@ class SequenceModel(Model):
         tape.used = True
         return dx if input_gradient else None
 
-    def loss_and_gradient(self, y: Array, target: Any, mask: Any = None) -> tuple[float, Array]:
+    def loss_and_gradient(
+        self, y: Array, target: Any, mask: Any = None, weights: Any = None, **options: Any
+    ) -> tuple[float, Array]:
         """Return the mean loss over what counts, and its gradient with respect to y.
 
-        Errors are those of the function in `rnncore.losses`.
+        Arguments and errors are those of the function in `rnncore.losses`.
 
         Parameters
         ----------
@@ -339,9 +354,12 @@ class SequenceModel(Model):
             Of y's shape; for "softmax_cross_entropy" integer labels (B,) or (B, T), -100 = ignored.
         mask : array_like of bool, optional
             Shape (B,) or (B, T): True where the loss counts.
+        weights : array_like, optional
+            Of the mask's shape: how much each row counts.
+        **options
+            What else the function takes, such as `lengths` of "ctc".
         """
-        result: tuple[float, Array] = getattr(losses, self.loss)(y, target, mask)
-        return result
+        return self.objective(y, target, mask, weights, **options)
 
     def predict(
         self,

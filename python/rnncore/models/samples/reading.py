@@ -123,7 +123,7 @@ def read_values(wanted: Wanted, y: Any, sizes: Sizes, inputs: Inputs) -> Held:
 def _check_sizes(wanted: Wanted, y: Array, sizes: Sizes, inputs: Inputs) -> None:
     symbols, expected = ["N", "T"][: len(sizes)], list(sizes)
     if not wanted.labelled:
-        symbols.append("output_size")
+        symbols.append(wanted.size_symbol)
         expected.append(wanted.size)
     if y.ndim > 0 and len(y) != sizes[0]:
         raise ValueError(other_count(inputs, len(y), f"of shape {y.shape}"))
@@ -172,7 +172,7 @@ def _read_list(wanted: Wanted, y: Any, inputs: Inputs) -> Held:
         arrays = [array[:, None] for array in arrays]
     if arrays[0].ndim != 2 or arrays[0].shape[1] != O:
         raise ValueError(
-            f"y[0]: expected (T_i, output_size) = (any, {O}), got {arrays[0].shape}"
+            f"y[0]: expected (T_i, {wanted.size_symbol}) = (any, {O}), got {arrays[0].shape}"
             + _hint(wanted, arrays[0], 1)
         )
     return HeldList(arrays, lengths, wanted.dtype)

@@ -33,6 +33,8 @@ class Wanted:
         Of numbers.
     label_loss : str or None
         The loss that the model could have for labels, for errors.
+    several : int
+        Outputs of the model for each number of a target.
     """
 
     kind: str
@@ -40,6 +42,12 @@ class Wanted:
     per_step: bool
     dtype: np.dtype[Any]
     label_loss: str | None = None
+    several: int = 1
+
+    @property
+    def size_symbol(self) -> str:
+        """What errors call `size`."""
+        return "output_size" if self.several == 1 else f"output_size / {self.several}"
 
     @property
     def labelled(self) -> bool:
@@ -80,6 +88,18 @@ class TargetBatch:
         if weights is None:
             return int(np.count_nonzero(counted))
         return float(weights.sum(where=counted, dtype=np.float64))
+
+
+def what_counts(y: Array, batch: TargetBatch) -> tuple[Array, Array]:
+    """Return outputs (M, ...) and targets (M, ...) of the M rows of a batch that count."""
+    rank, counted, target = len(batch.rows), batch.counted, batch.y
+    if not isinstance(target, np.ndarray):
+        raise TypeError("metrics: expected None for labels at no given steps")
+    if counted is None:
+        return y.reshape(-1, *y.shape[rank:]), target.reshape(-1, *target.shape[rank:])
+    if counted.ndim > rank:  # single numbers are missing: rows that are whole
+        counted = np.asarray(counted.all(axis=-1))
+    return y[counted], target[counted]
 
 
 @dataclass(eq=False, slots=True)

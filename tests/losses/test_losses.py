@@ -29,6 +29,11 @@ def reference(kind, y, target, mask=None, ignore_index=-100):
     elif kind == "binary_cross_entropy":
         p = 1 / (1 + np.exp(-y))
         terms = -(target * np.log(p) + (1 - target) * np.log1p(-p))
+    elif kind == "mean_absolute_error":
+        terms = abs(y - target)
+    elif kind == "huber":
+        e = abs(y - target)
+        terms = np.where(e <= 1, e**2 / 2, e - 0.5)
     else:
         terms = (y - target) ** 2
     terms = terms[counts]
@@ -45,7 +50,13 @@ def problem(kind, shape, dtype=np.float64, seed=0):
     return y, rng.normal(0, 2, shape).astype(dtype)
 
 
-KINDS = ["mean_squared_error", "softmax_cross_entropy", "binary_cross_entropy"]
+KINDS = [
+    "mean_squared_error",
+    "mean_absolute_error",
+    "huber",
+    "softmax_cross_entropy",
+    "binary_cross_entropy",
+]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -104,8 +115,9 @@ def test_torch(torch, kind, shape, dtype):
         wanted = functional.binary_cross_entropy_with_logits(leaf, torch.tensor(target))
         loss, dy = losses.binary_cross_entropy(y, target)
     else:
-        wanted = functional.mse_loss(leaf, torch.tensor(target))
-        loss, dy = losses.mean_squared_error(y, target)
+        names = {"mean_squared_error": "mse_loss", "mean_absolute_error": "l1_loss"}
+        wanted = getattr(functional, names.get(kind, "huber_loss"))(leaf, torch.tensor(target))
+        loss, dy = getattr(losses, kind)(y, target)
     wanted.backward()
     tolerance = 1e-12 if dtype == np.float64 else 2e-6
     assert loss == pytest.approx(wanted.item(), rel=tolerance, abs=1e-14)
@@ -236,7 +248,7 @@ Y = np.zeros((2, 3))
             "^mask: expected booleans",
         ),
         (
-            lambda: losses.mean_squared_error(Y, Y, np.ones((2, 3), bool)),
+            lambda: losses.mean_squared_error(Y, Y, np.ones((3, 2), bool)),
             ValueError,
             "^mask: expected",
         ),
@@ -296,8 +308,9 @@ def test_bad_label_where_nothing_counts_is_no_error():
 
 def arrays(kind, dtype=np.float64):
     y, target = problem(kind, (4, 3), dtype)
-    middle = (-100,) if kind == "softmax_cross_entropy" else ()
-    return [y, target, np.ones(4, bool), *middle, np.full((4, 3), np.nan, dtype)]
+    middle = {"softmax_cross_entropy": (-100,), "huber": (1.0,)}.get(kind, ())
+    weights = np.ones(4, dtype)
+    return [y, target, np.ones(4, bool), weights, *middle, np.full((4, 3), np.nan, dtype)]
 
 
 @every_kind
@@ -318,6 +331,10 @@ def arrays(kind, dtype=np.float64):
         (2, lambda a: a.astype(np.int8), TypeError),
         (2, lambda a: a[:3], ValueError),
         (2, lambda a: np.repeat(a, 2)[::2], ValueError),
+        (3, lambda a: a.astype(np.float16), TypeError),
+        (3, lambda a: a[:3], ValueError),
+        (3, lambda a: a[:, None], ValueError),
+        (3, lambda a: np.repeat(a, 2)[::2], ValueError),
         (-1, lambda a: a.astype(np.float32), TypeError),
         (-1, lambda a: a[:, :2], ValueError),
         (-1, read_only, ValueError),
@@ -325,11 +342,11 @@ def arrays(kind, dtype=np.float64):
     ],
 )
 def test_raw_binding_names_bad_arrays(kind, position, change, error):
-    names = ["y", "target", "mask", "dy"]
-    if kind != "mean_squared_error":
-        names = ["logits", "target", "mask", "dlogits"]
+    names = ["y", "target", "mask", "weights", "dy"]
+    if kind.endswith("cross_entropy"):
+        names = ["logits", "target", "mask", "weights", "dlogits"]
     if kind == "softmax_cross_entropy":
-        names[1:4] = ["labels", "mask", "ignore_index", "dlogits"]
+        names[1] = "labels"
     call = arrays(kind)
     call[position] = change(call[position])
     with pytest.raises(error, match=f"^{names[position]}: "):
@@ -366,38 +383,44 @@ def test_raw_binding_writes_every_element_of_strided_arrays(kind):
 def test_raw_binding_survives_sizes_without_elements():
     rows = 2**40
     empty = np.empty((rows, 0))
-    assert core.mean_squared_error(empty, empty, None, empty.copy()) == 0.0
-    assert core.binary_cross_entropy(empty, empty, None, empty.copy()) == 0.0
+    assert core.mean_squared_error(empty, empty, None, None, empty.copy()) == 0.0
+    assert core.huber(empty, empty, None, None, 1.0, empty.copy()) == 0.0
+    assert core.binary_cross_entropy(empty, empty, None, None, empty.copy()) == 0.0
     none = np.empty((0, 2**40), np.float32)
-    assert core.mean_squared_error(none, none, None, none.copy()) == 0.0
-    assert core.softmax_cross_entropy(none, np.empty(0, np.int64), None, 0, none.copy()) == 0.0
+    no_labels = np.empty(0, np.int64)
+    assert core.mean_squared_error(none, none, None, None, none.copy()) == 0.0
+    assert core.softmax_cross_entropy(none, no_labels, None, None, 0, none.copy()) == 0.0
     labels = np.zeros(2, np.int64)
     with pytest.raises(ValueError, match=r"^labels: expected integers in \[0, 0\)"):
-        core.softmax_cross_entropy(np.empty((2, 0)), labels, None, -1, np.empty((2, 0)))
+        core.softmax_cross_entropy(np.empty((2, 0)), labels, None, None, -1, np.empty((2, 0)))
 
 
 def test_mask_bytes_other_than_one_count():
     y, target = problem("mean_squared_error", (4, 3))
     mask = np.array([2, 0, 255, 1], np.uint8).view(bool)
     out = np.full((4, 3), np.nan)
-    loss = core.mean_squared_error(y, target, mask, out)
+    loss = core.mean_squared_error(y, target, mask, None, out)
     rows = [0, 2, 3]
     assert loss == pytest.approx(((y[rows] - target[rows]) ** 2).mean(), rel=1e-14)
     assert (out[1] == 0).all()
 
 
-def test_negative_log_likelihood_is_the_cross_entropy_of_a_softmax() -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_negative_log_likelihood_is_the_cross_entropy_of_a_softmax(weighted: bool) -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.standard_normal((4, 5, 3)), rng.integers(0, 3, (4, 5))
     labels[0, 0] = -100
     mask = rng.random((4, 5)) < 0.7
+    weights = rng.random((4, 5)) * (rng.random((4, 5)) < 0.8) if weighted else None
     e = np.exp(logits)
     p = e / e.sum(axis=2, keepdims=True)
-    expected, dlogits = losses.softmax_cross_entropy(logits, labels, mask)
-    loss, dp = losses.negative_log_likelihood(p, labels, mask)
+    expected, dlogits = losses.softmax_cross_entropy(logits, labels, mask, weights)
+    loss, dp = losses.negative_log_likelihood(p, labels, mask, weights)
     assert loss == pytest.approx(expected, rel=1e-13)
     back = p * (dp - (dp * p).sum(axis=2, keepdims=True))  # through the softmax
     np.testing.assert_allclose(back, dlogits, atol=1e-15)
+    if weighted:
+        return
     nothing = np.zeros((4, 5), bool)
     assert losses.negative_log_likelihood(p, labels, nothing)[0] == 0
     assert not losses.negative_log_likelihood(p, labels, nothing)[1].any()
