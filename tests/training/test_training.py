@@ -12,7 +12,7 @@ import pytest
 from rnncore import GRU, LSTM, data, losses, schedules, training
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
-from rnncore.models import LanguageModel, ManyToMany, ManyToOne, Model
+from rnncore.models import LanguageModel, ManyToMany, ManyToOne, Model, OneToMany
 from rnncore.module import Module
 from rnncore.optim import SGD, Adam
 
@@ -548,3 +548,40 @@ def test_views_train_as_copies_do(shuffle: bool, lengths: Any) -> None:
             fit(model, *arrays, lengths=lengths, batch_size=4, shuffle=shuffle)
             results.append(model.flat_parameters)
         np.testing.assert_array_equal(*results)
+
+
+def test_options_of_data_reach_the_samples() -> None:
+    x = np.random.default_rng(0).standard_normal((6, 5, 3)).astype(np.float32)
+    y = x[:, :, :1].copy()
+    y[2, 3] = np.nan
+    given: Any = {
+        "sample_weight": np.arange(6), "step_weight": np.linspace(0, 1, 5), "washout": 1,
+        "missing": "ignore", "resets": x[:, :, 0] > 1, "mask": x[:, :, 1] > -1,
+    }  # fmt: skip
+    model = ManyToMany(GRU(3, 4, rng=1), 1, rng=2)
+    samples = model.training_samples(x, y, **given)
+    expected = training.evaluate(model, samples, 6)
+    history = fit(
+        model, x, y, epochs=1, batch_size=6, optimizer=SGD(model, 0.0), **given,
+        validation_data={"x": x, "y": y} | given,
+    )  # fmt: skip
+    assert history.loss == pytest.approx([expected], rel=1e-6)
+    assert history.validation_loss == pytest.approx([expected], rel=1e-6)
+    inherited = fit(model, x, y, epochs=1, validation_data=(x, y), **given)
+    alone = model.training_samples(x, y, missing="ignore", washout=1)
+    assert inherited.validation_loss[0] == pytest.approx(training.evaluate(model, alone), rel=1e-5)
+
+
+def test_options_of_data_that_a_model_does_not_take_are_named() -> None:
+    model = build()
+    with pytest.raises(ValueError, match="step_weight: expected None without an output for each"):
+        fit(model, *sums(8), step_weight=np.ones(7))
+    with pytest.raises(ValueError, match="validation_data: class_weight: expected None"):
+        fit(model, *sums(8), validation_data={"x": sums(8)[0], "y": sums(8)[1], "class_weight": {}})
+    with pytest.raises(ValueError, match=r"validation_data: expected a dict with 'y', got \['x'\]"):
+        fit(model, *sums(8), validation_data={"x": sums(8)[0]})
+    with pytest.raises(ValueError, match="resets: expected none for a OneToMany"):
+        core = GRU(1, 4, output_size=1, recurrence=("output_to_hidden",))
+        values = np.zeros((4, 3, 1), np.float32)
+        resets = np.ones((4, 3), bool)
+        fit(OneToMany(core, 1, vector_size=2), values[:, :2, 0], values, resets=resets)

@@ -60,6 +60,13 @@ def check_loss(loss: Any, core: Recurrent[Any], output_size: int, per_step: bool
     return checked
 
 
+def label_loss(core: Recurrent[Any]) -> str | None:
+    """Return the loss for integer labels that goes with the core's outputs; None: there is none."""
+    if core.output_size is None:
+        return "softmax_cross_entropy"
+    return "negative_log_likelihood" if core.output_activation == "softmax" else None
+
+
 def check_embedding(name: str, embedding: Any, layer: Any, layer_name: str) -> None:
     """Raise unless `embedding` is None or gives what the recurrent `layer` takes."""
     if embedding is None:

@@ -231,8 +231,7 @@ class LanguageModel(Model, loadable=True):
         validation_data : as tokens, optional
             Never trained on; its loss is measured after each epoch.
         **options
-            epochs, optimizer, lr_schedule, patience, clip_norm, rng, progress of
-            `rnncore.training.fit`, and shuffle for a list.
+            Those of `rnncore.training.fit` but for data; shuffle and bucket for a list alone.
 
         Returns
         -------
@@ -241,10 +240,8 @@ class LanguageModel(Model, loadable=True):
 
         Raises
         ------
-        ValueError, TypeError, IndexError
-            If an argument is not as described, or the stream is shorter than batch_size + 1.
-        FloatingPointError
-            If the loss becomes NaN or infinite; see `rnncore.training.fit`.
+        ValueError, TypeError, IndexError, FloatingPointError
+            As `rnncore.training.fit`; if the stream is shorter than batch_size + 1.
         """
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
         model = self.vocabulary_size, self.dtype
@@ -266,7 +263,7 @@ class LanguageModel(Model, loadable=True):
         class_weight: Any = None,
         step_weight: Any = None,
     ) -> SequenceSamples:
-        """Return separate sequences, (N, T) or a list, as samples whose y are the next tokens."""
+        """Return separate sequences as samples whose targets are their own next tokens."""
         if y is not None:
             raise ValueError("y: expected None: the targets are the sequences' own next tokens")
         counting = Counting(mask, sample_weight, class_weight, step_weight)
@@ -309,9 +306,8 @@ class LanguageModel(Model, loadable=True):
         tokens : array_like of int, shape (N,), or list of arrays (T_i,)
             One stream, or separate sequences. Every token but the first is predicted.
         batch_size : int
-            Parts of a stream that are read side by side: quicker, but each part begins without
-            knowledge of what was before it, and up to batch_size - 1 tokens at the end are left
-            out. Sequences at a time of a list.
+            Parts of a stream that are read side by side, each without knowledge of what was before
+            it; up to batch_size - 1 tokens are left out. Of a list, sequences at a time.
         steps : int
             Steps of a stream at a time: more take more memory, and sum the loss in another order.
 

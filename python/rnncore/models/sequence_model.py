@@ -17,7 +17,7 @@ from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.losses import CTC, Loss
 from rnncore.models.base import Model
-from rnncore.models.components import check_embedding, check_loss, check_recurrent
+from rnncore.models.components import check_embedding, check_loss, check_recurrent, label_loss
 from rnncore.models.extras import Extras, read_extras, resets_of
 from rnncore.models.inputs import (
     clear_padding,
@@ -118,38 +118,7 @@ class SequenceModel(Model):
         washout: int = 0,
         missing: str = "raise",
     ) -> SequenceSamples | LabelSequenceSamples:
-        """Check training data against the model.
-
-        What counts in the loss is a product of weights; the mean loss is the sum of weighted
-        losses over the sum of weights, of a batch and of an epoch.
-
-        Parameters
-        ----------
-        x, lengths
-            As `predict` takes them.
-        y : array_like
-            Shape (N, output_size), or (N, T, output_size) for ManyToMany; integer labels (N,) or
-            (N, T) for "softmax_cross_entropy". A list of N arrays where x is one and outputs are
-            per step. For "ctc" a list of N arrays of labels (S_i,). Of a loss that needs several
-            outputs for each target y is so many times smaller than output_size.
-        mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
-            True where the loss counts; a list of N arrays (T_i,) where x is one.
-        resets : array_like of bool, shape (N, T), or list of N arrays (T_i,), optional
-            Where the state in front of a step is zeros, as if the sequence began there. "last"
-            pooling reads the end of the last piece; of the second direction, which runs backwards,
-            that of the first one.
-        sample_weight : array_like, shape (N,), optional
-            How much each sequence counts, >= 0.
-        class_weight : dict of int to float, or array_like, shape (output_size,), optional
-            How much a label counts, >= 0; labels that the dict does not name count 1.
-        step_weight : array_like, shape (T,) or (N, T), or list of N arrays (T_i,), optional
-            For ManyToMany: how much each step counts, >= 0.
-        washout : int
-            For ManyToMany: how many steps at the start of each sequence do not count, while the
-            state still knows nothing of it.
-        missing : {"raise", "ignore"}
-            What to do with targets that are NaN: an error, or leave them out of the loss, single
-            numbers of a step too.
+        """Check training data against the model; see `rnncore.training.fit` for what they mean.
 
         Raises
         ------
@@ -169,13 +138,9 @@ class SequenceModel(Model):
         return samples
 
     def _wanted(self) -> Wanted:
-        label_loss: str | None = "softmax_cross_entropy"
-        if self.head is None:
-            softmax = self.core.output_activation == "softmax"
-            label_loss = "negative_log_likelihood" if softmax else None
-        several = self.objective.outputs_per_target
-        size = self.output_size // several
-        return Wanted(self.objective.kind, size, self.per_step, self.dtype, label_loss, several)
+        objective, several = self.objective, self.objective.outputs_per_target
+        size, labels = self.output_size // several, label_loss(self.core)
+        return Wanted(objective.kind, size, self.per_step, self.dtype, labels, several)
 
     def _extras(self, batch: SequenceBatch) -> dict[str, Any]:
         """Return what the core takes in training besides x and lengths."""

@@ -13,6 +13,7 @@ from rnncore.module import Module
 from rnncore.optim import Adam
 from rnncore.training.callbacks import Callback, EarlyStopping, check_callbacks
 from rnncore.training.checkpoints import Checkpoints
+from rnncore.training.data_options import read_samples, read_validation
 from rnncore.training.frozen import Frozen
 from rnncore.training.history import History
 from rnncore.training.metrics import Metrics, check_metrics
@@ -34,7 +35,13 @@ def fit(
     lr_schedule: str | Callable[[float], float] = "constant",
     lengths: Any = None,
     mask: Any = None,
-    validation_data: tuple[Any, ...] | None = None,
+    resets: Any = None,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    step_weight: Any = None,
+    washout: int = 0,
+    missing: str = "raise",
+    validation_data: Any = None,
     patience: int | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -76,8 +83,26 @@ def fit(
         Valid steps of each sequence; steps beyond never count in the loss.
     mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
         True where the loss counts.
-    validation_data : tuple (x, y), (x, y, lengths) or (x, y, lengths, mask), optional
-        Never trained on; its loss is measured after each epoch.
+    resets : array_like of bool, shape (N, T), or list of N arrays (T_i,), optional
+        Where the state in front of a step is zeros, as if the sequence began there. "last" pooling
+        reads the end of the last piece; of the second direction, which runs backwards, that of the
+        first one.
+    sample_weight : array_like, shape (N,), optional
+        How much each sequence counts, >= 0. What counts is the product of all weights; the mean
+        loss, of a batch and of an epoch, is the sum of weighted losses over the sum of weights.
+    class_weight : dict of int to float, or array_like, shape (output_size,), optional
+        How much a label counts, >= 0; labels that the dict does not name count 1.
+    step_weight : array_like, shape (T,) or (N, T), or list of N arrays (T_i,), optional
+        Where there is an output for each step: how much each step counts, >= 0.
+    washout : int
+        Likewise: steps at the start of each sequence that do not count, while the state still
+        knows nothing of it.
+    missing : {"raise", "ignore"}
+        What to do with targets that are NaN: an error, or leave them out of the loss, single
+        numbers of a step too.
+    validation_data : tuple (x, y), (x, y, lengths) or (x, y, lengths, mask), or dict, optional
+        Never trained on; its loss is measured after each epoch. The dict has these and the other
+        options of data by their names; `washout` and `missing` hold for it unless it has its own.
     patience : int, optional
         Stop when the validation loss has not improved for this many epochs, and in any case
         end with the parameters of the best epoch: those from before the call, if no epoch is
@@ -145,11 +170,15 @@ def fit(
     refuse_unknown(unknown)
     if not (isinstance(model, Module) and isinstance(model, Trainable)):
         raise TypeError(f"model: expected a model such as ManyToOne, got {type(model).__name__}")
+    data = {
+        "resets": resets, "sample_weight": sample_weight, "class_weight": class_weight,
+        "step_weight": step_weight, "washout": washout, "missing": missing,
+    }  # fmt: skip
     with ScheduledTeacherForcing(model, teacher_forcing) as forcing:
         return fit_samples(
             model,
-            model.training_samples(x, y, lengths, mask),
-            _validation(model, validation_data),
+            read_samples(model, {"x": x, "y": y, "lengths": lengths, "mask": mask} | data),
+            read_validation(model, validation_data, washout=washout, missing=missing),
             epochs=epochs,
             batch_size=batch_size,
             optimizer=optimizer,
@@ -267,21 +296,6 @@ def _end(run: Run, callbacks: Sequence[Callback]) -> None:
     run.tick()
     for callback in reversed(callbacks):  # checkpoints first: before the best comes back
         callback.on_fit_end(run)
-
-
-def _validation(model: Trainable, data: tuple[Any, ...] | None) -> Samples | None:
-    if data is None:
-        return None
-    if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 4:
-        count = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
-        raise ValueError(
-            "validation_data: expected (x, y), (x, y, lengths) or (x, y, lengths, mask), "
-            f"got {type(data).__name__}{count}"
-        )
-    try:
-        return model.training_samples(*data)
-    except (ValueError, TypeError, IndexError) as error:
-        raise type(error)(f"validation_data: {error}") from error
 
 
 def _positive(name: str, value: Any) -> float:
