@@ -61,8 +61,7 @@ class LanguageModel(Model, loadable=True):
     core : RNN, LSTM or GRU
     embedding : Embedding
     parameters, grads : mapping of str to numpy.ndarray
-        "head.weight" (V, F), F = the core's outputs, unless tied; "head.bias" (V,);
-        "embedding.weight" (V, core.input_size); the core's, "core." before them.
+        "head.weight" (V, F) unless tied, "head.bias" (V,), "embedding.weight" (V, I); "core...".
 
     Raises
     ------
