@@ -580,8 +580,59 @@ def test_options_of_data_that_a_model_does_not_take_are_named() -> None:
         fit(model, *sums(8), validation_data={"x": sums(8)[0], "y": sums(8)[1], "class_weight": {}})
     with pytest.raises(ValueError, match=r"validation_data: expected a dict with 'y', got \['x'\]"):
         fit(model, *sums(8), validation_data={"x": sums(8)[0]})
+    core = GRU(1, 4, output_size=1, recurrence=("output_to_hidden",))
+    model, values = OneToMany(core, 1, vector_size=2), np.zeros((4, 3, 1), np.float32)
     with pytest.raises(ValueError, match="resets: expected none for a OneToMany"):
-        core = GRU(1, 4, output_size=1, recurrence=("output_to_hidden",))
-        values = np.zeros((4, 3, 1), np.float32)
-        resets = np.ones((4, 3), bool)
-        fit(OneToMany(core, 1, vector_size=2), values[:, :2, 0], values, resets=resets)
+        fit(model, values[:, :2, 0], values, resets=np.ones((4, 3), bool))
+
+
+def test_a_target_far_from_zero_starts_at_its_mean() -> None:
+    x, y = sums(64)
+    far = np.stack([1000 + y[:, 0], y[:, 1]], axis=1)  # the second is centred
+    model = build()
+    fit(model, x, far, epochs=1, optimizer=SGD(model, 0.0))
+    bias = model.parameters["head.bias"]
+    np.testing.assert_allclose(bias, [far[:, 0].mean(), 0], rtol=1e-6)
+    history = fit(model, x, far, epochs=30, optimizer=Adam(model, 0.02))
+    assert history.loss[-1] < 0.3 * far.var(axis=0).mean()
+    before = bias.copy()
+    fit(model, x, far - 500, epochs=1, optimizer=SGD(model, 0.0))  # a model that was trained stays
+    np.testing.assert_array_equal(bias, before)
+
+
+def test_the_mean_is_of_what_counts_and_as_it_weighs() -> None:
+    rng = np.random.default_rng(0)
+    y = 50 + rng.standard_normal((30, 5, 2)).astype(np.float32)
+    y[3, 2, 0] = np.nan
+    weights, lengths = rng.random(30), rng.integers(1, 6, 30)
+    model = ManyToMany(GRU(3, 4, rng=1), 2, rng=2)
+    x = rng.standard_normal((30, 5, 3)).astype(np.float32)
+    samples: Any = model.training_samples(
+        x, y, lengths, sample_weight=weights, missing="ignore", washout=1
+    )
+    w = np.repeat(weights[:, None], 5, axis=1) * (np.arange(5) < lengths[:, None])
+    w[:, 0] = 0
+    for o, (mean, variance) in enumerate(zip(*samples.moments(), strict=True)):
+        each = np.where(np.isnan(y[..., o]), 0, w)
+        values = np.nan_to_num(y[..., o]).astype(float)
+        assert mean == pytest.approx(np.average(values, weights=each), rel=1e-6)
+        assert variance == pytest.approx(np.average((values - mean) ** 2, weights=each), rel=1e-5)
+
+
+def test_a_training_that_ends_worse_than_the_mean_warns() -> None:
+    model, (x, y) = build(), sums(32)
+    model.parameters["head.bias"][...] = 3
+    with pytest.warns(UserWarning, match=r"ended at .*, worse than always answering the mean of y"):
+        fit(model, x, y, epochs=10, optimizer=SGD(model, 0.0))
+
+
+def test_classes_and_likelihoods_start_as_they_are() -> None:
+    x, y = sums(16)
+    for loss, target in (
+        ("softmax_cross_entropy", np.ones(16, int)),
+        ("binary_cross_entropy", np.ones((16, 2))),
+        ("gaussian_negative_log_likelihood", y[:, :1] + 9),
+    ):
+        model = build(loss=loss)
+        fit(model, x, target, epochs=1, optimizer=SGD(model, 0.0))
+        assert not model.parameters["head.bias"].any()

@@ -31,6 +31,8 @@ from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, seq
 from rnncore.models.samples.targets import Wanted, what_counts
 from rnncore.module import Module, check_tape, constructor_text
 
+_CENTRED = ("mean_squared_error", "mean_absolute_error", "huber")
+
 
 @dataclass(eq=False, repr=False, slots=True)
 class ModelTape:
@@ -136,6 +138,17 @@ class SequenceModel(Model):
         if self.feeds_back and self.teacher_forcing > 0:
             samples.targets.check_finite("since they feed back")
         return samples
+
+    def start_at(self, mean: Array) -> None:
+        """Let the untrained model answer `mean` (output_size,), where that is not 0.
+
+        Only a head whose bias is zeros is set, and for a loss whose outputs are the values
+        themselves.
+        """
+        if self.head is not None and self.objective.name in _CENTRED:
+            bias = self.head.parameters.get("bias")
+            if bias is not None and not bias.any():
+                bias[...] = mean
 
     def _wanted(self) -> Wanted:
         objective, several = self.objective, self.objective.outputs_per_target

@@ -11,6 +11,7 @@ from rnncore._checks import boolean, generator, number, positive_int
 from rnncore._types import Seed
 from rnncore.module import Module
 from rnncore.optim import Adam
+from rnncore.training.baseline import Baseline
 from rnncore.training.callbacks import Callback, EarlyStopping, check_callbacks
 from rnncore.training.checkpoints import Checkpoints
 from rnncore.training.data_options import read_samples, read_validation
@@ -163,6 +164,11 @@ def fit(
 
     Notes
     -----
+    The first `fit` of a model with a loss of values ("mean_squared_error", "mean_absolute_error",
+    "huber") sets the head's bias to the mean of y where that is farther from 0 than y's standard
+    deviation. A training of 10 epochs or more that ends worse than always answering the mean of y
+    warns.
+
     ``model.history`` is the History from the start on. Ctrl-C ends the training as a stop does
     (with `patience` the best parameters come back) and is raised again. Any other error leaves the
     model at its last step.
@@ -249,6 +255,9 @@ def fit_samples(
     with rate:
         run = Run(model, train, optimizer, rate, forcing, source, still, options)
         _go_on(run, called, checkpoints, boolean("resume", resume))
+        baseline = Baseline(model, train)
+        if model.history is None and run.epoch == 0:
+            baseline.start(model)
         model.optimizer, model.history = optimizer, run.history
         # every step begins with zero gradients, so they need no copy for an error
         with Progress(run, enabled=progress) as bar, model.zero_on_error():
@@ -258,6 +267,7 @@ def fit_samples(
                 _end(run, called)
                 raise
             _end(run, called)
+    baseline.warn(run.history)
     return run.history
 
 

@@ -67,6 +67,10 @@ class SequenceSamples:
         """Valid steps of each sequence; None where all are as long."""
         return self.inputs.lengths
 
+    def moments(self) -> tuple[Array, Array] | None:
+        """Return mean and variance of each number of the targets; None unless they are values."""
+        return self.targets.moments() if self.targets.wanted.kind == "values" else None
+
     def take(self, which: Choice) -> SequenceBatch:
         """Return the chosen sequences, cut after the longest of them."""
         x, lengths = self.inputs.take(which)

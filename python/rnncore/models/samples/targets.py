@@ -191,6 +191,30 @@ class Targets:
             raise ValueError(f"{name}: expected something that counts in the loss, got nothing")
         self.count, self.gaps = total, gaps
 
+    def moments(self) -> tuple[Array, Array]:
+        """Return mean and variance (O,), in float64, of the numbers that count, as they weigh."""
+        shift: Any = None
+        first: Any = None  # numbers less the first ones: their squares lose less
+        for block in self.values.blocks():
+            batch = self.take(block)
+            y = batch.y.reshape(-1, batch.y.shape[-1]).astype(np.float64)
+            w = np.ones_like(y)
+            if batch.weights is not None:
+                w *= batch.weights.reshape(-1, 1)
+            if batch.counted is not None:
+                w *= batch.counted.reshape(len(y), -1)
+            y = np.where(w > 0, y, 0)
+            if shift is None:
+                shift = y[(w > 0).argmax(axis=0), np.arange(y.shape[1])]
+            d = y - shift
+            sums = np.stack([w.sum(axis=0), (w * d).sum(axis=0), (w * d * d).sum(axis=0)])
+            first = sums if first is None else first + sums
+        assert first is not None
+        total, mean, square = first
+        some = np.maximum(total, np.finfo(np.float64).tiny)
+        mean, square = mean / some, square / some
+        return np.where(total > 0, shift + mean, 0), np.maximum(square - mean**2, 0)
+
     def check_finite(self, why: str) -> None:
         """Raise ValueError unless all valid steps are finite, whether they count or not."""
         if self.wanted.labelled:
