@@ -104,8 +104,8 @@ class UserLoss(Loss):
             counted = np.ones(y.shape[:-1], np.bool_)
         elif counted.ndim == y.ndim:
             raise ValueError(
-                f"mask: expected one flag for each row {y.shape[:-1]} with a function of one's "
-                f"own, got {counted.shape}"
+                f"mask: expected one flag for each row {y.shape[:-1]}, since a function of one's "
+                f"own cannot leave single numbers out, got {counted.shape}"
             )
         dy = zeros(y.shape, y.dtype)
         if not counted.any():
