@@ -108,6 +108,20 @@ def test_a_row_of_weight_zero_is_not_read(name: str) -> None:
 
 
 @every_loss
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_bad_row_stays_alone_in_the_gradient(name: str, value: float) -> None:
+    y, target = make(name, (5, 18))
+    _, clean = CASES[name].loss(y, target)
+    y[2] = value
+    with np.errstate(invalid="ignore"):
+        loss, dy = CASES[name].loss(y, target)
+    if np.isnan(value):
+        assert np.isnan(loss)
+        assert np.isnan(dy[2]).any()
+    np.testing.assert_array_equal(np.delete(dy, 2, 0), np.delete(clean, 2, 0))
+
+
+@every_loss
 def test_nothing_counts(name: str) -> None:
     y, target = make(name, (3, 4))
     for mask, weights in ((None, np.zeros(3)), (np.zeros(3, bool), None)):

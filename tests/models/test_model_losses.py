@@ -179,6 +179,37 @@ def test_targets_are_smaller_than_the_outputs() -> None:
     assert model.loss.quantiles(model.predict(x)).shape == (N, T, O, 2)
 
 
+@every_loss
+@pytest.mark.parametrize("kind", [ManyToOne, ManyToMany])
+def test_weights_and_missing_targets_reach_every_loss(kind: Any, loss: Any) -> None:
+    model, rng = build(kind, loss), np.random.default_rng(0)
+    x, y, weights = normal(N, T, I), targets(model), rng.exponential(1, N)
+    labelled = model.objective.kind == "labels"
+    if not labelled:
+        y[rng.random(y.shape) < 0.3] = np.nan
+    samples = model.training_samples(
+        x, y, sample_weight=weights, missing="raise" if labelled else "ignore"
+    )
+    found = model.batch_loss(samples.take(slice(None)))
+    there = None if labelled else ~np.isnan(y)
+    rows = np.broadcast_to(weights[:, None], (N, T)) if model.per_step else weights
+    wanted = losses.as_loss(loss)(model(x), y, there, rows)[0]
+    assert found == pytest.approx(wanted, rel=1e-12)
+    parts = [samples.take([i]) for i in range(N)]
+    total = sum(model.batch_loss(part) * part.count for part in parts)
+    assert total / samples.count == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_weight_where_all_targets_are_missing_may_be_nan() -> None:
+    model, x = build(ManyToMany, "mean_squared_error"), normal(N, T, I)
+    y, weights = targets(model), np.ones((N, T))
+    y[1, 3], y[0, 0, 0], weights[1, 3] = np.nan, np.nan, np.nan
+    samples = model.training_samples(x, y, step_weight=weights, missing="ignore")
+    assert samples.count == N * T - 1.5
+    wanted = losses.mean_squared_error(model(x), y, ~np.isnan(y))[0]
+    assert model.batch_loss(samples.take(slice(None))) == pytest.approx(wanted, rel=1e-12)
+
+
 # Users' functions.
 
 
@@ -324,6 +355,44 @@ def test_ctc_may_skip_labels_that_do_not_fit() -> None:
     assert samples.count == 2
     assert np.isfinite(model.batch_gradient(samples.take(slice(None))))
     listener().training_samples(x, y, mask=np.array([True, False, True]))
+
+
+def test_ctc_weighs_sequences_and_cuts_them_at_resets() -> None:
+    core = LSTM(4, 8, rng=0)
+    model = ManyToMany(core, 4, loss="ctc", rng=1)
+    x, y = normal(3, 6, 4).astype(np.float32), [[1, 2], [1], [3, 3]]
+    resets, weights = np.random.default_rng(0).random((3, 6)) < 0.3, np.array([1.0, 0.0, 2.5])
+    samples = model.training_samples(x, y, resets=resets, sample_weight=weights)
+    assert samples.count == 3.5
+    batch = samples.take(np.array([2, 0]))
+    outputs = model.head(core(x[[2, 0]], resets=resets[[2, 0]])[0])
+    wanted = losses.ctc(outputs, [y[2], y[0]], None, [2.5, 1.0])[0]
+    assert model.batch_loss(batch) == pytest.approx(wanted, rel=1e-6)
+    assert model.batch_gradient(batch) == pytest.approx(wanted, rel=1e-6)
+    for name, value in {"class_weight": {1: 2.0}, "step_weight": np.ones(6), "washout": 1}.items():
+        with pytest.raises(
+            ValueError, match=rf"^{name}: expected .* with labels at no given steps"
+        ):
+            model.training_samples(x, y, **{name: value})
+
+
+def test_ctc_metrics_get_sequences_and_their_labels() -> None:
+    (x, y), model = spoken(12), listener()
+    mask = np.arange(12) % 3 > 0
+    _, outputs, found = model.batch_evaluation(
+        model.training_samples(x, y, mask=mask).take([5, 3, 1])
+    )
+    assert len(outputs) == len(found) == 2
+    for z, labels, i in zip(outputs, found, (5, 1), strict=True):
+        np.testing.assert_array_equal(labels, y[i])
+        np.testing.assert_allclose(z, model(x[i][None])[0], atol=1e-6)
+
+    def length_error(outputs: Any, labels: Any) -> float:
+        decoded = losses.ctc_decode(list(outputs))
+        return float(np.mean([len(a) != len(b) for a, b in zip(decoded, labels, strict=True)]))
+
+    history = model.fit(x, y, epochs=1, batch_size=5, metrics=[length_error], progress=False)
+    assert 0 <= history.metrics["length_error"][0] <= 1
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ from rnncore.losses._objects import Kind, Loss
 class UserLoss(Loss):
     """A function as a loss.
 
-    ``function(y, target)`` gets what counts alone, one row for each: y (K, O) and target (K,
-    O), or labels (K,), none of them -100. It returns the mean loss, a number, and its gradient
-    with respect to y, (K, O). With a parameter named `mask`, ``function(y, target, mask)`` gets
-    whole batches: y (..., O), and a mask (...) that is False where a row does not count; its
-    gradient there is not read. With a parameter `weights` as well it gets the weights of the
-    rows, (...); any other function refuses weights. y cannot be written to.
+    ``function(y, target)`` gets what counts alone, one row for each: y (K, O) and target (K, O), or
+    labels (K,), none of them -100. It returns the mean loss, a number, and its gradient with
+    respect to y, (K, O). With a parameter named `mask`, ``function(y, target, mask)`` gets whole
+    batches: y (..., O), and a mask (...) that is False where a row does not count; its gradient
+    there is not read. With a parameter `weights` as well it gets the weights of the rows, (...), or
+    None; any other function refuses weights. y cannot be written to.
 
     A file holds no functions, so that a model with one is not saved; `state_dict` is.
 
@@ -104,8 +104,8 @@ class UserLoss(Loss):
             counted = np.ones(y.shape[:-1], np.bool_)
         elif counted.ndim == y.ndim:
             raise ValueError(
-                f"mask: expected one flag for each row {y.shape[:-1]} with a function of one's "
-                f"own, got {counted.shape}"
+                f"mask: expected one flag for each row {y.shape[:-1]}, since a function of one's "
+                f"own cannot leave single numbers out, got {counted.shape}"
             )
         dy = zeros(y.shape, y.dtype)
         if not counted.any():

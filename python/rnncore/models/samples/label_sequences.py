@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rnncore._checks import expect_none
 from rnncore._types import Array, Lengths
 from rnncore.losses import CTC, LabelSequences
 from rnncore.models.inputs import Inputs
@@ -50,8 +51,7 @@ class LabelSequenceSamples:
         if lengths is None:
             lengths = np.full(len(batch.x), batch.x.shape[1], np.int64)
         rows = [self.labels[i] for i in batch.y]
-        labels: Any = LabelSequences.side_by_side(rows, lengths)
-        return replace(batch, y=labels)
+        return replace(batch, y=LabelSequences.side_by_side(rows, lengths))
 
 
 def label_sequence_samples(
@@ -86,6 +86,10 @@ def label_sequence_samples(
         steps, there is no sequence, or nothing counts.
     """
     inputs.refuse_none()
+    reason = "with labels at no given steps"
+    expect_none(reason, class_weight=counting.class_weight, step_weight=counting.step_weight)
+    if counting.washout != 0:
+        raise ValueError(f"washout: expected 0 {reason}, got {counting.washout!r}")
     N = len(inputs)
     steps = np.full(N, inputs.steps, np.int64) if inputs.lengths is None else inputs.lengths
     labels, fits = loss.read_labels(y, symbols, steps, counting.mask)

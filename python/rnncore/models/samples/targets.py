@@ -12,6 +12,7 @@ from rnncore._checks import refuse
 from rnncore._native.losses import IGNORED
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths
+from rnncore.losses import LabelSequences
 from rnncore.models.samples.chosen import Choice
 from rnncore.models.samples.held import Held
 from rnncore.models.samples.weights import RowWeights
@@ -61,7 +62,7 @@ class TargetBatch:
 
     Attributes
     ----------
-    y : numpy.ndarray, shape (B, O) or (B, S, O), or labels (B,) or (B, S)
+    y : numpy.ndarray, shape (B, O) or (B, S, O), or labels (B,) or (B, S), or LabelSequences
     counted : numpy.ndarray of bool, or None
         Where the loss counts: one flag for each row, or as y where single numbers are missing;
         None where everything does.
@@ -71,7 +72,7 @@ class TargetBatch:
         (B,) or (B, S).
     """
 
-    y: Array
+    y: Any
     counted: Array | None
     weights: Array | None
     rows: tuple[int, ...]
@@ -91,10 +92,18 @@ class TargetBatch:
 
 
 def what_counts(y: Array, batch: TargetBatch) -> tuple[Array, Array]:
-    """Return outputs (M, ...) and targets (M, ...) of the M rows of a batch that count."""
+    """Return outputs (M, ...) and targets (M, ...) of the M rows of a batch that count.
+
+    For labels at no given steps: of M sequences, (T_i, V) and (S_i,), in arrays of objects.
+    """
     rank, counted, target = len(batch.rows), batch.counted, batch.y
-    if not isinstance(target, np.ndarray):
-        raise TypeError("metrics: expected None for labels at no given steps")
+    if isinstance(target, LabelSequences):
+        chosen = np.arange(len(y)) if counted is None else np.flatnonzero(counted)
+        outputs, labels = np.empty((2, len(chosen)), object)
+        for place, i in enumerate(chosen):
+            outputs[place] = y[i, : target.lengths[i]]
+            labels[place] = target.labels[i, : target.label_lengths[i]]
+        return outputs, labels
     if counted is None:
         return y.reshape(-1, *y.shape[rank:]), target.reshape(-1, *target.shape[rank:])
     if counted.ndim > rank:  # single numbers are missing: rows that are whole
@@ -149,8 +158,11 @@ class Targets:
             steps = int(lengths.max(initial=0)) if steps is None else steps
         y = self.values.take(which, steps)
         rows = y.shape if self.wanted.labelled else y.shape[:-1]
+        counted = self._counted(which, y, rows, lengths)
         weights = None if self.weights is None else self.weights.take(which, rows, y)
-        return TargetBatch(y, self._counted(which, y, rows, lengths), weights, rows)
+        if weights is not None and counted is not None and counted.ndim > len(rows):
+            weights = np.where(counted.any(axis=-1), weights, 0)  # else it may be NaN
+        return TargetBatch(y, counted, weights, rows)
 
     def _counted(
         self, which: Choice, y: Array, rows: tuple[int, ...], lengths: Lengths | None
