@@ -137,9 +137,9 @@ def make(
     )
 
 
-def solve(problem: Problem) -> Result:
+def solve(problem: Problem, noise: reference.Noise = reference.NO_NOISE) -> Result:
     """The reference's answer; bias gradients are None where the problem has no bias."""
-    arguments = problem.arguments
+    arguments = (*problem.arguments, noise)
     gradients = reference.backward(*arguments, dy=problem.dy, dh_n=problem.dh_n, dc_n=problem.dc_n)
     result = Result(*reference.forward(*arguments), *gradients)
     return result if problem.bias_ih is not None else result._replace(dbias_ih=None, dbias_hh=None)

@@ -15,14 +15,14 @@ from problems import Array, Problem, Result
 FORWARD_ARGUMENTS = (
     *("cell", "x", "h_0", "c_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     *("lengths", "reverse", "y", "h_n", "c_n", "gates", "h", "c", "recompute", "cache"),
-    *("fed", "weight_oh", "batch_invariant", "resets", "reset_to"),
+    *("fed", "weight_oh", "batch_invariant", "resets", "reset_to", "noise"),
 )
 BACKWARD_ARGUMENTS = (
     *("cell", "x", "weight_ih", "weight_hh", "lengths", "reverse", "gates", "h", "c"),
     *("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0"),
     *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
     *("bias_ih", "bias_hh", "recompute", "fed", "weight_oh", "dfed", "dweight_oh"),
-    *("resets", "reset_to"),
+    *("resets", "reset_to", "noise"),
 )
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 GROUPS = {
@@ -136,9 +136,9 @@ def int64_lengths(problem: Problem) -> Array | None:
 
 
 def forward_arguments(
-    core: Any, problem: Problem, training: bool = True, recompute: int = 0
+    core: Any, problem: Problem, training: bool = True, recompute: int = 0, noise: Any = None
 ) -> dict[str, Any]:
-    """Arguments of core.forward by name."""
+    """Arguments of core.forward by name; `noise` is that of the binding."""
     arguments = problem._asdict()
     arguments.update(
         lengths=int64_lengths(problem),
@@ -147,6 +147,7 @@ def forward_arguments(
         fed=None,
         weight_oh=None,
         batch_invariant=False,
+        noise=noise,
         y=nan_like(problem.dy),
         h_n=nan_like(problem.h_0),
         c_n=nan_like(problem.c_0),
@@ -159,7 +160,8 @@ def forward_arguments(
 def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, Any]:
     """Arguments of core.backward by name, with the tape of a forward call."""
     shared = {
-        k: forward[k] for k in ("lengths", "gates", "h", "c", "recompute", "fed", "weight_oh")
+        k: forward[k]
+        for k in ("lengths", "gates", "h", "c", "recompute", "fed", "weight_oh", "noise")
     }
     arguments = {**problem._asdict(), **shared, "dfed": None, "dweight_oh": None}
     for name in ("x", "h_0", "c_0"):
@@ -172,16 +174,16 @@ def backward_arguments(problem: Problem, forward: dict[str, Any]) -> dict[str, A
     return {name: arguments[name] for name in BACKWARD_ARGUMENTS} | own | gradients
 
 
-def infer(core: Any, problem: Problem) -> tuple[Array, Array, Array | None]:
+def infer(core: Any, problem: Problem, noise: Any = None) -> tuple[Array, Array, Array | None]:
     """y, h_n, c_n without a tape."""
-    arguments = forward_arguments(core, problem, training=False)
+    arguments = forward_arguments(core, problem, training=False, noise=noise)
     call(core, "forward", arguments)
     return arguments["y"], arguments["h_n"], arguments["c_n"]
 
 
-def solve(core: Any, problem: Problem, recompute: int = 0) -> Result:
+def solve(core: Any, problem: Problem, recompute: int = 0, noise: Any = None) -> Result:
     """Forward with a tape, then backward."""
-    forward = forward_arguments(core, problem, recompute=recompute)
+    forward = forward_arguments(core, problem, recompute=recompute, noise=noise)
     call(core, "forward", forward)
     backward = backward_arguments(problem, forward)
     call(core, "backward", backward)

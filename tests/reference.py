@@ -8,6 +8,7 @@ Shapes: x (T, B, I), h (B, H), weight_ih (G*H, I), weight_hh (G*H, H), biases (G
 None, lengths may be None (= T for all), c is None for a cell without one. unit_parameters (P, H)
 holds the rows of all parameters that act unit by unit, None for a cell without one. resets (T, B),
 or None, is True where a sequence is cut in front of a step; reset_to says what state follows.
+noise has the masks of regularisers; None is none of them.
 """
 
 from __future__ import annotations
@@ -171,6 +172,16 @@ CELLS = {
 }
 
 
+class Noise(NamedTuple):
+    recurrent_mask: Array | None = None  # (B, H): times h where it meets R
+    weight_mask: Array | None = None  # (G*H, H): times R
+    kept_h: Array | None = None  # bool (T, B, H): zoneout, h stays what it was
+    kept_c: Array | None = None
+
+
+NO_NOISE = Noise()
+
+
 class Gradients(NamedTuple):
     dx: Array
     dh_0: Array
@@ -185,6 +196,16 @@ class Gradients(NamedTuple):
 def own_arguments(unit_parameters: Array | None) -> tuple[Array, ...]:
     """What a step takes behind c."""
     return () if unit_parameters is None else (unit_parameters,)
+
+
+def masked(value: Array, mask: Array | None, b: Any = ...) -> Array:
+    """The value times the mask, or row b of it."""
+    return value if mask is None else value * mask[b]
+
+
+def zoned(kept: Array | None, old: Any, new: Any) -> Any:
+    """The old state where it is kept, else the new one."""
+    return new if kept is None else np.where(kept, old, new)
 
 
 def _order(length: int, reverse: bool) -> range:
@@ -213,10 +234,12 @@ def _run(
     reverse: bool,
     resets: Array | None,
     reset_to: str,
+    noise: Noise,
 ) -> tuple[Array, Array, Array | None, dict[tuple[int, int], Any]]:
-    """Return y, h_n, c_n and what each (t, b) saved: (h before the step, the step's own)."""
+    """Return y, h_n, c_n and what each (t, b) saved: (h as R met it, the step's own)."""
     T, B, _ = x.shape
     weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters = weights
+    weight_hh = masked(weight_hh, noise.weight_mask)
     b_ih = 0 if bias_ih is None else bias_ih
     b_hh = 0 if bias_hh is None else bias_hh
     y = np.zeros((T, B, h_0.shape[1]), x.dtype)
@@ -228,10 +251,12 @@ def _run(
             if starts_anew(resets, t, b, length, reverse):
                 kept = int(reset_to == "state")
                 h, c = h_0[b] * kept, None if c_0 is None else c_0[b] * kept
-            zx, zh = weight_ih @ x[t, b] + b_ih, weight_hh @ h + b_hh
-            h_old = h
-            h, c, own = CELLS[cell].step(zx, zh, h, c, *own_arguments(unit_parameters))
-            y[t, b], saved[t, b] = h, (h_old, own)
+            h_masked = masked(h, noise.recurrent_mask, b)
+            zx, zh = weight_ih @ x[t, b] + b_ih, weight_hh @ h_masked + b_hh
+            h_new, c_new, own = CELLS[cell].step(zx, zh, h, c, *own_arguments(unit_parameters))
+            h = zoned(None if noise.kept_h is None else noise.kept_h[t, b], h, h_new)
+            c = zoned(None if noise.kept_c is None else noise.kept_c[t, b], c, c_new)
+            y[t, b], saved[t, b] = h, (h_masked, own)
         h_n[b] = h
         if c_n is not None:
             c_n[b] = c
@@ -252,10 +277,11 @@ def forward(
     reverse: bool = False,
     resets: Array | None = None,
     reset_to: str = "zeros",
+    noise: Noise = NO_NOISE,
 ) -> tuple[Array, Array, Array | None]:
     """Return y (T, B, H), zero where padded, and the final h_n, c_n (B, H)."""
     weights = (weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters)
-    return _run(cell, x, h_0, c_0, weights, lengths, reverse, resets, reset_to)[:3]
+    return _run(cell, x, h_0, c_0, weights, lengths, reverse, resets, reset_to, noise)[:3]
 
 
 def backward(
@@ -272,6 +298,7 @@ def backward(
     reverse: bool = False,
     resets: Array | None = None,
     reset_to: str = "zeros",
+    noise: Noise = NO_NOISE,
     *,
     dy: Array | None = None,
     dh_n: Array | None = None,
@@ -280,7 +307,7 @@ def backward(
     """Return the gradients of sum(y * dy) + sum(h_n * dh_n) + sum(c_n * dc_n); None = zeros."""
     T, B, _ = x.shape
     weights = (weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters)
-    *_, saved = _run(cell, x, h_0, c_0, weights, lengths, reverse, resets, reset_to)
+    *_, saved = _run(cell, x, h_0, c_0, weights, lengths, reverse, resets, reset_to, noise)
     dx, dweight_ih, dweight_hh = (
         np.zeros_like(x),
         np.zeros_like(weight_ih),
@@ -294,13 +321,21 @@ def backward(
         dh, dc = dh_0[b], None if dc_0 is None else dc_0[b]
         dh_reset, dc_reset = 0, 0  # of the states that came in at resets
         for t in reversed(_order(length, reverse)):
-            h_old, own = saved[t, b]
+            h_masked, own = saved[t, b]
             dh = dh if dy is None else dh + dy[t, b]
+            kept_h = False if noise.kept_h is None else noise.kept_h[t, b]
+            kept_c = False if noise.kept_c is None else noise.kept_c[t, b]
+            passing_h, dh = np.where(kept_h, dh, 0), np.where(kept_h, 0, dh)
+            passing_c = 0
+            if dc is not None:
+                passing_c, dc = np.where(kept_c, dc, 0), np.where(kept_c, 0, dc)
             dzx, dzh, dh, dc, *dunit_t = CELLS[cell].step_backward(dh, dc, own)
+            dc = None if dc is None else dc + passing_c
             dx[t, b] = weight_ih.T @ dzx
-            dh = dh + weight_hh.T @ dzh
+            dh_masked = masked(weight_hh, noise.weight_mask).T @ dzh
+            dh = dh + passing_h + masked(dh_masked, noise.recurrent_mask, b)
             dweight_ih += np.outer(dzx, x[t, b])
-            dweight_hh += np.outer(dzh, h_old)
+            dweight_hh += np.outer(dzh, h_masked)
             dbias_ih += dzx
             dbias_hh += dzh
             for added in dunit_t:
@@ -312,4 +347,5 @@ def backward(
         dh_0[b] = dh + dh_reset
         if dc_0 is not None:
             dc_0[b] = dc + dc_reset
+    dweight_hh = masked(dweight_hh, noise.weight_mask)
     return Gradients(dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dunit)

@@ -42,6 +42,33 @@ def test_backward_matches_central_differences(cell, ragged, reverse, resets, res
             assert problems.error(getattr(gradients, "d" + name), expected) < 1e-7, name
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("masked", reference.Noise._fields)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_backward_with_noise_matches_central_differences(cell, masked, reverse):
+    problem = problems.make(cell, 4, 3, 3, 2, ragged=True, reverse=reverse, resets=0.3)
+    gates, rng = reference.CELLS[cell].gates, np.random.default_rng(3)
+    draw = {
+        "recurrent_mask": lambda: (rng.random((3, 2)) < 0.6) * 1.5,
+        "weight_mask": lambda: (rng.random((gates * 2, 2)) < 0.6) * 1.5,
+    }
+    mask = draw.get(masked, lambda: rng.random((4, 3, 2)) < 0.5)()
+    assert 0 < np.count_nonzero(mask) < mask.size
+    noise = reference.Noise(**{masked: mask})
+
+    def loss():
+        y, h_n, c_n = reference.forward(*problem.arguments, noise)
+        total = np.sum(y * problem.dy) + np.sum(h_n * problem.dh_n)
+        return total if c_n is None else total + np.sum(c_n * problem.dc_n)
+
+    gradients = problems.solve(problem, noise)
+    for name in ("x", "h_0", "c_0", *problems.PARAMETERS):
+        array = getattr(problem, name)
+        if array is not None:
+            expected = problems.central_differences(loss, array)
+            assert problems.error(getattr(gradients, "d" + name), expected) < 1e-7, name
+
+
 @pytest.mark.parametrize("cell", torch_peer.CELLS)
 @pytest.mark.parametrize(("ragged", "reverse"), LAYOUTS)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])

@@ -158,4 +158,22 @@ void ArrayCheck::no_overlap() const {
   }
 }
 
+void check_rate(const char* name, double rate) {
+  if (rate >= 0 && rate < 1) return;
+  throw py::value_error(std::string(name) + ": expected a number in [0, 1), got " +
+                        std::string(py::str(py::float_(rate))));
+}
+
+std::uint64_t unsigned_of(const char* name, const py::object& object, std::uint64_t most) {
+  if (!py::isinstance<py::int_>(object)) {
+    throw py::type_error(std::string(name) + ": expected an int");
+  }
+  const unsigned long long result = PyLong_AsUnsignedLongLong(object.ptr());
+  const bool fits = PyErr_Occurred() == nullptr;
+  PyErr_Clear();
+  if (fits && result <= most) return result;
+  throw py::value_error(std::string(name) + ": expected an integer in [0, " + std::to_string(most) +
+                        "], got " + std::string(py::str(object)));
+}
+
 }  // namespace rnncore

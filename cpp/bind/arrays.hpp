@@ -162,6 +162,20 @@ class ArrayCheck {
   std::vector<Span> spans_;
 };
 
+// ValueError unless `rate` is a probability in [0, 1).
+void check_rate(const char* name, double rate);
+
+// An int in [0, most]; TypeError or ValueError.
+std::uint64_t unsigned_of(const char* name, const py::object& object, std::uint64_t most);
+
+// What masks follow from.
+inline std::uint64_t seed_of(const py::object& seed) {
+  return unsigned_of("seed", seed, ~std::uint64_t{0});
+}
+inline std::uint32_t purpose_of(const py::object& purpose) {
+  return static_cast<std::uint32_t>(unsigned_of("purpose", purpose, ~std::uint32_t{0}));
+}
+
 // Size of dimension `axis`; TypeError or ValueError when `object` is no array of that rank.
 Index dimension(const ArrayName& name, const py::object& object, int rank, int axis);
 

@@ -47,6 +47,18 @@ void expect_both(const ArrayName& name, const py::object& first, const py::objec
   if (first.is_none() != second.is_none()) throw py::value_error(name.text() + ": " + text);
 }
 
+States<double> rates_of(const CellInfo& cell, const py::object& zoneout) {
+  States<double> rates{};
+  if (zoneout.is_none()) return rates;
+  const py::tuple each = group("zoneout", zoneout, cell.states.size());
+  for (std::size_t k = 0; k < each.size(); ++k) {
+    if (!py::isinstance<py::float_>(each[k])) throw py::type_error("zoneout: expected floats");
+    rates[k] = each[k].cast<double>();
+    check_rate("zoneout", rates[k]);
+  }
+  return rates;
+}
+
 WeightGroup::WeightGroup(const std::string& name, const CellInfo& cell, const py::object& object,
                          const Naming& naming)
     : cell_(cell), naming_(naming), arrays_(group(name, object, 4 + cell.unit_parameters.size())) {}

@@ -28,6 +28,9 @@ void expect_state(const CellInfo& cell, std::size_t k, const ArrayName& name,
 void expect_both(const ArrayName& name, const py::object& first, const py::object& second,
                  const char* text);
 
+// Zoneout's rate of each state of the cell; None: 0 everywhere.
+States<double> rates_of(const CellInfo& cell, const py::object& zoneout);
+
 // How the arrays of a group are named: prefix + name + suffix.
 struct Naming {
   std::string_view prefix = {}, suffix = {};

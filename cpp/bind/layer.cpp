@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bind/bind.hpp"
+#include "bind/noise.hpp"
 #include "bind/problem.hpp"
 #include "bind/variant.hpp"
 #include "recurrence/layer/weight_cache.hpp"
@@ -71,7 +72,7 @@ void read_feedback(LayerArgs<T>& a, ArrayCheck& check, const py::object& object)
 // How a layer runs over x, in both passes.
 struct LayerOptions {
   Ends ends;
-  const py::object& feedback;
+  const py::object &feedback, &noise;
   Index recompute;
 };
 
@@ -88,6 +89,7 @@ Problem read_layer(LayerArgs<T>& a, ArrayCheck& check, const std::string& cell, 
   a.x = check.sequence<T>("x", x, {p.sizes.steps, p.sizes.batch, p.sizes.input});
   a.weights = weights.read<T>(check, p.sizes.input, p.sizes.hidden);
   read_feedback(a, check, options.feedback);
+  read_noise(a, check, options.noise);
   return p;
 }
 
@@ -95,7 +97,7 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
                   const py::object& state_0, const py::object& y, const py::object& state_n,
                   const py::object& lengths, bool reverse, const py::object& tape, Index recompute,
                   const py::object& feedback, const py::object& cache, bool batch_invariant,
-                  const py::object& resets, const std::string& reset_to) {
+                  const py::object& resets, const std::string& reset_to, const py::object& noise) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
@@ -103,8 +105,9 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
     const py::tuple first = group("state_0", state_0, max_states);
     const py::tuple last = group("state_n", state_n, max_states);
     const WeightGroup own("weights", cell_named(cell), weights);
-    const Problem p = read_layer(a, check, cell, x, own, "h_0", first[0],
-                                 {{lengths, resets, reset_to, reverse}, feedback, recompute});
+    const Problem p =
+        read_layer(a, check, cell, x, own, "h_0", first[0],
+                   {{lengths, resets, reset_to, reverse}, feedback, noise, recompute});
     a.batch_invariant = batch_invariant;
     for_states(*p.cell, first, 0, {"", "_0"}, false,
                [&](std::size_t k, const ArrayName& name, const py::object& array) {
@@ -116,6 +119,7 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
                  a.state_n[k] = check.out_matrix<T>(name, array, p.states());
                });
     if (recompute > 0 || !tape.is_none()) {
+      expect_drawn(a);
       read_tape(a.tape, check, p, a, group("tape", tape, 1 + max_states));
     }
     if (!cache.is_none()) {
@@ -155,7 +159,7 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
                    const py::object& dx, const py::object& dstate_0, const py::object& gradients,
                    const py::object& lengths, bool reverse, Index recompute,
                    const py::object& feedback, const py::object& dfeedback,
-                   const py::object& resets, const std::string& reset_to) {
+                   const py::object& resets, const std::string& reset_to, const py::object& noise) {
   by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
@@ -163,8 +167,10 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
     const py::tuple first = group("dstate_0", dstate_0, max_states);
     const py::tuple last = group("dstate_n", dstate_n, max_states);
     const WeightGroup own("weights", cell_named(cell), weights);
-    const Problem p = read_layer(a, check, cell, x, own, "dh_0", first[0],
-                                 {{lengths, resets, reset_to, reverse}, feedback, recompute});
+    const Problem p =
+        read_layer(a, check, cell, x, own, "dh_0", first[0],
+                   {{lengths, resets, reset_to, reverse}, feedback, noise, recompute});
+    expect_drawn(a);
     const WeightGroup to("gradients", *p.cell, gradients, {"d", ""});
     a.gradients = to.write<T>(check, p.sizes.input, p.sizes.hidden, own.weight_hh());
     read_tape(a.tape, check, p, a, group("tape", tape, 1 + max_states));
@@ -212,11 +218,13 @@ void bind_layer(py::module_& m) {
   m.def("forward", &bind_forward, arg("cell"), arg("x"), arg("weights"), arg("state_0"), arg("y"),
         arg("state_n"), arg("lengths") = none, arg("reverse") = false, arg("tape") = none,
         arg("recompute") = Index{0}, arg("feedback") = none, arg("cache") = none,
-        arg("batch_invariant") = false, arg("resets") = none, arg("reset_to") = "zeros");
+        arg("batch_invariant") = false, arg("resets") = none, arg("reset_to") = "zeros",
+        arg("noise") = none);
   m.def("backward", &bind_backward, arg("cell"), arg("x"), arg("weights"), arg("tape"), arg("dy"),
         arg("dstate_n"), arg("dx"), arg("dstate_0"), arg("gradients"), arg("lengths") = none,
         arg("reverse") = false, arg("recompute") = Index{0}, arg("feedback") = none,
-        arg("dfeedback") = none, arg("resets") = none, arg("reset_to") = "zeros");
+        arg("dfeedback") = none, arg("resets") = none, arg("reset_to") = "zeros",
+        arg("noise") = none);
   m.def("segments", &bind_segments, arg("cell"), arg("x"), arg("weight_hh"), arg("lengths"),
         arg("recompute"), arg("resets") = none);
   m.def("weight_cache", &weight_cache);

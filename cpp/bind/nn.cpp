@@ -1,6 +1,7 @@
-// Bindings of nn/: linear and embedding.
+// Bindings of nn/: linear, embedding and masks of dropout.
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
+#include "nn/dropout.hpp"
 #include "nn/embedding.hpp"
 #include "nn/linear.hpp"
 
@@ -82,6 +83,39 @@ void bind_embedding_backward(const Object& indices, const Object& dy, const Obje
   });
 }
 
+void bind_dropout_mask(const Object& mask, double rate, const Object& seed, const Object& purpose) {
+  by_dtype("mask", mask, [&]<class T>(T) {
+    ArrayCheck check;
+    const Index rows = dimension("mask", mask, 2, 0), columns = dimension("mask", mask, 2, 1);
+    const auto out = check.out_matrix<T>("mask", mask, {rows, columns});
+    check_rate("rate", rate);
+    const std::uint64_t key = seed_of(seed);
+    const std::uint32_t own = purpose_of(purpose);
+    const py::gil_scoped_release release;
+    dropout_mask(out, rate, key, own);
+  });
+}
+
+// `to`: None for x in place.
+void bind_apply_mask(const Object& x, const Object& mask, const Object& to) {
+  by_dtype("x", x, [&]<class T>(T) {
+    const Index steps = dimension("x", x, 3, 0), batch = dimension("x", x, 3, 1);
+    const Index features = dimension("x", x, 3, 2);
+    const Shape shape{steps, batch, features};
+    ArrayCheck check;
+    const auto factors = check.matrix<T>("mask", mask, {batch, features});
+    const bool in_place = to.is_none();
+    const auto out = check.out_sequence<T>(in_place ? "x" : "to", in_place ? x : to, shape);
+    const Sequence<const T> from = in_place
+                                       ? Sequence<const T>{out.data,     out.steps,    out.batch,
+                                                           out.features, out.stride_t, out.stride_b}
+                                       : check.sequence<T>("x", x, shape);
+    check.no_overlap();
+    const py::gil_scoped_release release;
+    apply_mask(from, factors, out);
+  });
+}
+
 }  // namespace
 
 void bind_nn(py::module_& m) {
@@ -92,6 +126,8 @@ void bind_nn(py::module_& m) {
         arg("dweight"), arg("dbias"));
   m.def("embedding_forward", &bind_embedding_forward, arg("indices"), arg("weight"), arg("y"));
   m.def("embedding_backward", &bind_embedding_backward, arg("indices"), arg("dy"), arg("dweight"));
+  m.def("dropout_mask", &bind_dropout_mask, arg("mask"), arg("rate"), arg("seed"), arg("purpose"));
+  m.def("apply_mask", &bind_apply_mask, arg("x"), arg("mask"), arg("to"));
 }
 
 }  // namespace rnncore

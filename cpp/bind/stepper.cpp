@@ -48,8 +48,9 @@ bool is_pair_type(const py::object& type) {
 
 // A function of (x_t, state) for a stack of layers, each a tuple of weights as for `forward`.
 // It reads the arrays' numbers at each call. `state_type`: the named tuple of h and c, or None.
+// `zoneout`: the rate of each state, or None.
 py::object make_stepper(const std::string& cell, const py::list& layers,
-                        const py::object& state_type) {
+                        const py::object& state_type, const py::object& zoneout) {
   const CellInfo& info = cell_named(cell);
   const bool pair = info.states.size() == 2;
   const std::size_t arrays = 4 + info.unit_parameters.size();
@@ -62,10 +63,11 @@ py::object make_stepper(const std::string& cell, const py::list& layers,
       throw py::value_error("layers: expected tuples of " + std::to_string(arrays) + " arrays");
     }
   }
+  const Zoneout rates{.rates = rates_of(info, zoneout)};
   const py::object first = py::cast<py::tuple>(layers[0])[0];
   return by_dtype("weight_ih", first, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    auto stepper = std::make_unique<Stepper<T>>(info, layers, state_type);
+    auto stepper = std::make_unique<Stepper<T>>(info, layers, state_type, rates);
     const py::capsule capsule(static_cast<AnyStepper*>(stepper.release()), capsule_name,
                               [](void* p) { delete static_cast<AnyStepper*>(p); });
     return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&method, capsule.ptr(), nullptr));
@@ -76,7 +78,8 @@ py::object make_stepper(const std::string& cell, const py::list& layers,
 
 void bind_stepper(py::module_& m) {
   using py::arg;
-  m.def("make_stepper", &make_stepper, arg("cell"), arg("layers"), arg("state_type"));
+  m.def("make_stepper", &make_stepper, arg("cell"), arg("layers"), arg("state_type"),
+        arg("zoneout") = py::none());
 }
 
 }  // namespace rnncore

@@ -28,9 +28,10 @@ class AnyStepper {
 template <class T>
 class Stepper final : public AnyStepper {
  public:
-  Stepper(const CellInfo& cell, const py::list& layers, const py::object& state_type)
+  Stepper(const CellInfo& cell, const py::list& layers, const py::object& state_type,
+          const Zoneout& zoneout)
       : state_type_(state_type), dtype_(py::dtype::of<T>()) {
-    for (const py::handle& item : layers) add(cell, py::cast<py::tuple>(item));
+    for (const py::handle& item : layers) add(cell, py::cast<py::tuple>(item), zoneout);
     hidden_ = layers_.front().weights.weight_hh.cols;
     input_ = layers_.front().weights.weight_ih.cols;
   }
@@ -63,13 +64,14 @@ class Stepper final : public AnyStepper {
   }
 
  private:
-  void add(const CellInfo& cell, const py::tuple& arrays) {
+  void add(const CellInfo& cell, const py::tuple& arrays, const Zoneout& zoneout) {
     ArrayCheck check;
     const Index H = dimension("weight_hh", arrays[1], 2, 1);
     const Index I = dimension("weight_ih", arrays[0], 2, 1);
     if (H < 1 || I < 1) throw py::value_error("layers: expected at least one unit and feature");
     StepArgs<T> a;
     a.cell = &cell;
+    a.zoneout = zoneout;
     a.weights = WeightGroup("layers", cell, arrays).read<T>(check, I, H);
     if (!layers_.empty() && (I != H || H != layers_.front().weights.weight_hh.cols)) {
       throw py::value_error("layers: expected layers that fit on one another");

@@ -54,8 +54,8 @@ struct CellForward {
 template <class C, class V>
 struct CellBackward {
   Packets<V, C::wiring.size()> z;  // what forward left; becomes dz
-  Packets<V, C::states.size()> before, after;
-  // dL/d(after); becomes dL/d(before), but for what reaches h through R.
+  Packets<V, C::states.size()> before;
+  // dL/d(states after); becomes dL/d(before), but for what reaches h through R.
   Packets<V, C::states.size()> d;
   Packets<V, unit_rows<C>()> unit;
   Packets<V, unit_rows<C>()> dunit;  // becomes what this step adds to dL/d(unit)

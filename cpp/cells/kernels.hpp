@@ -176,7 +176,6 @@ class Pointwise {
     for (Index k = 1; k < states; ++k) cell.d[k] = lanes.load(at.d[k] + d);
     for (Index k = 0; k < states; ++k) {
       cell.before[k] = lanes.load(at.before[k] + r * layout.stride[k] + unit);
-      cell.after[k] = lanes.load(at.after[k] + r * layout.stride[k] + unit);
     }
     for (Index k = 0; k < units; ++k) {
       cell.unit[k] = V::load(layout.unit + (unit * units + k * width));

@@ -52,7 +52,8 @@ struct Lstm {
   static void backward(CellBackward<Lstm, V>& at) {
     V &i = at.z[0], &g = at.z[G], &o = at.z[O];
     auto& [dh, dc] = at.d;
-    const V c_prev = at.before[1], c = at.after[1], f = coupled ? V::broadcast(1) - i : at.z[F];
+    const V c_prev = at.before[1], f = coupled ? V::broadcast(1) - i : at.z[F];
+    const V c = madd(f, c_prev, i * g);  // as in forward; zoneout may have kept another one
     const V tanh_c = tanh(c), dho = dh * o;
     dc = dc + (dho - dho * tanh_c * tanh_c);
     o = dh * tanh_c * (o - o * o);

@@ -69,7 +69,7 @@ struct BackwardArrays {
   Index sums_step;
   T* gates;  // (rows, S*H): becomes dz
   T* dunit;  // (rows, P*H) =
-  States<const T*> before, after;
+  States<const T*> before;
   States<T*> d;               // (rows, H) each
   ScatteredRows<const T> dy;  // or empty: zeros
 };

@@ -75,7 +75,7 @@ def arrays_of(cell, function):
     """Names of the arguments that are arrays."""
     optional = () if cell.startswith("lstm") else ("c_0", "c_n", "c", "dc_n", "dc_0")
     no_array = ("cell", "reverse", "recompute", "cache", "batch_invariant", *optional)
-    no_array += ("activation", "delays", "reset_to")
+    no_array += ("activation", "delays", "reset_to", "noise")
     return [name for name in FUNCTIONS[function] if base(name) not in no_array]
 
 

@@ -132,6 +132,42 @@ def test_feedback_of_the_page_is_the_reference(cell, T, activation, mode):
         assert problems.error(got[name], value) < 1e-13, name
 
 
+@pytest.mark.parametrize("cell", reference.CELLS)
+def test_regularisers_of_the_page_are_the_reference(cell):
+    """One step under all masks at once, forward and backward."""
+    problem, (x, h, *_) = one_step(cell)
+    problem = problem._replace(dy=np.zeros_like(problem.dy))
+    rng, (_, H) = np.random.default_rng(3), problem.h_0.shape
+    m_x, m_h = 2.0 * (rng.random(3) < 0.5), 1.5 * (rng.random(H) < 0.6)
+    M = 1.5 * (rng.random(problem.weight_hh.shape) < 0.6)
+    k_h, k_c = rng.random(H) < 0.4, rng.random(H) < 0.5
+    c, dc = (None if v is None else v[0] for v in (problem.c_0, problem.dc_n))
+    kept_c = None if c is None else k_c[None, None]
+    noise = reference.Noise(m_h[None], M, k_h[None, None], kept_c)
+    expected = problems.solve(problem._replace(x=problem.x * m_x), noise)
+
+    own = reference.own_arguments(problem.unit_parameters)
+    page = functions(MATH / "regularisers.md")
+    weights = problem.weight_ih, problem.weight_hh
+    biases = problem.bias_ih, problem.bias_hh
+    h_new, c_new, saved = page["regularised"](
+        lambda *arguments: reference.CELLS[cell].step(*arguments, *own),
+        x, h, c, *weights, *biases, m_x, m_h, M, k_h, k_c,
+    )  # fmt: skip
+    got = page["regularised_backward"](
+        lambda *arguments: reference.CELLS[cell].step_backward(*arguments)[:4],
+        problem.dh_n[0], dc, saved, x, h, *weights, m_x, m_h, M, k_h, k_c,
+    )  # fmt: skip
+    dc_0 = None if c is None else expected.dc_0[0]
+    wanted = (
+        expected.h_n[0], None if c is None else expected.c_n[0], expected.dx[0, 0] * m_x,
+        expected.dh_0[0], dc_0, expected.dweight_ih, expected.dweight_hh,
+    )  # fmt: skip
+    for g, e in zip((h_new, c_new, *got), wanted, strict=True):
+        assert (g is None) == (e is None)
+        assert e is None or problems.error(g, e) < 1e-14
+
+
 def test_teacher_forced_steps_of_the_page_are_those_of_the_loop():
     """All steps at once, as the page merges them where nothing but targets feeds back."""
     p, weights = feedback_problem("rnn_tanh", "softmax", "forced")

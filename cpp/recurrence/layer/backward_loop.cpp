@@ -31,7 +31,8 @@ BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& sched
       chunk_(chunk),
       panels_(panel_count<T>(H_)),
       schedule_(schedule),
-      dy_(schedule, args.dy) {
+      dy_(schedule, args.dy),
+      zoneout_(args, schedule) {
   layout_.hidden = H_;
   for (std::size_t k = 0; k < states_; ++k) layout_.stride[k] = args.state_stride(k);
   if (!args.weights.weight_hh) return;
@@ -49,6 +50,7 @@ void BackwardLoop<T>::plan(ArenaPlan& plan, int threads) {
   for (std::size_t k = 0; k < states_; ++k) {
     plan.array(d_[k], checked_mul(schedule_.rows(), H_));
   }
+  zoneout_.plan(plan);
   if (cell_.unit_rows == 0) return;
   plan.array(layout_.unit, checked_mul(panels_, cell_.unit_rows * Simd<T>::width));
   plan.array(dunit_, checked_mul(chunk_, cell_.unit_rows * H_));
@@ -102,7 +104,6 @@ BackwardArrays<T> BackwardLoop<T>::arrays_at(Index first, Index step, Range chun
                        .gates = tape.gates_at(step) + first * tape.gates_per_row,
                        .dunit = nullptr,
                        .before = {},
-                       .after = {},
                        .d = {},
                        .dy = dy_.at(step, first)};
   if (dy != nullptr) at.dy = {.data = dy + first * H_, .stride = H_};
@@ -112,7 +113,6 @@ BackwardArrays<T> BackwardLoop<T>::arrays_at(Index first, Index step, Range chun
   }
   for (std::size_t k = 0; k < states_; ++k) {
     at.before[k] = tape.before(k, step) + first * layout_.stride[k];
-    at.after[k] = tape.after(k, step) + first * layout_.stride[k];
     at.d[k] = d_[k] + first * H_;
   }
   return at;
@@ -129,6 +129,7 @@ void BackwardLoop<T>::recurrent_product(const Share& mine, Range rows, Index ste
 template <class T>
 void BackwardLoop<T>::time_step(const Share& mine, Index step, Range chunk,
                                 const BackwardTape<T>& tape, const T* dy) const {
+  if (zoneout_ || a_.recurrent_mask) return regularised_step(mine, step, chunk, tape, dy);
   const auto [first, active] = schedule_.active(mine.rows, step);
   BackwardArrays<T> at = arrays_at(first, step, chunk, tape, dy);
   const Index later =
@@ -143,6 +144,22 @@ void BackwardLoop<T>::time_step(const Share& mine, Index step, Range chunk,
 }
 
 template <class T>
+void BackwardLoop<T>::regularised_step(const Share& mine, Index step, Range chunk,
+                                       const BackwardTape<T>& tape, const T* dy) const {
+  const Range rows = schedule_.active(mine.rows, step);
+  if (step + 1 < chunk.end) state_before(mine, step + 1, tape);
+  BackwardArrays<T> at = arrays_at(rows.begin, step, chunk, tape, dy);
+  at.sums_step = 0;  // d_ holds all but dy
+  if (zoneout_) {
+    zoneout_.split(mine, rows, step, d_, at.dy);
+    if (zoneout_.of(0)) at.dy = {};
+  }
+  pointwise_(&at, 0, rows.size(), mine.panels.begin, static_cast<int>(mine.panels.size()),
+             no_sums<T>);
+  if (zoneout_) zoneout_.join(mine, rows, d_);
+}
+
+template <class T>
 void BackwardLoop<T>::state_before(const Share& mine, Index step,
                                    const BackwardTape<T>& tape) const {
   if (!weights_) return;
@@ -151,8 +168,13 @@ void BackwardLoop<T>::state_before(const Share& mine, Index step,
   recurrent_product(
       mine, rows, step, tape, [&](Index row, Index count, Index panel, int panels, const T* sums) {
         for (Index r = rows.begin + row; r < rows.begin + row + count; ++r) {
+          const T* const mask =
+              a_.recurrent_mask ? a_.recurrent_mask.row(schedule_.sequence(r)) : nullptr;
           for (Index p = panel; p < panel + panels; ++p, sums += width) {
-            add_packet(Simd<T>::load(sums), d_[0] + r * H_ + p * width, H_ - p * width);
+            const Partial<T> lanes{std::min(width, H_ - p * width)};
+            Simd<T> dh = Simd<T>::load(sums);
+            if (mask != nullptr) dh = dh * lanes.load(mask + p * width);
+            add_packet(dh, d_[0] + r * H_ + p * width, H_ - p * width);
           }
         }
       });

@@ -6,6 +6,7 @@
 
 #include "gemm/packed_weights.hpp"
 #include "recurrence/layer/layer.hpp"
+#include "recurrence/layer/zoneout.hpp"
 #include "recurrence/plan/partition.hpp"
 #include "recurrence/plan/rows.hpp"
 #include "recurrence/plan/tape_view.hpp"
@@ -57,6 +58,10 @@ class BackwardLoop {
   BackwardArrays<T> arrays_at(Index first, Index step, Range chunk, const BackwardTape<T>& tape,
                               const T* dy) const;
 
+  // A time step with zoneout or a recurrent mask: the product is added to d_ before the cell.
+  void regularised_step(const Share& mine, Index step, Range chunk, const BackwardTape<T>& tape,
+                        const T* dy) const;
+
   // The product dz R of some rows at `step`, its tiles to f.
   void recurrent_product(const Share& mine, Range rows, Index step, const BackwardTape<T>& tape,
                          const BlockSums<T>& f) const;
@@ -68,6 +73,7 @@ class BackwardLoop {
   const Index H_, chunk_, panels_;
   const Schedule& schedule_;
   const StepRows<const T> dy_;
+  ZoneoutStep<T> zoneout_;
   std::optional<PackedWeights<T>> weights_;
   StepLayout<T> layout_;
   States<T*> d_{};  // (R, H)

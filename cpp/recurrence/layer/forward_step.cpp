@@ -22,7 +22,8 @@ ForwardStep<T>::ForwardStep(const LayerArgs<T>& args, const Schedule& schedule, 
       panels_(panel_count<T>(H_)),
       schedule_(schedule),
       operand_(args),
-      y_(schedule, y) {
+      y_(schedule, y),
+      zoneout_(args, schedule) {
   layout_.hidden = H_;
   for (std::size_t k = 0; k < cell_.states.size(); ++k) layout_.stride[k] = args.state_stride(k);
   // With R, values fed back that are known leave U's part in z.
@@ -44,6 +45,9 @@ void ForwardStep<T>::plan_panels(ArenaPlan& plan) {
 template <class T>
 void ForwardStep<T>::plan_scratch(ArenaPlan& plan, int threads) {
   if (weights_) weights_->plan_scratch(plan, threads);
+  if (a_.recurrent_mask) {
+    plan.array(masked_, checked_mul(threads, checked_mul(schedule_.rows(), H_)));
+  }
   plan.array(layout_.bias, checked_mul(panels_, cell_.slots * Simd<T>::width));
   if (cell_.unit_rows > 0) {
     plan.array(layout_.unit, checked_mul(panels_, cell_.unit_rows * Simd<T>::width));
@@ -100,12 +104,29 @@ void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>&
   const auto [first, active] = schedule_.active(mine.rows, step);
   const ForwardArrays<T> at = arrays_at(first, step, z, tape);
   if (weights_) {
-    weights_->multiply(mine.thread, at.before[0] + operand_.first(), layout_.stride[0],
-                       active - first, mine.panels, step % 2 != 0, {pointwise_, &at});
+    const bool masked = static_cast<bool>(a_.recurrent_mask);
+    const T* const h =
+        masked ? masked_rows(mine, {first, active}, step, tape) : at.before[0] + operand_.first();
+    weights_->multiply(mine.thread, h, masked ? H_ : layout_.stride[0], active - first, mine.panels,
+                       step % 2 != 0, {pointwise_, &at});
   } else {
     pointwise_(&at, 0, active - first, mine.panels.begin, static_cast<int>(mine.panels.size()),
                no_sums<T>);
   }
+  if (zoneout_) zoneout_.forward(mine, {first, active}, step, tape, y_);
+}
+
+template <class T>
+const T* ForwardStep<T>::masked_rows(const Share& mine, Range rows, Index step,
+                                     const TapeView<T>& tape) const {
+  T* const masked = masked_ + mine.thread * schedule_.rows() * H_;
+  for (Index r = rows.begin; r < rows.end; ++r) {
+    const T* const h = tape.before(0, step) + r * layout_.stride[0];
+    const T* const mask = a_.recurrent_mask.row(schedule_.sequence(r));
+    T* const to = masked + (r - rows.begin) * H_;
+    for (Index i = 0; i < H_; ++i) to[i] = h[i] * mask[i];
+  }
+  return masked;
 }
 
 template <class T>

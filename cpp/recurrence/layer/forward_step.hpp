@@ -6,6 +6,7 @@
 
 #include "gemm/packed_weights.hpp"
 #include "recurrence/layer/recurrent_operand.hpp"
+#include "recurrence/layer/zoneout.hpp"
 #include "recurrence/plan/partition.hpp"
 #include "recurrence/plan/rows.hpp"
 #include "recurrence/plan/tape_view.hpp"
@@ -56,6 +57,9 @@ class ForwardStep {
   // The arrays of `step` from row `first` on; `z` of its row 0.
   ForwardArrays<T> arrays_at(Index first, Index step, T* z, const TapeView<T>& tape) const;
 
+  // Of some rows h of the step before, times the recurrent mask: (rows, H).
+  const T* masked_rows(const Share& mine, Range rows, Index step, const TapeView<T>& tape) const;
+
   const LayerArgs<T>& a_;
   const CellInfo& cell_;
   const TileFunction<T> pointwise_;
@@ -63,8 +67,10 @@ class ForwardStep {
   const Schedule& schedule_;
   const RecurrentOperand<T> operand_;
   const StepRows<T> y_;
+  const ZoneoutStep<T> zoneout_;
   StepLayout<T> layout_;
   std::optional<PackedWeights<T>> weights_;
+  T* masked_ = nullptr;  // (threads, R, H)
 };
 
 extern template class ForwardStep<float>;

@@ -33,6 +33,7 @@ MergedGradients<T>::MergedGradients(const BackwardArgs<T>& args, const Schedule&
       schedule_(schedule),
       H_(args.sizes.hidden),
       h_stride_(args.h_stride()),
+      gathers_states_(schedule.ragged() || args.recurrent_mask),
       x_(x ? InputRows<T>(schedule, x) : InputRows<T>(schedule, args.x, chunk)),
       fed_(schedule, args.fed, chunk),
       dx_(schedule, args.dx, chunk),
@@ -52,7 +53,7 @@ void MergedGradients<T>::plan(ArenaPlan& plan) {
   fed_.plan(plan);
   dx_.plan(plan);
   dfed_.plan(plan);
-  if (schedule_.ragged()) plan.array(states_, checked_mul(chunk_, h_stride_));
+  if (gathers_states_) plan.array(states_, checked_mul(chunk_, h_stride_));
 }
 
 template <class T>
@@ -65,11 +66,11 @@ void MergedGradients<T>::run(const Team& team, Range steps, const BackwardTape<T
 
 template <class T>
 void MergedGradients<T>::gather(const Team& team, Range steps, const BackwardTape<T>& tape) const {
-  if (!x_.gathers() && !fed_.gathers() && !schedule_.ragged()) return;
+  if (!x_.gathers() && !fed_.gathers() && !gathers_states_) return;
   team.run(team.threads(), [&](const Worker& worker) {
     x_.gather(worker, steps);
     fed_.gather(worker, steps);
-    if (schedule_.ragged()) gather_states(worker, steps, tape);
+    if (gathers_states_) gather_states(worker, steps, tape);
   });
 }
 
@@ -79,6 +80,11 @@ void MergedGradients<T>::gather_states(const Worker& worker, Range steps,
   for_steps(worker, schedule_, steps, [&](Index first, Index step, Range rows) {
     std::copy_n(tape.before(0, step) + rows.begin * h_stride_, rows.size() * h_stride_,
                 states_ + first * h_stride_);
+    for (Index r = 0; a_.recurrent_mask && r < rows.size(); ++r) {
+      const T* const mask = a_.recurrent_mask.row(schedule_.sequence(rows.begin + r));
+      T* const h = states_ + (first + r) * h_stride_;
+      for (Index i = 0; i < H_; ++i) h[i] *= mask[i];
+    }
   });
 }
 
@@ -115,10 +121,11 @@ void MergedGradients<T>::products(const Worker& worker, Range steps, const Backw
   }
 }
 
-// h before each step of the chunk: the tape itself unless sequences drop out.
+// h before each step of the chunk, as R met it: the tape itself unless sequences drop out or
+// recurrent dropout masked it.
 template <class T>
 Matrix<const T> MergedGradients<T>::states_of(Range steps, const BackwardTape<T>& tape) const {
-  const T* const from = schedule_.ragged() ? states_ : tape.before(0, steps.begin);
+  const T* const from = gathers_states_ ? states_ : tape.before(0, steps.begin);
   return {from, schedule_.count(steps), h_stride_, h_stride_};
 }
 

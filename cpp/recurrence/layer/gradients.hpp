@@ -64,6 +64,7 @@ class MergedGradients {
   const CellInfo& cell_;
   const Schedule& schedule_;
   const Index H_, h_stride_;
+  const bool gathers_states_;
   InputRows<T> x_, fed_;
   OutputRows<T> dx_, dfed_;
   const int threads_;

@@ -1,6 +1,7 @@
 // One layer in one direction: the arguments of its two passes, every array once, with its shape.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -21,6 +22,25 @@ struct LayerWeights {
   UnitParameters<Matrix<T>> unit{};          // (rows, H) each
 };
 
+// Zoneout (Krueger et al. 2017): in training a unit keeps its old state with that state's
+// probability; in prediction it gets the expectation of that.
+struct Zoneout {
+  States<double> rates{};
+  bool drawn = false;         // as in training, by masks that follow from the next two, from the
+  std::uint64_t seed = 0;     // state, the time and the sequence
+  std::uint32_t purpose = 0;  // state k has purpose + k
+
+  explicit operator bool() const {
+    return std::any_of(rates.begin(), rates.end(), [](double rate) { return rate > 0; });
+  }
+};
+
+// rate * old + (1 - rate) * anew
+template <class T>
+T expected_state(T rate, T old, T anew) {
+  return anew + rate * (old - anew);
+}
+
 // What both passes read.
 template <class T>
 struct LayerArgs {
@@ -28,9 +48,11 @@ struct LayerArgs {
   Sizes sizes;
   Sequence<const T> x;  // (T, B, I)
   LayerWeights<const T> weights;
-  Sequence<const T> fed;          // (T, B, F): values that U meets, all known before; or empty
-  std::span<const Piece> pieces;  // of the sequences; none: all T steps of each
-  bool reverse = false;           // each sequence from its own end
+  Sequence<const T> fed;           // (T, B, F): values that U meets, all known before; or empty
+  Matrix<const T> recurrent_mask;  // (B, H): times h of the step before, where it meets R; or empty
+  Zoneout zoneout;
+  std::span<const Piece> pieces;                     // of the sequences; none: all T steps of each
+  bool reverse = false;                              // each sequence from its own end
   Precision precision = float32_matmul_precision();  // of the whole call
   Index recompute = 0;  // 0: the tape holds every step; k: states k steps apart (Segments)
   // A row's bits do not depend on the other rows, nor on how a sequence is cut into calls.

@@ -24,6 +24,19 @@ void multiply_slot(const StepArgs<T>& a, int slot, Index unit, Index lanes, T* s
   gemv(operands, count, a.x.rows, lanes, sums, a.cell->slots * Simd<T>::width);
 }
 
+// Zoneout's expectation, for the units from `unit` on.
+template <class T>
+void blend_states(const StepArgs<T>& a, Index unit, Index lanes) {
+  for (std::size_t k = 0; k < a.cell->states.size(); ++k) {
+    const T rate = static_cast<T>(a.zoneout.rates[k]);
+    for (Index r = 0; rate > 0 && r < a.x.rows; ++r) {
+      const T* const old = a.state_0[k].row(r) + unit;
+      T* const to = a.state_n[k].row(r) + unit;
+      for (Index i = 0; i < lanes; ++i) to[i] = expected_state(rate, old[i], to[i]);
+    }
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -46,6 +59,7 @@ void step(const Worker& worker, const StepArgs<T>& a) {
       multiply_slot(a, slot, unit, std::min(width, H - unit), sums + slot * width);
     }
     pointwise(at, unit);
+    if (a.zoneout) blend_states(a, unit, std::min(width, H - unit));
   }
 }
 

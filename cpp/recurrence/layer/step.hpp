@@ -13,6 +13,7 @@ struct StepArgs {
   Matrix<const T> x;                  // (B, I)
   States<Matrix<const T>> state_0{};  // (B, H) each
   LayerWeights<const T> weights;      // no U
+  Zoneout zoneout;                    // its expectation
   States<Matrix<T>> state_n{};        // (B, H)
 };
 

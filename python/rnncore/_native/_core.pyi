@@ -17,6 +17,10 @@ _Weights = tuple[_Array | None, ...]  # weight_ih (G*H, I), weight_hh (G*H, H) o
 _State = tuple[Any, Any]  # h, c; c is None where the cell has none
 _LoopState = tuple[Any, Any, Any]  # h, c, and the values fed back y
 _Tape = tuple[Any, Any, Any]  # gates, h, c
+_Noise = tuple[_Array | None, tuple[float, ...] | None, int | None, int]
+# recurrent_mask (B, H): times h of the step before, where it meets R; zoneout's rate of each state,
+# by masks that follow from seed and purpose (of state k: purpose + k), or without a seed their
+# expectation, of which backward knows no gradient
 _Readout = tuple[_Array | None, ...]  # weight_oh, weight_ho, weight_oo, bias_o
 
 class CellRow(TypedDict):
@@ -54,6 +58,7 @@ def forward(
     batch_invariant: bool = False,  # a row's bits depend neither on other rows nor on T
     resets: _Resets = None,  # bool (T, B): cut before this step, into R rows in all
     reset_to: str = "zeros",  # or "state": what a row starts with
+    noise: _Noise | None = None,
 ) -> None: ...
 def backward(
     cell: str,
@@ -74,6 +79,7 @@ def backward(
     # (G*H, F)
     resets: _Resets = None,  # as in forward
     reset_to: str = "zeros",
+    noise: _Noise | None = None,  # as in forward
 ) -> None: ...
 def segments(
     cell: str,
@@ -89,7 +95,10 @@ def partition(
     steps: int, batch: int, panels: int, depth: int, packet_bytes: int, merged: float
 ) -> tuple[int, int]: ...  # the cost rule: parts of the rows, parts of the units
 def make_stepper(
-    cell: str, layers: Sequence[_Weights], state_type: type | None
+    cell: str,
+    layers: Sequence[_Weights],
+    state_type: type | None,
+    zoneout: tuple[float, ...] | None = None,  # of each state; its expectation
 ) -> Callable[[Any, Any], Any]: ...
 
 # the closed loop: K layers, O outputs, M = the longest delay, F = O * delays, N = sum(lengths), R
@@ -167,6 +176,17 @@ def embedding_backward(
     indices: NDArray[int64],  # (N,)
     dy: _Array,  # (N, D)
     dweight: _Array,  # += (V, D)
+) -> None: ...
+def dropout_mask(
+    mask: _Array,  # out (N, K): 0 with probability rate, else 1 / (1 - rate)
+    rate: float,
+    seed: int,  # in [0, 2^64)
+    purpose: int,  # in [0, 2^32): what the mask is for
+) -> None: ...
+def apply_mask(
+    x: _Array,  # (T, B, D)
+    mask: _Array,  # (B, D)
+    to: _Array | None,  # out (T, B, D); None = x
 ) -> None: ...
 def mean_squared_error(
     y: _Array,  # (N, O)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._memory import aligned_empty
+from rnncore._memory import aligned_empty, zeros
 from rnncore._native.cells import Cell
 from rnncore._native.isa import core
 from rnncore._types import Array, Lengths
@@ -104,6 +104,20 @@ class Resets(NamedTuple):
     to: str  # one of RESET_TO: zeros, or the given state
 
 
+class Noise(NamedTuple):
+    """What is random in a call: masks of dropout, and what zoneout's masks follow from."""
+
+    recurrent_mask: Array | None = None  # (B, H): times h of the step before, where it meets R
+    weight_mask: Array | None = None  # (G*H, H): times R
+    zoneout: tuple[float, ...] | None = None  # the rate of each state
+    seed: int | None = None  # None: zoneout's expectation in place of masks
+    purpose: int = 0  # tells this layer and direction from others of the same seed
+
+    def for_kernel(self) -> tuple[Any, ...]:
+        """Return what the kernel takes: it gets R masked."""
+        return self.recurrent_mask, self.zoneout, self.seed, self.purpose
+
+
 RESET_TO = ("zeros", "state")
 NO_RESETS = (None, "zeros")
 
@@ -145,6 +159,7 @@ class Tape:
     precision: str
     feedback: Feedback | None = None
     resets: Resets | None = None
+    noise: Noise | None = None
     used: bool = False
 
 
@@ -164,8 +179,12 @@ def forward(
     *,
     batch_invariant: bool = False,
     resets: Resets | None = None,
+    noise: Noise | None = None,
 ) -> Tape:
     """Run the kernel into y, h_n and c_n, and return its tape; `batch_invariant` as for `infer`."""
+    if noise is not None and noise.weight_mask is not None:
+        assert weights.weight_hh is not None
+        weights = weights._replace(weight_hh=weights.weight_hh * noise.weight_mask)
     T, B, _ = x.shape
     H = h_0.shape[1]
     precision = core.float32_matmul_precision()
@@ -185,10 +204,12 @@ def forward(
     core.forward(
         cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, (gates, h, c),
         recompute, feedback, None, batch_invariant, before, reset_to,
+        None if noise is None else noise.for_kernel(),
     )  # fmt: skip
     return Tape(
-        cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, feedback, resets
-    )
+        cell, x, weights, lengths, reverse, gates, h, c, recompute, precision, feedback, resets,
+        noise,
+    )  # fmt: skip
 
 
 def infer(
@@ -207,17 +228,20 @@ def infer(
     *,
     batch_invariant: bool = False,
     resets: Resets | None = None,
+    noise: Noise | None = None,
 ) -> None:
-    """Run the kernel into y, h_n and c_n without a tape.
+    """Run the kernel into y, h_n and c_n without a tape. Of `noise` R's mask is not used.
 
     A `cache` (core.weight_cache()) keeps the packed weights for the next call. Every call compares
     fingerprints of all weights: after any change, in place or not, it packs them again.
     With `batch_invariant` a sequence's bits do not depend on the others beside it, nor on how it is
     cut into calls.
     """
+    before, reset_to = resets or NO_RESETS
     core.forward(
         cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, None, 0, feedback,
-        cache, batch_invariant, *(resets or NO_RESETS),
+        cache, batch_invariant, before, reset_to,
+        None if noise is None else noise.for_kernel(),
     )  # fmt: skip
 
 
@@ -238,13 +262,24 @@ def backward(
         raise ValueError(
             f"tape: expected float32 precision {tape.precision!r} as in forward, got {precision!r}"
         )
+    before, reset_to = tape.resets or NO_RESETS
+    noise, into, masked = tape.noise, grads, None
+    if noise is not None and noise.weight_mask is not None:
+        masked = zeros(noise.weight_mask.shape, noise.weight_mask.dtype)  # gradient of the masked R
+        into = grads._replace(weight_hh=masked)
     tape.used = True
     try:
         core.backward(
             tape.cell.name, tape.x, tape.weights, (tape.gates, tape.h, tape.c), dy, (dh_n, dc_n),
-            dx, (dh_0, dc_0), grads, tape.lengths, tape.reverse, tape.recompute, tape.feedback,
-            feedback_gradient, *(tape.resets or NO_RESETS),
+            dx, (dh_0, dc_0), into, tape.lengths, tape.reverse, tape.recompute, tape.feedback,
+            feedback_gradient, before, reset_to,
+            None if noise is None else noise.for_kernel(),
         )  # fmt: skip
     except (TypeError, ValueError, MemoryError):  # raised before the kernel wrote anything
         tape.used = False
         raise
+    if masked is not None:
+        assert noise is not None
+        assert grads.weight_hh is not None
+        masked *= noise.weight_mask
+        grads.weight_hh[...] += masked

@@ -13,13 +13,17 @@ from rnncore.state import LSTMState
 Stepper = Callable[[Any, Any], Any]
 
 
-def make_stepper(cell: Cell, layers: Sequence[Weights]) -> Stepper:
+def make_stepper(
+    cell: Cell, layers: Sequence[Weights], zoneout: tuple[float, ...] | None = None
+) -> Stepper:
     """Return a function of (x_t, state) that steps a stack of layers, or gives NotImplemented.
 
     It reads the weights' arrays as they are at each call and keeps nothing that was made of them,
     so that a change of their values, in place or not, counts from the next step on.
     It takes exact ndarrays of the layers' dtype, C-contiguous, of few sequences, whose shapes fit;
-    anything else is NotImplemented, for the caller to convert or to say what is wrong.
+    anything else is NotImplemented, for the caller to convert or to say what is wrong. `zoneout`:
+    the rate of each state, of which a step takes the expectation.
     """
-    stepper: Stepper = core.make_stepper(cell.name, list(layers), LSTMState if cell.has_c else None)
+    state_type = LSTMState if cell.has_c else None
+    stepper: Stepper = core.make_stepper(cell.name, list(layers), state_type, zoneout)
     return stepper

@@ -38,6 +38,8 @@ class Call(NamedTuple):
     recompute: int = 0
     batch_invariant: bool = False
     resets: Resets | None = None
+    seed: int | None = None  # of the regularisers' masks; None where nothing is drawn
+    input_mask: Array | None = None  # (B, I), of input dropout: x is masked by it
 
 
 NO_GRADIENT = StackState(None, None, None)

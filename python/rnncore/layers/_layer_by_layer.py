@@ -177,8 +177,14 @@ class Plain(LayerByLayer):
             self._reverse(k), y, h_n, c_n,
         )  # fmt: skip
         options: Any = {"batch_invariant": call.batch_invariant, "resets": call.resets}
+        regularisers = self._spec.regularisers
         if training:
-            return kernels.forward(*arguments, call.recompute, feedback, **options)
+            noise = None
+            if call.seed is not None:
+                weight_hh = self._parameters.layers[k].weight_hh
+                noise = regularisers.noise(call.seed, k, x.shape[1], weight_hh)
+            return kernels.forward(*arguments, call.recompute, feedback, **options, noise=noise)
+        options["noise"] = regularisers.expectation
         kernels.infer(*arguments, self._caches[k], feedback, **options)
         return None
 

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from rnncore._checks import boolean, choice, positive_int
 from rnncore._native.cells import cell_named
+from rnncore.layers._regularisers import read_regularisers
 from rnncore.layers._spec import Readout, StackSpec
 from rnncore.module import check_dtype
 
@@ -32,10 +33,12 @@ def read_spec(
     recurrence: str | Iterable[str],
     output_activation: str,
     feedback_delays: int | Iterable[int],
+    **regularisers: Any,
 ) -> StackSpec:
-    """Return what the options describe."""
+    """Return what the options describe; `regularisers` are those of `read_regularisers`."""
+    row = cell_named(cell)
     spec = StackSpec(
-        cell=cell_named(cell),
+        cell=row,
         input_size=positive_int("input_size", input_size),
         hidden_size=positive_int("hidden_size", hidden_size),
         num_layers=positive_int("num_layers", num_layers, _MAX_LAYERS),
@@ -44,6 +47,11 @@ def read_spec(
         proj_size=_read_projection(proj_size, hidden_size),
         readout=_read_readout(output_size, recurrence, output_activation, feedback_delays),
         dtype=check_dtype(dtype),
+        regularisers=read_regularisers(
+            row,
+            other_recurrence="output_size" if output_size else "proj_size" if proj_size else None,
+            **regularisers,
+        ),
     )
     if spec.readout is not None:
         if bidirectional:

@@ -24,7 +24,7 @@ from rnncore.layers._call import (
 from rnncore.layers._closed_loop import ClosedLoop
 from rnncore.layers._layout import Layout, as_user, new_sequences, read_like_x
 from rnncore.layers._options import read_spec
-from rnncore.layers._stack import LayerTape, Stack
+from rnncore.layers._stack import LayerTape, Stack, mask_gradient
 from rnncore.layers._streaming import interruptible_parts
 from rnncore.module import check_tape, constructor_text
 from rnncore.state import StackState, as_state
@@ -48,6 +48,10 @@ class Recurrent(Stack, Generic[State]):
         bias: bool,
         batch_first: bool,
         dropout: float,
+        input_dropout: float,
+        recurrent_dropout: float,
+        weight_dropout: float,
+        zoneout: Any,
         bidirectional: bool,
         dtype: DTypeLike,
         rng: Seed,
@@ -78,10 +82,35 @@ class Recurrent(Stack, Generic[State]):
             recurrence=recurrence,
             output_activation=output_activation,
             feedback_delays=feedback_delays,
+            input_dropout=input_dropout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
         )
         if spec.readout is not None and self.dropout > 0:
             raise ValueError(f"dropout: expected 0.0 with output_size, got {self.dropout}")
         super().__init__(spec, init, generator(rng))
+
+    @property
+    def input_dropout(self) -> float:
+        """Probability of masking a feature of x, for all steps of a row."""
+        return self.spec.regularisers.input_dropout
+
+    @property
+    def recurrent_dropout(self) -> float:
+        """Probability of masking a unit of h where it meets R, for all steps of a row."""
+        return self.spec.regularisers.recurrent_dropout
+
+    @property
+    def weight_dropout(self) -> float:
+        """Probability of masking a weight of R, for all rows of a call."""
+        return self.spec.regularisers.weight_dropout
+
+    @property
+    def zoneout(self) -> float | tuple[float, ...]:
+        """Probability of a unit to keep its old state: of h and c, where they differ."""
+        rates = self.spec.regularisers.zoneout or (0.0,)
+        return rates[0] if len(set(rates)) == 1 else rates
 
     def __call__(
         self,
@@ -96,7 +125,7 @@ class Recurrent(Stack, Generic[State]):
         resets: Any = None,
         reset_to: str = "zeros",
     ) -> tuple[Any, State]:
-        """Run the layer for inference: no dropout, no tape.
+        """Run the layer for inference: no tape, no dropout, of zoneout the expectation.
 
         Parameters and returned values are those of `forward` but for the tape. Without `targets`
         outputs feed back (closed loop); with them, the targets do (open loop).
@@ -131,7 +160,7 @@ class Recurrent(Stack, Generic[State]):
         resets: Any = None,
         reset_to: str = "zeros",
     ) -> tuple[Any, State, LayerTape]:
-        """Run the layer for training: dropout is active, and the tape is kept.
+        """Run the layer for training: dropout and zoneout are active, and the tape is kept.
 
         Parameters
         ----------
@@ -249,6 +278,7 @@ class Recurrent(Stack, Generic[State]):
         else:
             with self.unchanged_on_error():
                 first = engine.backward(tape.kernels, dy, dlast, dx)
+        mask_gradient(call, dx)
         return self._to_user(call, dx, first)
 
     def step(self, x_t: Any, state: State | Any = None) -> tuple[Array, State]:
@@ -349,6 +379,10 @@ class Recurrent(Stack, Generic[State]):
             "bias": (self.bias, True),
             "batch_first": (self.batch_first, True),
             "dropout": (self.dropout, 0.0),
+            "input_dropout": (self.input_dropout, 0.0),
+            "recurrent_dropout": (self.recurrent_dropout, 0.0),
+            "weight_dropout": (self.weight_dropout, 0.0),
+            "zoneout": (self.zoneout, 0.0),
             "bidirectional": (self.bidirectional, False),
             "proj_size": (self.proj_size, 0),
             "output_size": (self.output_size, None),

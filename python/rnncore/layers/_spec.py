@@ -13,6 +13,7 @@ from rnncore._native.cells import Cell
 from rnncore._native.closed_loop import OutputWeights
 from rnncore._native.layer import Weights
 from rnncore._types import Array
+from rnncore.layers._regularisers import NONE, Regularisers
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -67,6 +68,7 @@ class StackSpec:
     readout: Readout | None
     dtype: np.dtype[Any]
     one_step: bool = False  # a cell: its parameters bear no layer's name
+    regularisers: Regularisers = NONE
 
     @cached_property
     def depth(self) -> int:

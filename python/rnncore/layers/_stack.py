@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._native.cells import Cell
+from rnncore._native.dropout import apply_mask
 from rnncore._native.layer import Resets
 from rnncore._native.step import Stepper, make_stepper
 from rnncore._types import Array, Lengths
@@ -49,6 +50,12 @@ class LayerTape:
         return bool(self.kernels.used)
 
 
+def mask_gradient(call: Call, dx: Array | None) -> None:
+    """Turn the gradient of a masked x into that of x, in place."""
+    if dx is not None and call.input_mask is not None:
+        apply_mask(dx, call.input_mask)
+
+
 class Stack(Module):
     """Base of layers and cells: the parameters that a `StackSpec` describes, and what runs them.
 
@@ -67,7 +74,7 @@ class Stack(Module):
     dropout : float
         Between layers, in training.
     rng : numpy.random.Generator
-        Source of dropout and scheduled sampling.
+        Source of dropout, zoneout and scheduled sampling.
     """
 
     _views = (*Module._views, "_engine", "_teacher_forced", "stepper")
@@ -107,7 +114,8 @@ class Stack(Module):
         else:
             self._engine = Plain(spec, arrays, gradients)
             if spec.directions == 1:
-                self.stepper = make_stepper(spec.cell, arrays.layers)
+                zoneout = spec.regularisers.zoneout or None
+                self.stepper = make_stepper(spec.cell, arrays.layers, zoneout)
 
     @property
     def cell(self) -> Cell:
@@ -200,12 +208,15 @@ class Stack(Module):
         An error leaves the generator as it was.
         """
         given = targets is not None or teacher_forcing is not None
-        drawn = self.rng.bit_generator.state if self._drops or given else None
+        random = self.spec.regularisers.random
+        drawn = self.rng.bit_generator.state if self._drops or given or random else None
         try:
             if given:
                 call = read_targets(self.spec, call, targets, teacher_forcing, self.rng)
             if self._drops:
                 call = call._replace(masks=self._dropout_masks(*call.x.shape[:2]))
+            if random:
+                call = self._regularised(call)
             y, last, kernels = self.engine_for(call).forward(call)
         except BaseException:
             if drawn is not None:
@@ -229,8 +240,20 @@ class Stack(Module):
             dlast = stack_state(self.spec, dstate, call.x.shape[1])
         dy = None if dy is None else dy.transpose(1, 0, 2)
         first = self.engine_for(call).backward(tape.kernels, dy, dlast, dx)
+        mask_gradient(call, dx)
         gradient = None if dx is None else dx.transpose(1, 0, 2)
         return gradient, user_state(self.spec, first, False)
+
+    def _regularised(self, call: Call) -> Call:
+        """Return the call with a seed of its own, its x masked."""
+        seed = int(self.rng.bit_generator.random_raw())
+        _, B, I = call.x.shape  # noqa: E741
+        mask = self.spec.regularisers.input_mask(seed, (B, I), self.dtype)
+        x = call.x
+        if mask is not None:
+            x = new_sequences(call.layout, x.shape, self.dtype)
+            apply_mask(call.x, mask, x)
+        return call._replace(seed=seed, x=x, input_mask=mask)
 
     @property
     def _drops(self) -> bool:

@@ -25,6 +25,8 @@ class GRU(Recurrent[Array], loadable=True):
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng, init
         As for `RNN`.
+    input_dropout, recurrent_dropout, weight_dropout, zoneout
+        As for `RNN`. Recurrent dropout masks h where it meets R, not where z mixes it in.
     output_size, recurrence, output_activation, feedback_delays
         As for `RNN`. U enters where R does: the candidate's part of it inside the reset gate.
 
@@ -52,6 +54,10 @@ class GRU(Recurrent[Array], loadable=True):
         bias: bool = True,
         batch_first: bool = True,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float = 0.0,
         bidirectional: bool = False,
         output_size: int | None = None,
         recurrence: str | Iterable[str] = ("hidden",),
@@ -69,6 +75,10 @@ class GRU(Recurrent[Array], loadable=True):
             bias=bias,
             batch_first=batch_first,
             dropout=dropout,
+            input_dropout=input_dropout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
             bidirectional=bidirectional,
             output_size=output_size,
             recurrence=recurrence,

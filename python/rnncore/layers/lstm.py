@@ -33,6 +33,11 @@ class LSTM(Recurrent[LSTMState], loadable=True):
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
         As for `RNN`. The state is an `LSTMState` of h and c, each (num_layers*D, B, H).
+    input_dropout, recurrent_dropout, weight_dropout
+        As for `RNN`.
+    zoneout : float, or (float, float)
+        As for `RNN`: of h and of c, each with masks of its own; one number for both. h comes from
+        the new c, whether or not c keeps its old value.
     proj_size : int
         P > 0: h is projected to P < H features (Sak et al. 2014), which are the outputs and what
         feeds back; the state's h is (num_layers*D, B, P). 0 = no projection.
@@ -80,6 +85,10 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         bias: bool = True,
         batch_first: bool = True,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
         peephole: bool = False,
@@ -102,6 +111,10 @@ class LSTM(Recurrent[LSTMState], loadable=True):
             bias=bias,
             batch_first=batch_first,
             dropout=dropout,
+            input_dropout=input_dropout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
             bidirectional=bidirectional,
             proj_size=proj_size,
             output_size=output_size,

@@ -32,6 +32,17 @@ class RNN(Recurrent[Array], loadable=True):
         Whether batches are (B, T, I), else (T, B, I). The state is (num_layers*D, B, H) anyway.
     dropout : float
         Probability in [0, 1) of zeroing an input of any layer but the first, in `forward`.
+    input_dropout, recurrent_dropout : float
+        Probability in [0, 1) of zeroing, in `forward`, a feature of x, or a unit of h where it
+        meets R: one mask for all steps of a sequence (Gal and Ghahramani 2016); what is kept is
+        divided by 1 - p. Each layer and direction has its own recurrent mask.
+    weight_dropout : float
+        The same of a weight of R: one mask for all steps and sequences of a call (DropConnect, Wan
+        et al. 2013; Merity et al. 2018).
+    zoneout : float
+        Probability in [0, 1) that, in `forward`, a unit keeps its old state at a step (Krueger et
+        al. 2017). In prediction, `step` included, the state is the expectation of that, p times the
+        old plus 1 - p times the new. This and the two before not with output_size or proj_size.
     bidirectional : bool
         Whether a second direction reads each sequence from its own end; then D = 2, else 1.
     output_size : int, optional
@@ -46,7 +57,7 @@ class RNN(Recurrent[Array], loadable=True):
         The outputs that feed back, f_t = [y_{t-d} for each delay d], as in a NARX network.
     dtype : float32 or float64
     rng : int, numpy.random.Generator or None
-        Source of the initial values and of dropout.
+        Source of the initial values, and of what `forward` draws.
     init : {"default", "torch"}
         "default": W Glorot uniform, R orthogonal, biases 0. "torch": all U(+-1/sqrt(H)).
 
@@ -67,7 +78,10 @@ class RNN(Recurrent[Array], loadable=True):
     Notes
     -----
     Elman (1990), "Finding structure in time"; parameters as in torch.nn.RNN. Output to hidden:
-    Jordan (1986), "Serial order"; delays: Lin et al. (1996), NARX networks.
+    Jordan (1986), "Serial order"; delays: Lin et al. (1996), NARX networks. Gal and Ghahramani
+    (2016), "A theoretically grounded application of dropout in recurrent neural networks"; Merity
+    et al. (2018), "Regularizing and optimizing LSTM language models"; Krueger et al. (2017),
+    "Zoneout: regularizing RNNs by randomly preserving hidden activations".
     """
 
     def __init__(
@@ -80,6 +94,10 @@ class RNN(Recurrent[Array], loadable=True):
         bias: bool = True,
         batch_first: bool = True,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float = 0.0,
         bidirectional: bool = False,
         output_size: int | None = None,
         recurrence: str | Iterable[str] = ("hidden",),
@@ -98,6 +116,10 @@ class RNN(Recurrent[Array], loadable=True):
             bias=bias,
             batch_first=batch_first,
             dropout=dropout,
+            input_dropout=input_dropout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
             bidirectional=bidirectional,
             output_size=output_size,
             recurrence=recurrence,
