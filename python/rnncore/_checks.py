@@ -15,6 +15,7 @@ from rnncore._memory import empty
 from rnncore._types import Array, Lengths, Seed
 
 _MAX_SIZE = 2**31 - 1
+_BLOCK = 2**16  # numbers that are looked at in one go
 
 _warned: set[str] = set()  # what was said already, once per process
 
@@ -36,7 +37,10 @@ def as_array(name: str, value: Any, dtype: np.dtype[Any], *, contiguous: bool = 
     """
     if type(value) is np.ndarray and value.dtype == dtype:
         return readable(value, dtype, contiguous=contiguous)
-    return readable(as_real(name, value, dtype), dtype, contiguous=contiguous)
+    array = _real(name, value, dtype)
+    result = readable(array, dtype, contiguous=contiguous)  # MemoryError before a long look at it
+    _warn_of_changes(name, value, array, dtype)
+    return result
 
 
 def readable(array: Array, dtype: np.dtype[Any], *, contiguous: bool = False) -> Array:
@@ -54,11 +58,20 @@ def _rows_contiguous(array: Array) -> bool:
 
 def as_real(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """Return real numbers that are to become `dtype`, as they are; warn and raise as `as_array`."""
+    array = _real(name, value, dtype)
+    _warn_of_changes(name, value, array, dtype)
+    return array
+
+
+def _real(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     array = as_numpy(name, value)
-    if array.dtype == dtype:
-        return array
-    if array.dtype.kind not in "fiub":
+    if array.dtype != dtype and array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected real numbers, got {_elements(value, array)}")
+    return array
+
+
+def _warn_of_changes(name: str, value: Any, array: Array, dtype: np.dtype[Any]) -> None:
+    """Warn, once per process and kind, of numbers that `dtype` does not hold."""
     if array.dtype.kind == "f" and array.itemsize > dtype.itemsize and _width_was_chosen(value):
         _warn_once(
             "float",
@@ -72,19 +85,26 @@ def as_real(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
             f"{name}: {array.dtype.name} data holds integers that {dtype} rounds, such as "
             f"{rounded}; subtract an offset first, or scale them as float64",
         )
-    return array
 
 
 def _rounded(integers: Array, dtype: np.dtype[Any]) -> int | None:
-    """Return an integer that floats of `dtype` do not hold; None without any."""
+    """Return the first integer that floats of `dtype` do not hold; None without any.
+
+    Looks at blocks: what comes may be a view of far fewer numbers, such as windows of a series.
+    """
     if integers.size == 0 or integers.itemsize <= 2:
         return None
+    once = (slice(0, 1) if stride == 0 else slice(None) for stride in integers.strides)
+    integers = integers[tuple(once)]  # what is broadcast once
     largest = max(-int(integers.min()), int(integers.max()))
     if largest <= 2 ** (np.finfo(dtype).nmant + 1):
         return None
-    for some in np.atleast_1d(integers):  # no copy of all: they may be windows of a series
+    integers = np.atleast_1d(integers)
+    rows = max(1, _BLOCK // integers[0].size)
+    for start in range(0, len(integers), rows):
+        some = integers[start : start + rows]
         with np.errstate(invalid="ignore"):  # 2**63 is beyond int64
-            wrong = some.astype(dtype).astype(integers.dtype) != some
+            wrong = some.astype(dtype).astype(some.dtype) != some
         if wrong.any():
             return int(some[wrong][0])
     return None

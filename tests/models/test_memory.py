@@ -153,3 +153,22 @@ check(model, lambda **o: model.fit(x, y, **o),
 @pytest.mark.parametrize("case", CASES)
 def test_fit_and_predict_take_no_more_than_data_and_three_batches(case: str) -> None:
     child.run(START + CASES[case], MALLOC_MMAP_THRESHOLD_="65536")  # what is freed is given back
+
+
+HUGE = """
+for dtype in ("f4", "f8", "i4", "i1"):
+    for shape in ((1, 2**40, 1), (2**40, 1, 1)):
+        x = as_strided(np.zeros(1, dtype), shape, (0, 0, 0))
+        for kind in (rnncore.ManyToOne, rnncore.ManyToMany):
+            model = kind(rnncore.GRU(1, 4), 1)
+            y = zeros(shape[0], 1) if kind is rnncore.ManyToOne else zeros(*shape)
+            expect_memory_error(lambda: model(x))
+            expect_memory_error(lambda: model.forward(x))
+            expect_memory_error(lambda: model.predict(x))
+            expect_memory_error(lambda: model.fit(x, y, progress=False))
+print("done")
+"""
+
+
+def test_views_of_any_size_raise_memory_errors_at_once() -> None:
+    assert child.run(child.HUGE_ARRAYS + HUGE) == "done\n"

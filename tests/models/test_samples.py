@@ -80,6 +80,37 @@ def test_tokens_of_any_integers_become_int64_in_batches(dtype: str) -> None:
     assert stream == text.score(x.ravel().astype(np.int64), steps=4)
 
 
+@pytest.mark.parametrize("cells", [True, False])
+def test_lists_of_any_kind_are_read_alike(cells: bool) -> None:
+    """Nested lists and arrays of objects, of different lengths; an empty one has no steps."""
+    x = features("float32")
+    pieces_x, tokens = pieces(x), [np.arange(n) % 5 for n in LENGTHS]
+    labels = [np.ones(n, int) for n in LENGTHS]
+
+    def other(items: Any) -> Any:
+        if not cells:
+            return [item.tolist() for item in items]
+        found = np.empty(len(items), object)
+        found[:] = items
+        return found
+
+    y = np.ones((N, 2), np.float32)
+    for model, inputs, target in (
+        (build(), pieces_x, y),
+        (build(embedding=Embedding(5, I, rng=3)), tokens, y),
+        (build(ManyToMany, loss="softmax_cross_entropy"), pieces_x, labels),
+    ):
+        targets = target if target is y else other(target)
+        given = model.training_samples(inputs, target).take(slice(None))
+        same = model.training_samples(other(inputs), targets).take(slice(None))
+        assert model.batch_loss(given) == model.batch_loss(same)
+        for a, b in zip(model.predict(inputs), model.predict(other(inputs)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    text: Any = LanguageModel(GRU(I, 4, rng=1), 5, rng=2)
+    assert text.score(other(tokens)) == text.score(tokens)
+    assert [len(row) for row in text.predict(other(tokens))] == LENGTHS.tolist()
+
+
 def test_one_number_per_target_needs_no_axis() -> None:
     x, y = features("float32"), features("float32")[..., :1]
     values: Any = OneToMany(

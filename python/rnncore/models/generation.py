@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncore._checks import choice, expect_none, generator, integer, number, positive_int
-from rnncore._ragged import side_by_side
+from rnncore._ragged import is_ragged, side_by_side
 from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import (
     Constraints,
@@ -24,7 +24,6 @@ from rnncore.decoding import (
 from rnncore.layers.attention import DotAttention, Memory
 from rnncore.layers.embedding import Embedding
 from rnncore.models.inputs import checked_tokens
-from rnncore.models.samples.streams import is_list
 from rnncore.models.states import arrays_of, map_state
 
 _WIDEST = 1024  # beams of a search
@@ -266,7 +265,7 @@ def continue_texts(
 
 def _read_prompts(prompt: Any, size: int) -> tuple[Array, Lengths | None]:
     """Return the prompts as tokens (B, P) in [0, V), V = `size`; and the lengths of a list's."""
-    if not is_list(prompt):
+    if not is_ragged(prompt):
         array = checked_tokens("prompt", prompt, size)
         if array.ndim not in (1, 2) or array.size == 0:
             raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import as_integers, as_real, check_lengths, refuse
+from rnncore._memory import empty
 from rnncore._ragged import is_ragged, read_sequences, valid_steps
 from rnncore._types import Array, Lengths
 from rnncore.layers import Recurrent
@@ -91,7 +92,10 @@ class Inputs:
             If a feature is NaN or infinite, in the dtype of the batches; the message says where.
         IndexError
             If a token is out of range.
+        MemoryError
+            If there are so many sequences that an order of them does not fit in memory.
         """
+        empty((len(self),), INT64)
         for block in self.values.blocks():
             self.take_checked(block)
 

@@ -19,7 +19,7 @@ from rnncore.layers.linear import linear, linear_gradients
 from rnncore.models.base import Model
 from rnncore.models.components import check_recurrent
 from rnncore.models.generation import continue_texts, read_decoding
-from rnncore.models.inputs import clear_padding, predict_in_batches
+from rnncore.models.inputs import clear_padding, predict_in_batches, read_tokens
 from rnncore.models.samples import streams
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
@@ -335,7 +335,7 @@ class LanguageModel(Model, loadable=True):
         logits : numpy.ndarray, shape (N, T, V), or a list of (T_i, V) for a list
         """
         V, size = self.vocabulary_size, positive_int("batch_size", batch_size)
-        inputs = streams.read_sequences_of_tokens(tokens, lengths, V)
+        inputs = read_tokens("tokens", tokens, lengths, V)
         return predict_in_batches(
             inputs, size, True, V, self.dtype, lambda x, ends, _: self._run(x, ends, None)[0]
         )

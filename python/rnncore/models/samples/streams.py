@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._checks import as_integers, as_numpy, refuse
-from rnncore._ragged import valid_steps
+from rnncore._checks import as_integers, refuse
+from rnncore._ragged import is_ragged, valid_steps
 from rnncore._types import Array, Lengths
 from rnncore.models.inputs import Inputs, read_tokens
 from rnncore.models.samples.chosen import Choice
@@ -99,23 +99,11 @@ class Chunk(TargetBatch):
     first: bool
 
 
-def is_list(tokens: Any) -> bool:
-    """Whether these are separate sequences: a list of arrays or of lists."""
-    return isinstance(tokens, (list, tuple)) and len(tokens) > 0 and np.ndim(tokens[0]) > 0
-
-
-def read_sequences_of_tokens(tokens: Any, lengths: Any, vocabulary_size: int) -> Inputs:
-    """Return separate sequences, an array (N, T) or a list, as inputs: not yet their values."""
-    if is_list(tokens):
-        tokens = [as_numpy(f"tokens[{i}]", row) for i, row in enumerate(tokens)]
-    return read_tokens("tokens", tokens, lengths, vocabulary_size)
-
-
 def read_batch_of_tokens(
     tokens: Any, lengths: Any, vocabulary_size: int
 ) -> tuple[Array, Lengths | None, Array | None]:
     """Return one batch of sequences as int64 (B, T), its lengths, and what is valid (B, T)."""
-    inputs = read_sequences_of_tokens(tokens, lengths, vocabulary_size)
+    inputs = read_tokens("tokens", tokens, lengths, vocabulary_size)
     array, lengths = inputs.take_checked(slice(None), inputs.steps)
     return array, lengths, valid_steps(array.shape[1], lengths)
 
@@ -127,7 +115,7 @@ def separate_sequences(
 
     V is the vocabulary's size, dtype that of the model's outputs.
     """
-    whole = read_sequences_of_tokens(tokens, lengths, V)
+    whole = read_tokens("tokens", tokens, lengths, V)
     N, T = len(whole), whole.steps
     steps = np.full(N, T, np.int64) if whole.lengths is None else whole.lengths
     steps = np.maximum(steps - 1, 0)
@@ -150,7 +138,7 @@ def token_samples(
     tokens: Any, V: int, dtype: np.dtype[Any], batch_size: int, steps: int
 ) -> Stream | SequenceSamples:
     """Return one stream (N,), or a list of sequences, as training samples."""
-    if is_list(tokens):
+    if is_ragged(tokens):
         return separate_sequences(tokens, None, V, dtype, Counting())
     stream = as_integers("tokens", tokens, "integer tokens")
     if stream.ndim != 1:
