@@ -86,3 +86,28 @@ def test_what_is_no_seed_is_named(rng: Any) -> None:
     for make in (rnncore.Linear, rnncore.LSTM, rnncore.Embedding, rnncore.DotAttention):
         with pytest.raises((TypeError, ValueError), match=r"^rng: expected an int, a numpy.random"):
             make(2, 3, rng=rng)
+
+
+def test_one_seed_makes_everything_repeatable() -> None:
+    x = np.random.default_rng(0).standard_normal((20, 5, 3)).astype(np.float32)
+
+    def trained() -> Any:
+        model = rnncore.ManyToOne(rnncore.LSTM(3, 8, 2, dropout=0.3), 2)
+        model.fit(x, x[:, 0, :2], epochs=2, batch_size=8, progress=False)
+        return model.flat_parameters.copy()
+
+    try:
+        rnncore.seed(3)
+        first, second = trained(), trained()
+        rnncore.seed(3)
+        np.testing.assert_array_equal(trained(), first)
+        assert not np.array_equal(first, second)
+        rnncore.seed(None)
+        assert not np.array_equal(trained(), first)
+        own = [rnncore.LSTM(3, 8, rng=0).flat_parameters for _ in "ab"]
+        np.testing.assert_array_equal(*own)
+        for value, error in ((-1, ValueError), (1.5, TypeError), (True, TypeError)):
+            with pytest.raises(error, match="value: expected an integer >= 0 or None"):
+                rnncore.seed(value)  # type: ignore[arg-type]
+    finally:
+        rnncore.seed(None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnncore._native.isa import available_isas, isa
 from rnncore._native.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from rnncore._native.threads import get_num_threads, set_num_threads
+from rnncore._random import seed
 from rnncore.checkpoint import CheckpointError, load, save
 from rnncore.inspection import check_gradients, summary
 from rnncore.layers import (
@@ -80,6 +81,7 @@ __all__ = [
     "plot",
     "save",
     "schedules",
+    "seed",
     "set_float32_matmul_precision",
     "set_num_threads",
     "summary",

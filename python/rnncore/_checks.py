@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._memory import empty
+from rnncore._random import default
 from rnncore._types import Array, Lengths, Seed
 
 _MAX_SIZE = 2**31 - 1
@@ -301,6 +302,7 @@ def generator(rng: Seed, place: str = "") -> np.random.Generator:
     core and to what stands beside it draws unrelated numbers. Without a place the numbers are those
     of numpy.random.default_rng.
     """
+    rng = default() if rng is None else rng
     try:
         return np.random.default_rng(_placed(rng, place) if place else rng)
     except (TypeError, ValueError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ class Loss(ABC):
 
     def numbers(self) -> dict[str, Any]:
         """Return by name what the loss was built with."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return dict(vars(self))
 
     def description(self) -> str | dict[str, Any]:
         """Return what a file holds: the name, in a dict with the numbers if there are any.
