@@ -19,7 +19,11 @@ from rnncore.module import Module, loadable_classes, size_limit
 
 VERSION = 1
 
-_NOT_SAVED = ("rng", "init")  # constructor arguments that only concern initial values
+_NOT_SAVED = (
+    "rng",
+    "init",
+    "forget_bias",
+)  # constructor arguments that only concern initial values
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _LONGEST = 1 << 20  # bytes of a configuration
 
