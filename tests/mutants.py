@@ -35,6 +35,8 @@ SAME_BITS = "tests/recurrence/test_recompute.py::test_same_bits_as_the_plain_run
 LOOP = "tests/recurrence/test_output_kernels.py::test_matches_reference"
 GIVEN = "tests/recurrence/test_output_kernels.py::test_values_given_to_the_plain_kernels"
 
+NOISE = "tests/recurrence/test_noise.py::test_matches_reference"
+
 MUTANTS = {
     "child-keeps-the-helpers-of-its-parent": Mutant(
         "cpp/core/pool.cpp",
@@ -279,6 +281,36 @@ MUTANTS = {
         (("1 / n - dstep + log_ratio", "1 / n + log_ratio"),),
         "tests/losses/test_weights.py::test_gradient_is_the_central_difference",
         "student_t",
+    ),
+    "weight-gradient-without-the-recurrent-mask": Mutant(
+        "cpp/recurrence/layer/gradients.cpp",
+        (("h[i] *= mask[i];", "h[i] *= T(1);"),),
+        NOISE,
+        "gru and float64 and recurrent",
+    ),
+    "gradient-past-the-recurrent-mask": Mutant(
+        "cpp/recurrence/layer/backward_loop.cpp",
+        (("if (mask != nullptr) dh = dh * lanes.load(mask + p * width);", ""),),
+        NOISE,
+        "gru and float64 and recurrent",
+    ),
+    "masks-of-the-sorted-rows": Mutant(
+        "cpp/recurrence/layer/zoneout.cpp",
+        (("(schedule_.sequence(r));", "(r);"),),
+        NOISE,
+        "gru and float64 and zoneout and ragged",
+    ),
+    "zoneout-forgets-what-passes-by": Mutant(
+        "cpp/recurrence/layer/zoneout.cpp",
+        (("to[i] += passing[i];", "to[i] += 0 * passing[i];"),),
+        NOISE,
+        "gru and float64 and zoneout",
+    ),
+    "backward-reads-the-state-that-zoneout-kept": Mutant(
+        "cpp/cells/lstm.hpp",
+        (("const V c = madd(f, c_prev, i * g);", "const V c = c_prev;"),),
+        NOISE,
+        "lstm and float64 and zoneout",
     ),
 }
 

@@ -21,7 +21,7 @@ from rnncore.module import Module, loadable_classes, size_limit
 
 VERSION = 2  # 1 has no parts
 
-_NOT_SAVED = ("rng", "init")  # constructor arguments that only concern initial values
+_NOT_SAVED = ("rng", "init", "forget_bias")  # arguments that only concern initial values
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8"),
     "U32": np.dtype("<u4"), "U64": np.dtype("<u8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),

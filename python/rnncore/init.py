@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import choice
+from rnncore._checks import choice, number
 from rnncore._native.cells import Cell
 from rnncore._types import Array
 
@@ -17,6 +17,18 @@ SCHEMES = ("default", "torch")
 def check_scheme(init: Any) -> str:
     """Return `init` if it names a scheme; ValueError lists them."""
     return choice("init", init, SCHEMES)
+
+
+def check_forget_bias(value: Any, init: str, bias: bool) -> float:
+    """Return a forget gate's initial bias; other than 1 only where it takes effect."""
+    result = number("forget_bias", value)
+    if not np.isfinite(result):
+        raise ValueError(f"forget_bias: expected a finite number, got {value!r}")
+    if result != 1 and init == "torch":
+        raise ValueError(f"forget_bias: expected 1.0 with init='torch', got {value!r}")
+    if result != 1 and not bias:
+        raise ValueError(f"forget_bias: expected 1.0 with bias=False, got {value!r}")
+    return result
 
 
 def glorot_uniform(rng: np.random.Generator, weight: Array) -> None:
@@ -43,7 +55,11 @@ def uniform(rng: np.random.Generator, weight: Array, bound: float) -> None:
 
 
 def fill_cell(
-    cell: Cell, parameters: Mapping[str, Array], init: str, rng: np.random.Generator
+    cell: Cell,
+    parameters: Mapping[str, Array],
+    init: str,
+    rng: np.random.Generator,
+    forget_bias: float = 1.0,
 ) -> None:
     """Fill the parameters of one layer in one direction.
 
@@ -57,10 +73,12 @@ def fill_cell(
     init : {"default", "torch"}
         "default": each gate's block of weight_ih Glorot uniform, each gate's block of weight_hh
         orthogonal, weights from and to outputs Glorot uniform, biases zero but for an LSTM's forget
-        gate, whose bias is 1 (Jozefowicz et al. 2015): 1 in bias_ih and 0 in bias_hh, since the two
-        are added. Where the forget gate is coupled, f = 1 - i = sigma(-z_i), the input gate's bias
-        is -1. Unit parameters (peepholes) are zero. "torch": everything from U(+-1/sqrt(H)).
+        gate: `forget_bias` in bias_ih and 0 in bias_hh, since the two are added. Where the forget
+        gate is coupled, f = 1 - i = sigma(-z_i), the input gate's bias is minus that. Unit
+        parameters (peepholes) are zero. "torch": everything from U(+-1/sqrt(H)).
     rng : numpy.random.Generator
+    forget_bias : float
+        1 after Jozefowicz et al. (2015); `init` "torch" draws it.
     """
     H = len(parameters["weight_ih"]) // cell.gates
     if init == "torch":
@@ -82,7 +100,7 @@ def fill_cell(
     for name in ("bias_ih", "bias_hh", "bias_o", *cell.unit_parameters):
         if name in parameters:
             parameters[name].fill(0)
-    letter, bias = ("f", 1) if "f" in cell.gate_letters else ("i", -1)
+    letter, bias = ("f", forget_bias) if "f" in cell.gate_letters else ("i", -forget_bias)
     if "bias_ih" in parameters and cell.has_c and letter in cell.gate_letters:
         gate = cell.gate_letters.index(letter)
         parameters["bias_ih"][gate * H : (gate + 1) * H] = bias

@@ -1,4 +1,6 @@
-"""LSTM(peephole=, coupled_gates=): against ONNX Runtime, the plain LSTM and differences."""
+"""LSTM(peephole=, coupled_gates=): against ONNX Runtime, the plain LSTM and differences; and
+forget_bias.
+"""
 
 from __future__ import annotations
 
@@ -305,3 +307,44 @@ def test_wrong_options_and_arrays() -> None:
     for error, match, arrays in cases:
         with pytest.raises(error, match=match):
             functional.infer("lstm_peephole", x, None, functional.Weights(*arrays))
+
+
+@pytest.mark.parametrize("options", [{}, {"peephole": True}, {"proj_size": 2}, {"num_layers": 2}])
+@pytest.mark.parametrize("value", [1, 0.0, -2.5, 3])
+def test_forget_bias_is_the_initial_sum_of_both_biases(options, value):
+    layer = rnncore.LSTM(2, 3, bidirectional=True, rng=0, forget_bias=value, **options)
+    plain = rnncore.LSTM(2, 3, bidirectional=True, rng=0, **options)
+    for name, array in layer.parameters.items():
+        expected = plain.parameters[name].copy()
+        if name.startswith("bias_ih"):
+            assert expected[3:6].tolist() == [1, 1, 1]
+            expected[3:6] = value
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_forget_bias_of_coupled_gates_is_minus_that_of_the_input_gate():
+    layer = rnncore.LSTM(2, 3, coupled_gates=True, forget_bias=2.5)
+    bias = layer.parameters["bias_ih_l0"]
+    assert bias.tolist() == [-2.5] * 3 + [0] * 6
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"forget_bias": "1"}, TypeError, "expected a number, got '1'"),
+        ({"forget_bias": float("nan")}, ValueError, "expected a finite number, got nan"),
+        ({"forget_bias": float("inf")}, ValueError, "expected a finite number, got inf"),
+        ({"forget_bias": 2, "init": "torch"}, ValueError, "expected 1.0 with init='torch', got 2"),
+        ({"forget_bias": 2, "bias": False}, ValueError, "expected 1.0 with bias=False, got 2"),
+    ],
+)
+def test_forget_bias_is_refused_where_it_would_do_nothing(options, error, message):
+    with pytest.raises(error, match=f"^forget_bias: {message}"):
+        rnncore.LSTM(2, 3, **options)
+
+
+def test_a_saved_layer_needs_no_forget_bias(tmp_path):
+    layer = rnncore.LSTM(2, 3, forget_bias=0.0, rng=0)
+    rnncore.save(layer, tmp_path / "layer.safetensors")
+    loaded = rnncore.load(tmp_path / "layer.safetensors")
+    np.testing.assert_array_equal(loaded.flat_parameters, layer.flat_parameters)

@@ -56,6 +56,7 @@ class Recurrent(Stack, Generic[State]):
         dtype: DTypeLike,
         rng: Seed,
         init: str,
+        forget_bias: float = 1.0,
         proj_size: int = 0,
         output_size: int | None = None,
         recurrence: str | Iterable[str] = ("hidden",),
@@ -89,7 +90,7 @@ class Recurrent(Stack, Generic[State]):
         )
         if spec.readout is not None and self.dropout > 0:
             raise ValueError(f"dropout: expected 0.0 with output_size, got {self.dropout}")
-        super().__init__(spec, init, generator(rng))
+        super().__init__(spec, init, generator(rng), forget_bias)
 
     @property
     def input_dropout(self) -> float:

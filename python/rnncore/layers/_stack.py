@@ -12,7 +12,7 @@ from rnncore._native.dropout import apply_mask
 from rnncore._native.layer import Resets
 from rnncore._native.step import Stepper, make_stepper
 from rnncore._types import Array, Lengths
-from rnncore.init import check_scheme, fill_cell
+from rnncore.init import check_forget_bias, check_scheme, fill_cell
 from rnncore.layers._call import (
     Call,
     read_outputs,
@@ -83,7 +83,9 @@ class Stack(Module):
     dropout: float = 0.0
     stepper: Stepper | None  # of a plain stack in one direction
 
-    def __init__(self, spec: StackSpec, init: str, rng: np.random.Generator) -> None:
+    def __init__(
+        self, spec: StackSpec, init: str, rng: np.random.Generator, forget_bias: float = 1.0
+    ) -> None:
         self.spec, self.rng = spec, rng
         self.input_size, self.hidden_size = spec.input_size, spec.hidden_size
         self.num_layers, self.bias = spec.num_layers, spec.bias
@@ -94,11 +96,12 @@ class Stack(Module):
         self.output_activation = "identity" if readout is None else readout.activation
         self.feedback_delays: tuple[int, ...] = (1,) if readout is None else readout.delays
         check_scheme(init)
+        check_forget_bias(forget_bias, init, spec.bias)
         super().__init__(spec.shapes(), spec.dtype)
         for k, names in enumerate(spec.layer_names):
             filled = names | (spec.readout_names if k == 0 else {})
             own = {short: self.parameters[name] for short, name in filled.items()}
-            fill_cell(spec.cell, own, init, rng)
+            fill_cell(spec.cell, own, init, rng, forget_bias)
 
     def _place(self, parameters: Array, grads: Array) -> None:
         super()._place(parameters, grads)

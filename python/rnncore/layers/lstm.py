@@ -49,10 +49,12 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         there is no p_f then.
     output_size, recurrence, output_activation, feedback_delays
         As for `RNN`.
+    forget_bias : float
+        Initial value of the forget gate's bias, the sum of both biases: it lies in bias_ih, and
+        bias_hh is 0; 1 after Jozefowicz et al. (2015). With coupled_gates the input gate's is
+        minus that, which is the same. Only with biases, and of init "default".
     init : {"default", "torch"}
-        As for `RNN`; "default" also sets the forget gate's bias to 1 (1 in bias_ih, 0 in bias_hh:
-        the two are added), after Jozefowicz et al. (2015), with coupled_gates the input gate's to
-        -1, which is the same; peepholes start at 0.
+        As for `RNN`; peepholes start at 0.
 
     Attributes
     ----------
@@ -100,6 +102,7 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
+        forget_bias: float = 1.0,
     ) -> None:
         self.peephole = boolean("peephole", peephole)
         self.coupled_gates = boolean("coupled_gates", coupled_gates)
@@ -124,6 +127,7 @@ class LSTM(Recurrent[LSTMState], loadable=True):
             dtype=dtype,
             rng=rng,
             init=init,
+            forget_bias=forget_bias,
         )
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
