@@ -27,7 +27,7 @@ void read_noise(LayerArgs<T>& a, ArrayCheck& check, const py::object& object) {
 template <class T>
 void expect_drawn(const LayerArgs<T>& a) {
   if (a.zoneout && !a.zoneout.drawn) {
-    throw py::value_error("noise: expected a seed for zoneout with a tape, got None");
+    throw py::value_error("noise: expected a seed for zoneout in backward, got None");
   }
 }
 

@@ -152,7 +152,6 @@ def test_expectation_blends_the_states(core, cell, dtype):
 @pytest.mark.parametrize(
     ("noise", "message"),
     [
-        ((None, (0.1, 0.1), None, 0), "noise: expected a seed for zoneout with a tape, got None"),
         ((None, (0.1,), 1, 0), "zoneout: expected 2 entries, got 1"),
         ((None, (0.1, 1.0), 1, 0), r"zoneout: expected a number in \[0, 1\), got 1.0"),
         ((None, (0.1, float("nan")), 1, 0), r"zoneout: expected a number in \[0, 1\), got nan"),
@@ -176,6 +175,15 @@ def test_binding_refuses(core, noise, message):
         raw.call(core, "backward", {**backward, "noise": noise})
     assert np.isnan(forward["y"]).all()
     assert np.isnan(backward["dx"]).all()
+
+
+@every_isa
+def test_expectation_has_no_gradient(core):
+    problem = problems.make("lstm", 3, 5, 2, 4)
+    forward = raw.forward_arguments(core, problem, noise=(None, (0.1, 0.2), None, 0))
+    raw.call(core, "forward", forward)
+    with pytest.raises(ValueError, match="noise: expected a seed for zoneout in backward"):
+        raw.call(core, "backward", raw.backward_arguments(problem, forward))
 
 
 @every_isa

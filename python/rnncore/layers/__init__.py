@@ -1,6 +1,7 @@
 """Layers: recurrent ones and one step of each, and what stands before and behind them."""
 
 from rnncore.layers._recurrent import Recurrent
+from rnncore.layers._trace import Trace
 from rnncore.layers.attention import DotAttention
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.gru import GRU, GRUCell
@@ -19,4 +20,5 @@ __all__ = [
     "Linear",
     "RNNCell",
     "Recurrent",
+    "Trace",
 ]

@@ -179,7 +179,7 @@ class Plain(LayerByLayer):
         options: Any = {"batch_invariant": call.batch_invariant, "resets": call.resets}
         regularisers = self._spec.regularisers
         if training:
-            noise = None
+            noise = regularisers.expectation
             if call.seed is not None:
                 weight_hh = self._parameters.layers[k].weight_hh
                 noise = regularisers.noise(call.seed, k, x.shape[1], weight_hh)

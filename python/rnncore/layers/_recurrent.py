@@ -26,6 +26,7 @@ from rnncore.layers._layout import Layout, as_user, new_sequences, read_like_x
 from rnncore.layers._options import read_spec
 from rnncore.layers._stack import LayerTape, Stack, mask_gradient
 from rnncore.layers._streaming import interruptible_parts
+from rnncore.layers._trace import Trace, check_traceable, read_traces
 from rnncore.module import check_tape, constructor_text
 from rnncore.state import StackState, as_state
 
@@ -48,10 +49,6 @@ class Recurrent(Stack, Generic[State]):
         bias: bool,
         batch_first: bool,
         dropout: float,
-        input_dropout: float,
-        recurrent_dropout: float,
-        weight_dropout: float,
-        zoneout: Any,
         bidirectional: bool,
         dtype: DTypeLike,
         rng: Seed,
@@ -62,6 +59,7 @@ class Recurrent(Stack, Generic[State]):
         recurrence: str | Iterable[str] = ("hidden",),
         output_activation: str = "identity",
         feedback_delays: int | Iterable[int] = (1,),
+        **regularisers: Any,
     ) -> None:
         self.batch_first = boolean("batch_first", batch_first)
         self.dropout = fraction("dropout", dropout)
@@ -83,35 +81,11 @@ class Recurrent(Stack, Generic[State]):
             recurrence=recurrence,
             output_activation=output_activation,
             feedback_delays=feedback_delays,
-            input_dropout=input_dropout,
-            recurrent_dropout=recurrent_dropout,
-            weight_dropout=weight_dropout,
-            zoneout=zoneout,
+            **regularisers,
         )
         if spec.readout is not None and self.dropout > 0:
             raise ValueError(f"dropout: expected 0.0 with output_size, got {self.dropout}")
         super().__init__(spec, init, generator(rng), forget_bias)
-
-    @property
-    def input_dropout(self) -> float:
-        """Probability of masking a feature of x, for all steps of a row."""
-        return self.spec.regularisers.input_dropout
-
-    @property
-    def recurrent_dropout(self) -> float:
-        """Probability of masking a unit of h where it meets R, for all steps of a row."""
-        return self.spec.regularisers.recurrent_dropout
-
-    @property
-    def weight_dropout(self) -> float:
-        """Probability of masking a weight of R, for all rows of a call."""
-        return self.spec.regularisers.weight_dropout
-
-    @property
-    def zoneout(self) -> float | tuple[float, ...]:
-        """Probability of a unit to keep its old state: of h and c, where they differ."""
-        rates = self.spec.regularisers.zoneout or (0.0,)
-        return rates[0] if len(set(rates)) == 1 else rates
 
     def __call__(
         self,
@@ -366,6 +340,31 @@ class Recurrent(Stack, Generic[State]):
         for part in interruptible_parts(T, self.num_parameters * B):
             last = self._engine.run_into(y[part], call._replace(x=call.x[part], state=last))
         return self._to_user(call, y, last)
+
+    def return_trace(
+        self, x: Any, state: State | Any = None, *, lengths: Any = None
+    ) -> list[Trace]:
+        """Run the layer for inference and return what happens inside it.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As for `forward`.
+
+        Returns
+        -------
+        list of Trace
+            One for each layer and direction, in memory order, with `h`, `c` and the activated gates
+            of every step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `forward`; and for a layer with output_size or proj_size.
+        """
+        check_traceable(self.spec)
+        call = read_call(self.spec, self.batch_first, x, state, lengths)
+        return read_traces(self.spec, call, self.engine_for(call).forward(call)[2].kernels)
 
     def _to_user(self, call: Call, sequences: Array | None, state: StackState) -> tuple[Any, State]:
         """Return y or dx, and a state or its gradient, in the user's layout."""

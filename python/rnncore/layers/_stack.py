@@ -126,6 +126,27 @@ class Stack(Module):
         return self.spec.cell
 
     @property
+    def input_dropout(self) -> float:
+        """Probability of masking a feature of x, for all steps of a row."""
+        return self.spec.regularisers.input_dropout
+
+    @property
+    def recurrent_dropout(self) -> float:
+        """Probability of masking a unit of h where it meets R, for all steps of a row."""
+        return self.spec.regularisers.recurrent_dropout
+
+    @property
+    def weight_dropout(self) -> float:
+        """Probability of masking a weight of R, for all rows of a call."""
+        return self.spec.regularisers.weight_dropout
+
+    @property
+    def zoneout(self) -> float | tuple[float, ...]:
+        """Probability of a unit to keep its old state: of h and c, where they differ."""
+        rates = self.spec.regularisers.zoneout or (0.0,)
+        return rates[0] if len(set(rates)) == 1 else rates
+
+    @property
     def output_features(self) -> int:
         """Features of y: O, or D times hidden_size or proj_size."""
         return self.spec.features
