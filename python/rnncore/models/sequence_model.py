@@ -29,6 +29,7 @@ from rnncore.models.samples.label_sequences import LabelSequenceSamples, label_s
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
 from rnncore.models.samples.targets import Wanted, what_counts
+from rnncore.models.streaming import Streaming
 from rnncore.module import Module, check_tape, constructor_text
 
 _CENTRED = ("mean_squared_error", "mean_absolute_error", "huber")
@@ -48,7 +49,7 @@ class ModelTape:
     used: bool = False
 
 
-class SequenceModel(Model):
+class SequenceModel(Streaming, Model):
     """What `ManyToOne` and `ManyToMany` share: tokens or features in, core, head, loss.
 
     Attributes
