@@ -245,10 +245,8 @@ class LanguageModel(Model, loadable=True):
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
         model = self.vocabulary_size, self.dtype
         train, validation = streams.training_tokens(tokens, validation_data, *model, *sizes)
-        if isinstance(train, streams.Stream):
-            if options.setdefault("shuffle", False):
-                raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
-            return fit_samples(self, train, validation, batch_size=1, **options)
+        if isinstance(train, streams.Stream) and options.setdefault("shuffle", False):
+            raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
         return fit_samples(self, train, validation, batch_size=batch_size, **options)
 
     def training_samples(
@@ -317,7 +315,7 @@ class LanguageModel(Model, loadable=True):
         """
         batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
         samples = streams.token_samples(tokens, self.vocabulary_size, self.dtype, batch_size, steps)
-        nats = evaluate(self, samples, 1 if isinstance(samples, streams.Stream) else batch_size)
+        nats = evaluate(self, samples, batch_size)
         return streams.Score(nats, nats / math.log(2), int(samples.count))
 
     def predict(self, tokens: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:

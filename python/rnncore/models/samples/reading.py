@@ -106,6 +106,8 @@ def read_values(wanted: Wanted, y: Any, sizes: Sizes, inputs: Inputs) -> Held:
     inputs : Inputs
         What they belong to, for errors.
     """
+    if y is None:
+        raise TypeError("y: expected targets, got None")
     if wanted.per_step and is_ragged(y):
         return _read_list(wanted, y, inputs)
     if wanted.labelled:
