@@ -69,6 +69,8 @@ class LanguageModel(Model, loadable=True):
         If a part does not fit, or is already part of another model.
     """
 
+    recompute = 0  # steps between two states that a tape keeps; `fit` sets it while it trains
+
     def __init__(
         self,
         core: Recurrent[Any],
@@ -188,8 +190,9 @@ class LanguageModel(Model, loadable=True):
         tokens = np.ascontiguousarray(tokens)
         x = self.embedding.run(tokens)
         h, state, layers = self.core.run(
-            x, state, lengths=lengths, training=training, batch_invariant=True
-        )
+            x, state, lengths=lengths, training=training, batch_invariant=True,
+            recompute=self.recompute if training else 0,
+        )  # fmt: skip
         tape = LanguageTape(self, tokens, layers, h)
         return self._logits(h, batch_invariant=True), state, tape
 
@@ -276,8 +279,7 @@ class LanguageModel(Model, loadable=True):
 
     def batch_loss(self, batch: Any) -> float:
         """Return a batch's mean loss, in nats, in inference mode."""
-        logits, _ = self._read(batch, training=False)
-        return _loss(logits, batch)[0]
+        return _loss(self._read(batch, training=False)[0], batch)[0]
 
     def batch_evaluation(self, batch: Any) -> tuple[float, Array, Array]:
         """Return a batch's mean loss in nats, and logits and next tokens of what counts."""

@@ -63,6 +63,7 @@ class SequenceModel(Streaming, Model):
     """
 
     per_step: bool  # whether there is an output at every step
+    recompute = 0  # steps between two states that a tape keeps; `fit` sets it while it trains
 
     def __init__(
         self,
@@ -212,7 +213,9 @@ class SequenceModel(Streaming, Model):
         if self.embedding is not None:
             tokens = np.ascontiguousarray(x)
             x = self.embedding.run(tokens)
-        h, state, layers = self.core.run(x, lengths=lengths, training=True, **extras)
+        h, state, layers = self.core.run(
+            x, lengths=lengths, training=True, recompute=self.recompute, **extras
+        )
         features, kept = self._features(h, state, lengths)
         y = features if self.head is None else self.head.run(features)
         return y, ModelTape(self, y.shape, tokens, layers, features, lengths, kept, state)

@@ -21,6 +21,7 @@ from rnncore.training.metrics import Metrics, check_metrics
 from rnncore.training.misspelt import refuse_unknown
 from rnncore.training.progress import Progress
 from rnncore.training.protocol import Optimizer, Samples, Trainable
+from rnncore.training.recomputing import recomputing
 from rnncore.training.run import Options, Run
 from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
 
@@ -53,6 +54,7 @@ def fit(
     checkpoints: Checkpoints | str | PathLike[str] | None = None,
     resume: bool = False,
     teacher_forcing: float | Callable[[int], float] | None = None,
+    recompute: int | None = None,
     shuffle: bool = True,
     bucket: bool = False,
     rng: Seed = None,
@@ -136,6 +138,11 @@ def fit(
         back in place of an output, or a function that gives it for each epoch, counted from 0
         (scheduled sampling; `rnncore.schedules`). None = the model's own `teacher_forcing`, which
         is what it was when `fit` returns.
+    recompute : int, optional
+        For long sequences, in `ManyToOne`, `ManyToMany` and `LanguageModel`: keep every
+        recompute-th state alone for the gradient, and compute the rest again. Less memory, about
+        the time of one more forward, the same bits; see `rnncore.LSTM.forward`. Not for a core
+        with proj_size or output_size.
     shuffle : bool
         Draw a new order of the sequences for each epoch; never of `StatefulBatches`.
     bucket : bool
@@ -204,6 +211,7 @@ def fit(
             checkpoints=checkpoints,
             resume=resume,
             forcing=forcing,
+            recompute=recompute,
             shuffle=shuffle,
             bucket=bucket,
             rng=rng,
@@ -230,6 +238,7 @@ def fit_samples(
     checkpoints: Checkpoints | str | PathLike[str] | None = None,
     resume: bool = False,
     forcing: ScheduledTeacherForcing | None = None,
+    recompute: int | None = None,
     shuffle: bool = True,
     bucket: bool = False,
     rng: Seed = None,
@@ -257,7 +266,7 @@ def fit_samples(
     optimizer = _own_optimizer(model) if optimizer is None else _checked(optimizer, model)
     rate, progress = ScheduledLearningRate(optimizer, lr_schedule), boolean("progress", progress)
     source, still = generator(rng), Frozen(model, frozen)
-    with rate:
+    with rate, recomputing(model, recompute):
         run = Run(model, train, optimizer, rate, forcing, source, still, options)
         _go_on(run, called, checkpoints, boolean("resume", resume))
         baseline = Baseline(model, train)
