@@ -206,6 +206,29 @@ def test_missing_targets_and_class_weights() -> None:
     model.fit(batches(x, labels), class_weight=[1, 0.5], epochs=1, **QUIET)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_gap_longer_than_a_chunk_carries_the_state(accumulate: int) -> None:
+    x, y = series()
+    gaps = y.copy()
+    parts(gaps)[:, CUTS[0]] = parts(gaps)[:, CUTS[1]] = np.nan  # a view
+    model = build()
+    samples = model.stateful_samples(batches(x, gaps), missing="ignore")
+    rest = model(parts(x))[:, 14:]
+    expected = losses.mean_squared_error(rest, parts(y)[:, 14:])[0]
+    assert evaluate(model, samples) == pytest.approx(expected, rel=1e-12)
+    options: Any = {
+        "missing": "ignore",
+        "accumulate": accumulate,
+        "metrics": ["mean_squared_error"],
+    }
+    history = model.fit(batches(x, gaps), optimizer=SGD(model, 0.1), epochs=2, **options, **QUIET)
+    assert history.loss[1] < history.loss[0] < 2 * expected
+    nothing = batches(x, np.full_like(y, np.nan))
+    with pytest.raises(ValueError, match="y: expected something that counts in the loss, got noth"):
+        model.fit(nothing, optimizer=SGD(model, 0.1), **options, **QUIET)
+    assert np.isfinite(model.flat_parameters).all()
+
+
 @pytest.mark.parametrize("core", ["lstm", "feedback"])
 def test_a_bad_chunk_is_named_and_leaves_the_last_step(core: str) -> None:
     x, y = series()

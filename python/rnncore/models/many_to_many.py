@@ -12,8 +12,10 @@ from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.losses import CTC
+from rnncore.models.inputs import read_inputs
 from rnncore.models.samples.numeric_streams import NumericStream
-from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
 from rnncore.models.sequence_model import ModelTape, SequenceModel
 
 
@@ -81,7 +83,8 @@ class ManyToMany(SequenceModel, loadable=True):
         Parameters
         ----------
         batches : rnncore.data.StatefulBatches
-            Its first chunk is read and checked now, every chunk again when its turn comes.
+            Its first chunk is read and checked now, every chunk again when its turn comes. In some
+            chunks it may be that nothing counts: their gradient is zero.
         class_weight, missing
             As `fit` takes them.
 
@@ -93,9 +96,13 @@ class ManyToMany(SequenceModel, loadable=True):
         if isinstance(self.objective, CTC):
             raise ValueError("x: expected arrays or lists with the loss 'ctc', got StatefulBatches")
 
+        counting = Counting(class_weight=class_weight, missing=missing, some=False)
+
         def read(x: Any, y: Any) -> SequenceSamples:
-            samples = self.training_samples(x, y, class_weight=class_weight, missing=missing)
-            assert isinstance(samples, SequenceSamples)
+            inputs = read_inputs(x, None, self.core, self.embedding)
+            samples = sequence_samples(self._wanted(), inputs, y, counting)
+            if self.feeds_back and self.teacher_forcing > 0:
+                samples.targets.check_finite("since they feed back")
             return samples
 
         stream = NumericStream(batches, read)

@@ -12,7 +12,7 @@ from rnncore._checks import number
 from rnncore._types import Array
 from rnncore.training.batches import batches_of
 from rnncore.training.protocol import Samples, Trainable
-from rnncore.training.run import Run
+from rnncore.training.run import Run, mean_loss
 
 Metric = Callable[[Array, Array], float]
 
@@ -115,12 +115,13 @@ class Metrics:
             count += batch.count
             outputs.append(y)
             targets.append(target)
+        mean = mean_loss(total, count)
         y, target = np.concatenate(outputs), np.concatenate(targets)
         values = {
             name: number(f"metrics[{name!r}]", function(y, target), "a function that gives numbers")
             for name, function in self._functions.items()
         }
-        return total / count, values
+        return mean, values
 
 
 def evaluate(model: Trainable, samples: Samples, batch_size: int = 256) -> float:
@@ -145,4 +146,4 @@ def evaluate(model: Trainable, samples: Samples, batch_size: int = 256) -> float
         batch = samples.take(which)
         total += model.batch_loss(batch) * batch.count
         count += batch.count
-    return total / count
+    return mean_loss(total, count)

@@ -34,6 +34,13 @@ class Options:
     bucket: bool
 
 
+def mean_loss(total: float, count: float) -> float:
+    """Return a loss over all that counts; ValueError if nothing does, in all chunks of a stream."""
+    if not count > 0:
+        raise ValueError("y: expected something that counts in the loss, got nothing")
+    return total / count
+
+
 class Run:
     """A training that goes on.
 
@@ -177,7 +184,8 @@ class Run:
         self._weight += count
         if self._waiting < self.options.accumulate and self.batch < self.batches:
             return False
-        np.divide(self._gradient, self._weight, out=self.model.flat_grads)
+        if self._weight > 0:
+            np.divide(self._gradient, self._weight, out=self.model.flat_grads)
         self._gradient.fill(0)
         self._waiting, self._weight = 0, 0.0
         return True
@@ -188,7 +196,7 @@ class Run:
         FloatingPointError if its loss or a parameter is not finite.
         """
         history, self.batch = self.history, 0
-        history.loss.append(self._total / self._counted)
+        history.loss.append(mean_loss(self._total, self._counted))
         if validation_loss is not None:
             history.validation_loss.append(validation_loss)
         for name, value in metrics.items():
