@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from rnncore import GRU, LSTM, Embedding, training
+from rnncore import GRU, LSTM, Embedding, data, training
 from rnncore.models import LanguageModel, ManyToMany, ManyToOne
 from rnncore.optim import SGD, AdamW
 
@@ -51,7 +51,29 @@ def ragged() -> tuple[Any, Any]:
     )
 
 
-KINDS = {"many_to_one": many_to_one, "stream": stream, "ragged": ragged}
+def numeric_stream() -> tuple[Any, Any]:
+    """Chunks of numbers whose state goes on, with outputs that feed back, drawn by chance."""
+    x = np.random.default_rng(0).standard_normal((2003, 3)).astype(np.float32)
+    y = np.cumsum(x[:, :2], axis=0) / 30
+    core = LSTM(
+        3, 12, output_size=2, recurrence=("hidden", "output_to_hidden"), feedback_delays=(1, 3),
+        rng=1,
+    )  # fmt: skip
+    model = ManyToMany(core, 2, teacher_forcing=0.5, rng=2)
+    batches = data.StatefulBatches(x, y, batch_size=4, steps=20)
+    validation = data.StatefulBatches(x[:400], y[:400], batch_size=2, steps=50)
+    optimizer = SGD(model, 0.05, momentum=0.9)
+    return model, lambda **more: model.fit(
+        batches, epochs=12, validation_data=validation, optimizer=optimizer, **more
+    )
+
+
+KINDS = {
+    "many_to_one": many_to_one,
+    "stream": stream,
+    "ragged": ragged,
+    "numeric stream": numeric_stream,
+}
 
 
 def main() -> None:

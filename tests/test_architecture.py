@@ -25,7 +25,7 @@ LEVELS = (
     ("_types", "_memory", "_checks", "_files", "_parts", "_random"),
     (
         "module", "state", "schedules", "vocabulary", "decoding", "datasets", "standardizer",
-        "_ragged", "_foreign_files",
+        "_ragged", "_foreign_files", "_stateful_batches",
     ),
     ("_native", "checkpoint"),
     ("functional", "losses", "optim", "init"),

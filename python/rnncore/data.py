@@ -1,4 +1,4 @@
-"""Series and ragged lists into training arrays: windows, chronological splits, scaling, padding."""
+"""Series and ragged lists into training data: windows, splits, scaling, padding, streams."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike
 
 from rnncore._checks import as_numpy, boolean, check_lengths, positive_int
 from rnncore._ragged import read_sequences, side_by_side
+from rnncore._stateful_batches import StatefulBatches
 from rnncore._types import Array, Lengths
 from rnncore.standardizer import Standardizer
 
-__all__ = ["Standardizer", "pad", "split", "unpad", "windows"]
+__all__ = ["Standardizer", "StatefulBatches", "pad", "split", "unpad", "windows"]
 
 
 def __dir__() -> list[str]:

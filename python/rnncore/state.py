@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,6 +83,23 @@ def read_state(
     c = as_array(f"{name}.c", state[1], dtype, contiguous=True)
     check_shape(f"{name}.c", c, symbols, shape)
     return h, c
+
+
+def flatten(state: Any) -> dict[str, Array]:
+    """Return a state's arrays by name, h, c and y where it has them; of None nothing."""
+    if state is None:
+        return {}
+    if isinstance(state, FeedbackState):
+        return flatten(state.hidden) | {"y": state.y}
+    return {"h": state.h, "c": state.c} if isinstance(state, LSTMState) else {"h": state}
+
+
+def unflatten(arrays: Mapping[str, Array]) -> Any:
+    """Return the state of which `flatten` gave these arrays."""
+    if not arrays:
+        return None
+    hidden = as_state(arrays["h"], arrays.get("c"))
+    return FeedbackState(hidden, arrays["y"]) if "y" in arrays else hidden
 
 
 def as_state(h: Array, c: Array | None) -> Any:

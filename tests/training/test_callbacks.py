@@ -160,6 +160,19 @@ def test_reduce_on_plateau_names_what_is_wrong(options: Any, error: Any) -> None
         training.ReduceOnPlateau(**options)
 
 
+def test_accumulated_batches_in_which_nothing_counts_change_nothing() -> None:
+    x, y = sums(8)
+    mask = np.arange(8) >= 4
+    model, twin = summing(), summing()
+    history = fit(
+        model, x, y, mask=mask, batch_size=2, accumulate=2, epochs=1, shuffle=False,
+        optimizer=SGD(model, 0.1),
+    )  # fmt: skip
+    fit(twin, x[4:], y[4:], batch_size=4, epochs=1, shuffle=False, optimizer=SGD(twin, 0.1))
+    np.testing.assert_allclose(model.flat_parameters, twin.flat_parameters, rtol=1e-5, atol=1e-7)
+    assert np.isfinite(history.loss).all()
+
+
 def test_accumulated_batches_are_as_one_large_batch() -> None:
     x = np.random.default_rng(0).standard_normal((12, 6, 3))
     y = x[:, :, :1] ** 2

@@ -195,13 +195,9 @@ class Recurrent(Stack, Generic[State]):
         MemoryError
             If the result does not fit in memory.
         """
-        spec = self.spec
-        if recompute is not None and (spec.proj_size or spec.readout is not None):
-            kind = "proj_size" if spec.proj_size else "output_size"
-            raise ValueError(f"recompute: expected None with {kind}, got {recompute!r}")
-        call = read_call(spec, self.batch_first, x, state, lengths, y0)
-        if recompute is not None:
-            call = call._replace(recompute=positive_int("recompute", recompute))
+        segment = self.read_recompute(recompute)
+        call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
+        call = call._replace(recompute=segment)
         call = read_resets(call, resets, reset_to)
         y, last, tape = self.run_training(call, targets, teacher_forcing)
         return *self._to_user(call, y, last), tape

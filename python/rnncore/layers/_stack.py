@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rnncore._checks import positive_int
 from rnncore._native.cells import Cell
 from rnncore._native.dropout import apply_mask
 from rnncore._native.layer import Resets
@@ -169,6 +170,18 @@ class Stack(Module):
         """Return a state of B sequences, checked and in the stack's dtype; None gives zeros."""
         return user_state(self.spec, read_stack_state(name, self.spec, state, B, False), False)
 
+    def read_recompute(self, recompute: Any) -> int:
+        """Return steps between two states that a tape keeps, checked; None gives 0: it keeps all.
+
+        ValueError for a stack that can't: with proj_size or output_size.
+        """
+        if recompute is None:
+            return 0
+        if self.spec.proj_size or self.spec.readout is not None:
+            kind = "proj_size" if self.spec.proj_size else "output_size"
+            raise ValueError(f"recompute: expected None with {kind}, got {recompute!r}")
+        return positive_int("recompute", recompute)
+
     def run(
         self,
         x: Array,
@@ -176,6 +189,7 @@ class Stack(Module):
         *,
         lengths: Lengths | None = None,
         training: bool = False,
+        recompute: int = 0,
         targets: Any = None,
         teacher_forcing: Any = None,
         y0: Any = None,
@@ -193,6 +207,8 @@ class Stack(Module):
         lengths : numpy.ndarray of int64, (B,), optional
         training : bool
             Whether to keep the tape; dropout is active then.
+        recompute : int
+            From `read_recompute`.
         targets, teacher_forcing, y0
             As `Recurrent.forward` takes them; these are checked.
         batch_invariant : bool
@@ -210,7 +226,7 @@ class Stack(Module):
         first = stack_state(self.spec, state, B)
         if y0 is not None:
             first = first._replace(y=read_outputs("y0", self.spec, y0, B, False))
-        call = Call(Layout.BATCH_FIRST, x.transpose(1, 0, 2), lengths, first)
+        call = Call(Layout.BATCH_FIRST, x.transpose(1, 0, 2), lengths, first, recompute=recompute)
         if batch_invariant:
             call = call._replace(batch_invariant=True)
         if resets is not None:

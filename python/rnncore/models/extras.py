@@ -17,9 +17,10 @@ from rnncore.models.samples.reading import read_flags
 from rnncore.models.samples.sequences import SequenceBatch
 
 
-def resets_of(batch: SequenceBatch) -> dict[str, Any]:
-    """Return the resets of a batch of samples as the core takes them."""
-    return {} if batch.resets is None else {"resets": batch.resets}
+def extras_of(batch: SequenceBatch) -> dict[str, Any]:
+    """Return resets and initial state of a batch of samples, where it has any."""
+    extras = {"resets": batch.resets, "state": batch.state}
+    return {name: value for name, value in extras.items() if value is not None}
 
 
 def read_extras(

@@ -69,6 +69,8 @@ class LanguageModel(Model, loadable=True):
         If a part does not fit, or is already part of another model.
     """
 
+    recompute = 0  # steps between two states that a tape keeps; `fit` sets it while it trains
+
     def __init__(
         self,
         core: Recurrent[Any],
@@ -188,8 +190,9 @@ class LanguageModel(Model, loadable=True):
         tokens = np.ascontiguousarray(tokens)
         x = self.embedding.run(tokens)
         h, state, layers = self.core.run(
-            x, state, lengths=lengths, training=training, batch_invariant=True
-        )
+            x, state, lengths=lengths, training=training, batch_invariant=True,
+            recompute=self.recompute if training else 0,
+        )  # fmt: skip
         tape = LanguageTape(self, tokens, layers, h)
         return self._logits(h, batch_invariant=True), state, tape
 
@@ -245,10 +248,8 @@ class LanguageModel(Model, loadable=True):
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
         model = self.vocabulary_size, self.dtype
         train, validation = streams.training_tokens(tokens, validation_data, *model, *sizes)
-        if isinstance(train, streams.Stream):
-            if options.setdefault("shuffle", False):
-                raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
-            return fit_samples(self, train, validation, batch_size=1, **options)
+        if isinstance(train, streams.Stream) and options.setdefault("shuffle", False):
+            raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
         return fit_samples(self, train, validation, batch_size=batch_size, **options)
 
     def training_samples(
@@ -278,8 +279,7 @@ class LanguageModel(Model, loadable=True):
 
     def batch_loss(self, batch: Any) -> float:
         """Return a batch's mean loss, in nats, in inference mode."""
-        logits, _ = self._read(batch, training=False)
-        return _loss(logits, batch)[0]
+        return _loss(self._read(batch, training=False)[0], batch)[0]
 
     def batch_evaluation(self, batch: Any) -> tuple[float, Array, Array]:
         """Return a batch's mean loss in nats, and logits and next tokens of what counts."""
@@ -317,7 +317,7 @@ class LanguageModel(Model, loadable=True):
         """
         batch_size, steps = positive_int("batch_size", batch_size), positive_int("steps", steps)
         samples = streams.token_samples(tokens, self.vocabulary_size, self.dtype, batch_size, steps)
-        nats = evaluate(self, samples, 1 if isinstance(samples, streams.Stream) else batch_size)
+        nats = evaluate(self, samples, batch_size)
         return streams.Score(nats, nats / math.log(2), int(samples.count))
 
     def predict(self, tokens: Any, *, lengths: Any = None, batch_size: int = 256) -> Any:

@@ -7,10 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncore._checks import closed_fraction, integer, positive_int
+from rnncore._stateful_batches import StatefulBatches
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
+from rnncore.losses import CTC
+from rnncore.models.inputs import read_inputs
+from rnncore.models.samples.numeric_streams import NumericStream
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
 from rnncore.models.sequence_model import ModelTape, SequenceModel
 
 
@@ -70,6 +75,40 @@ class ManyToMany(SequenceModel, loadable=True):
         """Whether the core's outputs feed back."""
         return self.core.spec.feeds_back
 
+    def stateful_samples(
+        self, batches: StatefulBatches, *, class_weight: Any = None, missing: str = "raise"
+    ) -> NumericStream:
+        """Return a long series, read in chunks, as training samples.
+
+        Parameters
+        ----------
+        batches : rnncore.data.StatefulBatches
+            Its first chunk is read and checked now, every chunk again when its turn comes. In some
+            chunks it may be that nothing counts: their gradient is zero.
+        class_weight, missing
+            As `fit` takes them.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            If the loss is "ctc", or the first chunk is not what the model takes.
+        """
+        if isinstance(self.objective, CTC):
+            raise ValueError("x: expected arrays or lists with the loss 'ctc', got StatefulBatches")
+
+        counting = Counting(class_weight=class_weight, missing=missing, some=False)
+
+        def read(x: Any, y: Any) -> SequenceSamples:
+            inputs = read_inputs(x, None, self.core, self.embedding)
+            samples = sequence_samples(self._wanted(), inputs, y, counting)
+            if self.feeds_back and self.teacher_forcing > 0:
+                samples.targets.check_finite("since they feed back")
+            return samples
+
+        stream = NumericStream(batches, read)
+        stream.take(slice(0, 1))
+        return stream
+
     def loop_losses(
         self,
         x: Any,
@@ -116,7 +155,7 @@ class ManyToMany(SequenceModel, loadable=True):
             first = np.broadcast_to(np.arange(rows[1]) < known, rows)
             for i, from_targets in enumerate((np.ones_like(first), first)):
                 fed = {"targets": self._fed(batch.y), "teacher_forcing": from_targets}
-                y = self._run(batch.x, batch.lengths, fed)
+                y, _ = self._run(batch.x, batch.lengths, fed)
                 losses[i] += self._batch_loss(y, batch)[0] * batch.count
             total += batch.count
         if not total > 0:

@@ -18,17 +18,13 @@ from rnncore.layers.linear import Linear
 from rnncore.losses import CTC, Loss
 from rnncore.models.base import Model
 from rnncore.models.components import check_embedding, check_loss, check_recurrent, label_loss
-from rnncore.models.extras import Extras, read_extras, resets_of
-from rnncore.models.inputs import (
-    clear_padding,
-    predict_in_batches,
-    read_batch,
-    read_inputs,
-)
+from rnncore.models.extras import Extras, extras_of, read_extras
+from rnncore.models.inputs import clear_padding, predict_in_batches, read_batch, read_inputs
 from rnncore.models.samples.label_sequences import LabelSequenceSamples, label_sequence_samples
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
 from rnncore.models.samples.targets import Wanted, what_counts
+from rnncore.models.streaming import Streaming
 from rnncore.module import Module, check_tape, constructor_text
 
 _CENTRED = ("mean_squared_error", "mean_absolute_error", "huber")
@@ -45,10 +41,11 @@ class ModelTape:
     features: Array  # what the head read
     lengths: Lengths | None
     kept: Any  # what the gradient of `_features` needs
+    state: Any  # behind the sequences
     used: bool = False
 
 
-class SequenceModel(Model):
+class SequenceModel(Streaming, Model):
     """What `ManyToOne` and `ManyToMany` share: tokens or features in, core, head, loss.
 
     Attributes
@@ -66,6 +63,7 @@ class SequenceModel(Model):
     """
 
     per_step: bool  # whether there is an output at every step
+    recompute = 0  # steps between two states that a tape keeps; `fit` sets it while it trains
 
     def __init__(
         self,
@@ -157,11 +155,12 @@ class SequenceModel(Model):
 
     def _extras(self, batch: SequenceBatch) -> dict[str, Any]:
         """Return what the core takes in training besides x and lengths."""
-        return resets_of(batch)
+        return extras_of(batch)
 
     def batch_gradient(self, batch: Any) -> float:
         """Add the gradient of a batch's mean loss into `grads`; return the loss."""
         y, tape = self._forward(batch.x, batch.lengths, self._extras(batch))
+        batch.carry(tape.state)
         loss, dy = self._batch_loss(y, batch)
         if math.isfinite(loss):
             self._backward(tape, dy, input_gradient=False)
@@ -169,12 +168,17 @@ class SequenceModel(Model):
 
     def batch_loss(self, batch: Any) -> float:
         """Return a batch's mean loss in inference mode."""
-        return self._batch_loss(self._run(batch.x, batch.lengths, resets_of(batch)), batch)[0]
+        return self._batch_loss(self._answer(batch), batch)[0]
 
     def batch_evaluation(self, batch: Any) -> tuple[float, Array, Array]:
         """Return a batch's mean loss in inference mode, and outputs and targets of what counts."""
-        y = self._run(batch.x, batch.lengths, resets_of(batch))
+        y = self._answer(batch)
         return self._batch_loss(y, batch)[0], *what_counts(y, batch)
+
+    def _answer(self, batch: SequenceBatch) -> Array:
+        y, state = self._run(batch.x, batch.lengths, extras_of(batch))
+        batch.carry(state)
+        return y
 
     def _batch_loss(self, y: Array, batch: SequenceBatch) -> tuple[float, Array]:
         """Return the loss and dy, zero where nothing counts: so padding needs no clearing."""
@@ -193,13 +197,13 @@ class SequenceModel(Model):
     ) -> Array | None:
         """Send the gradient of `_features` through the core, and return dx."""
 
-    def _run(self, x: Array, lengths: Lengths | None, extras: dict[str, Any]) -> Array:
-        """Return the outputs for checked inputs; those behind a sequence's end are anything."""
+    def _run(self, x: Array, lengths: Lengths | None, extras: dict[str, Any]) -> tuple[Array, Any]:
+        """Return outputs for checked inputs, anything behind a sequence's end; and the state."""
         if self.embedding is not None:
             x = self.embedding.run(np.ascontiguousarray(x))
         h, state, _ = self.core.run(x, lengths=lengths, **extras)
         features, _ = self._features(h, state, lengths)
-        return features if self.head is None else self.head.run(features)
+        return (features if self.head is None else self.head.run(features)), state
 
     def _forward(
         self, x: Array, lengths: Lengths | None, extras: dict[str, Any]
@@ -209,10 +213,12 @@ class SequenceModel(Model):
         if self.embedding is not None:
             tokens = np.ascontiguousarray(x)
             x = self.embedding.run(tokens)
-        h, state, layers = self.core.run(x, lengths=lengths, training=True, **extras)
+        h, state, layers = self.core.run(
+            x, lengths=lengths, training=True, recompute=self.recompute, **extras
+        )
         features, kept = self._features(h, state, lengths)
         y = features if self.head is None else self.head.run(features)
-        return y, ModelTape(self, y.shape, tokens, layers, features, lengths, kept)
+        return y, ModelTape(self, y.shape, tokens, layers, features, lengths, kept, state)
 
     def _backward(self, tape: ModelTape, dy: Array, input_gradient: bool) -> Array | None:
         """As `backward`, of a checked dy that is zero behind each sequence's end; unguarded."""
@@ -242,7 +248,7 @@ class SequenceModel(Model):
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
         x, lengths = read_batch(x, lengths, self.core, self.embedding)
         extras = read_extras(self.core, x, y0, targets, teacher_forcing, resets)
-        return self._clear_padding(self._run(x, lengths, extras), lengths)
+        return self._clear_padding(self._run(x, lengths, extras)[0], lengths)
 
     def forward(
         self,
@@ -383,7 +389,7 @@ class SequenceModel(Model):
         extras = Extras.of(self.core, inputs, y0, targets, teacher_forcing, resets)
 
         def run(x: Array, ends: Lengths | None, part: slice) -> Array:
-            return self._run(x, ends, extras.take(part, x.shape[1]))
+            return self._run(x, ends, extras.take(part, x.shape[1]))[0]
 
         return predict_in_batches(inputs, size, self.per_step, self.output_size, self.dtype, run)
 

@@ -5,8 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from rnncore._types import Array, Lengths
+from rnncore.training.protocol import Samples
 
 POOL = 50  # batches that are sorted by length together
+
+
+def samples_per_batch(samples: Samples, batch_size: int) -> int:
+    """Return batch_size; 1 for samples that are batches themselves, each after the one before."""
+    return 1 if getattr(samples, "ordered", False) else batch_size
+
+
+def batches_of(
+    samples: Samples,
+    batch_size: int,
+    rng: np.random.Generator | None = None,
+    *,
+    bucket: bool = False,
+) -> list[slice] | list[Array]:
+    """Return what to take for the batches of an epoch; see `batch_order`.
+
+    Samples with ``ordered = True`` come one by one and in their own order, whatever is asked for.
+    """
+    if getattr(samples, "ordered", False):
+        return batch_order(len(samples), 1, None)
+    return batch_order(len(samples), batch_size, rng, samples.lengths if bucket else None)
 
 
 def batch_order(

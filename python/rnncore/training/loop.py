@@ -21,6 +21,7 @@ from rnncore.training.metrics import Metrics, check_metrics
 from rnncore.training.misspelt import refuse_unknown
 from rnncore.training.progress import Progress
 from rnncore.training.protocol import Optimizer, Samples, Trainable
+from rnncore.training.recomputing import recomputing
 from rnncore.training.run import Options, Run
 from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
 
@@ -28,7 +29,7 @@ from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherFo
 def fit(
     model: Trainable,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     epochs: int = 10,
     batch_size: int = 32,
@@ -53,6 +54,7 @@ def fit(
     checkpoints: Checkpoints | str | PathLike[str] | None = None,
     resume: bool = False,
     teacher_forcing: float | Callable[[int], float] | None = None,
+    recompute: int | None = None,
     shuffle: bool = True,
     bucket: bool = False,
     rng: Seed = None,
@@ -66,13 +68,16 @@ def fit(
     model : Model
         Trained in place.
     x : array_like, shape (N, T, input_size), or integer tokens (N, T) with an embedding
-        Inputs; a list of N arrays (T_i, ...) is taken as well.
+        Inputs; a list of N arrays (T_i, ...) is taken as well. `ManyToMany` also takes
+        `rnncore.data.StatefulBatches`, series longer than memory, which hold the targets too: then
+        y is None, and of the options of data `class_weight` and `missing` alone are left.
     y : array_like, shape (N, output_size), or (N, T, output_size) for ManyToMany
         Targets; integer labels (N,) or (N, T) for "softmax_cross_entropy", where -100 is ignored.
     epochs : int
         Passes over the data.
     batch_size : int
-        Sequences per step; the last batch of an epoch may be smaller.
+        Sequences per step; the last batch of an epoch may be smaller. `StatefulBatches` have their
+        own.
     optimizer : Optimizer, optional
         Made for this model. By default that of the model's last `fit`, which goes on with what it
         gathered; in the first one ``Adam(model, 1e-3)``.
@@ -102,8 +107,9 @@ def fit(
         What to do with targets that are NaN: an error, or leave them out of the loss, single
         numbers of a step too.
     validation_data : tuple (x, y), (x, y, lengths) or (x, y, lengths, mask), or dict, optional
-        Never trained on; its loss is measured after each epoch. The dict has these and the other
-        options of data by their names; `washout` and `missing` hold for it unless it has its own.
+        Or `StatefulBatches`. Never trained on; its loss is measured after each epoch. The dict has
+        these and the other options of data by their names; `washout` and `missing` hold for it
+        unless it has its own.
     patience : int, optional
         Stop when the validation loss has not improved for this many epochs, and in any case
         end with the parameters of the best epoch: those from before the call, if no epoch is
@@ -132,10 +138,16 @@ def fit(
         back in place of an output, or a function that gives it for each epoch, counted from 0
         (scheduled sampling; `rnncore.schedules`). None = the model's own `teacher_forcing`, which
         is what it was when `fit` returns.
+    recompute : int, optional
+        For long sequences, in `ManyToOne`, `ManyToMany` and `LanguageModel`: keep every
+        recompute-th state alone for the gradient, and compute the rest again. Less memory, about
+        the time of one more forward, the same bits; see `rnncore.LSTM.forward`. Not for a core
+        with proj_size or output_size.
     shuffle : bool
-        Draw a new order of the sequences for each epoch.
+        Draw a new order of the sequences for each epoch; never of `StatefulBatches`.
     bucket : bool
-        Put sequences of like length into one batch: less padding to step over.
+        Put sequences of like length into one batch: less padding to step over. Changes nothing for
+        `StatefulBatches`.
     rng : int or numpy.random.Generator, optional
         For the order. The same rng, model and data give the same parameters bit for bit; to the
         model belongs the generator of its layers (`layer.rng`: dropout, scheduled sampling), which
@@ -199,6 +211,7 @@ def fit(
             checkpoints=checkpoints,
             resume=resume,
             forcing=forcing,
+            recompute=recompute,
             shuffle=shuffle,
             bucket=bucket,
             rng=rng,
@@ -225,6 +238,7 @@ def fit_samples(
     checkpoints: Checkpoints | str | PathLike[str] | None = None,
     resume: bool = False,
     forcing: ScheduledTeacherForcing | None = None,
+    recompute: int | None = None,
     shuffle: bool = True,
     bucket: bool = False,
     rng: Seed = None,
@@ -252,7 +266,7 @@ def fit_samples(
     optimizer = _own_optimizer(model) if optimizer is None else _checked(optimizer, model)
     rate, progress = ScheduledLearningRate(optimizer, lr_schedule), boolean("progress", progress)
     source, still = generator(rng), Frozen(model, frozen)
-    with rate:
+    with rate, recomputing(model, recompute):
         run = Run(model, train, optimizer, rate, forcing, source, still, options)
         _go_on(run, called, checkpoints, boolean("resume", resume))
         baseline = Baseline(model, train)

@@ -10,9 +10,9 @@ import numpy as np
 
 from rnncore._checks import number
 from rnncore._types import Array
-from rnncore.training.batches import batch_order
+from rnncore.training.batches import batches_of
 from rnncore.training.protocol import Samples, Trainable
-from rnncore.training.run import Run
+from rnncore.training.run import Run, mean_loss
 
 Metric = Callable[[Array, Array], float]
 
@@ -106,20 +106,22 @@ class Metrics:
         return (None if self._validation is None else loss), values
 
     def _measured(self, model: Any, size: int) -> tuple[float, dict[str, float]]:
-        samples, total = self._samples, 0.0
+        samples, total, count = self._samples, 0.0, 0.0
         outputs, targets = [], []
-        for which in batch_order(len(samples), size, None):
+        for which in batches_of(samples, size):
             batch = samples.take(which)
             loss, y, target = model.batch_evaluation(batch)
             total += loss * batch.count
+            count += batch.count
             outputs.append(y)
             targets.append(target)
+        mean = mean_loss(total, count)
         y, target = np.concatenate(outputs), np.concatenate(targets)
         values = {
             name: number(f"metrics[{name!r}]", function(y, target), "a function that gives numbers")
             for name, function in self._functions.items()
         }
-        return total / samples.count, values
+        return mean, values
 
 
 def evaluate(model: Trainable, samples: Samples, batch_size: int = 256) -> float:
@@ -139,8 +141,9 @@ def evaluate(model: Trainable, samples: Samples, batch_size: int = 256) -> float
     float
         NaN or infinite where an output is.
     """
-    total = 0.0
-    for which in batch_order(len(samples), batch_size, None):
+    total = count = 0.0
+    for which in batches_of(samples, batch_size):
         batch = samples.take(which)
         total += model.batch_loss(batch) * batch.count
-    return total / samples.count
+        count += batch.count
+    return mean_loss(total, count)

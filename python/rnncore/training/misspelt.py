@@ -29,7 +29,7 @@ _OPTIONS = (
     "epochs", "batch_size", "optimizer", "lr_schedule", "lengths", "mask", "resets",
     "sample_weight", "class_weight", "step_weight", "washout", "missing", "validation_data",
     "patience", "clip_norm", "clip_value", "accumulate", "frozen", "metrics", "callbacks",
-    "checkpoints", "resume", "teacher_forcing", "shuffle", "bucket", "rng", "progress",
+    "checkpoints", "resume", "teacher_forcing", "recompute", "shuffle", "bucket", "rng", "progress",
 )  # fmt: skip
 
 

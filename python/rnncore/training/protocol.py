@@ -17,11 +17,19 @@ class Batch(Protocol):
 
 
 class Samples(Protocol):
-    """Checked training data: what `fit` takes its batches from."""
+    """Checked training data: what `fit` takes its batches from.
+
+    Samples with an attribute ``ordered = True`` are batches themselves, each of which goes on where
+    the one before ended: they come one by one, in their order. What goes on from one to the next
+    is their attribute `state`, which checkpoints keep.
+    """
 
     @property
     def count(self) -> float:
-        """What the mean loss is taken over: how many outputs, or the sum of their weights."""
+        """What the mean loss is taken over: how many outputs, or the sum of their weights.
+
+        0 where nobody knows before all was read.
+        """
 
     @property
     def lengths(self) -> Lengths | None:

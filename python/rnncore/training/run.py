@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._types import Array
 from rnncore.module import Module
 from rnncore.optim import clip_grad_norm
-from rnncore.state import LSTMState
-from rnncore.training.batches import batch_order
+from rnncore.state import flatten, unflatten
+from rnncore.training.batches import batches_of, samples_per_batch
 from rnncore.training.frozen import Frozen
 from rnncore.training.history import History
 from rnncore.training.kept import Kept
@@ -33,6 +32,13 @@ class Options:
     accumulate: int
     shuffle: bool
     bucket: bool
+
+
+def mean_loss(total: float, count: float) -> float:
+    """Return a loss over all that counts; ValueError if nothing does, in all chunks of a stream."""
+    if not count > 0:
+        raise ValueError("y: expected something that counts in the loss, got nothing")
+    return total / count
 
 
 class Run:
@@ -74,7 +80,8 @@ class Run:
         self.model: Any = model
         self.optimizer, self.options, self.history = optimizer, options, History()
         self.epoch, self.batch, self.loss = 0, 0, math.nan
-        self.batches = -(-len(train) // options.batch_size)
+        self._batch_size = samples_per_batch(train, options.batch_size)
+        self.batches = -(-len(train) // self._batch_size)
         self.stopped: str | None = None
         self.kept = Kept(model, optimizer)
         self._train, self._rate, self._forcing = train, rate, forcing
@@ -82,6 +89,7 @@ class Run:
         self._order: Sequence[Any] = ()
         self._order_state: Any = None  # of the generator before this epoch's order was drawn
         self._total = 0.0  # loss of this epoch's batches, times what counts in them
+        self._counted = 0.0  # and what counts in them
         self._waiting = 0  # batches whose gradients wait for a step
         self._weight = 0.0  # and what counts in them
         self._gradient = np.zeros_like(model.flat_grads) if options.accumulate > 1 else None
@@ -126,15 +134,14 @@ class Run:
         if self.batch > 0:
             return
         self.epoch += 1
-        self._total = 0.0
+        self._total = self._counted = 0.0
         self._order_state = self._rng.bit_generator.state
         self._draw()
 
     def _draw(self) -> None:
         options = self.options
         source = self._rng if options.shuffle else None
-        lengths = getattr(self._train, "lengths", None) if options.bucket else None
-        self._order = batch_order(len(self._train), options.batch_size, source, lengths)
+        self._order = batches_of(self._train, options.batch_size, source, bucket=options.bucket)
         if self._forcing is not None:
             self._forcing.set(self.epoch - 1)
 
@@ -153,6 +160,7 @@ class Run:
         if history.loss_before is None:
             history.loss_before = loss
         self._total += loss * batch.count
+        self._counted += batch.count
         self.batch += 1
         if self._gradient is not None and not self._gathered(batch.count):
             return
@@ -176,7 +184,8 @@ class Run:
         self._weight += count
         if self._waiting < self.options.accumulate and self.batch < self.batches:
             return False
-        np.divide(self._gradient, self._weight, out=self.model.flat_grads)
+        if self._weight > 0:
+            np.divide(self._gradient, self._weight, out=self.model.flat_grads)
         self._gradient.fill(0)
         self._waiting, self._weight = 0, 0.0
         return True
@@ -187,7 +196,7 @@ class Run:
         FloatingPointError if its loss or a parameter is not finite.
         """
         history, self.batch = self.history, 0
-        history.loss.append(self._total / self._train.count)
+        history.loss.append(mean_loss(self._total, self._counted))
         if validation_loss is not None:
             history.validation_loss.append(validation_loss)
         for name, value in metrics.items():
@@ -222,11 +231,12 @@ class Run:
         self.tick()
         return {
             "epoch": self.epoch, "batch": self.batch, "total": self._total,
+            "counted": self._counted,
             "lr": self.lr, "lr_before": self._rate.before, "loss": self.loss,
             "history": self.history.to_dict(), "kept": self.kept.state(),
             "order": self._order_state, "rng": self._rng.bit_generator.state,
             "layers": [source.bit_generator.state for source in self.model.generators()],
-            "carried": [np.array(array) for array in _carried(self._train)],
+            "carried": {name: np.array(array) for name, array in self._carried().items()},
             "data": self._data(),
         }  # fmt: skip
 
@@ -234,7 +244,7 @@ class Run:
         return {
             "sequences": len(self._train),
             "outputs": float(self._train.count),
-            "batch_size": self.options.batch_size,
+            "batch_size": self._batch_size,
             "accumulate": self.options.accumulate,
         }
 
@@ -249,7 +259,8 @@ class Run:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go to where `state` was taken."""
-        self.epoch, self.batch, self._total = state["epoch"], state["batch"], state["total"]
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self._total, self._counted = state["total"], state["counted"]
         self.lr, self._rate.before, self.loss = state["lr"], state["lr_before"], state["loss"]
         self.history.load_dict(state["history"])
         self.history.stopped = None
@@ -262,13 +273,9 @@ class Run:
         for source, own in zip(self.model.generators(), state["layers"], strict=True):
             source.bit_generator.state = own
         if state["carried"]:
-            arrays = state["carried"]
-            self._train.state = LSTMState(*arrays) if len(arrays) == 2 else arrays[0]  # type: ignore[attr-defined]
+            samples: Any = self._train
+            samples.state = unflatten(state["carried"])
 
-
-def _carried(samples: Samples) -> tuple[Array, ...]:
-    """Return the state that goes on from batch to batch: of a stream, nothing of others."""
-    state = getattr(samples, "state", None)
-    if state is None:
-        return ()
-    return tuple(state) if isinstance(state, tuple) else (state,)
+    def _carried(self) -> dict[str, Any]:
+        """Return the state that goes on from batch to batch: of a stream, nothing of others."""
+        return flatten(getattr(self._train, "state", None))

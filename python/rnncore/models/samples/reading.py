@@ -23,7 +23,10 @@ Sizes = tuple["int | str", ...]
 
 @dataclass(frozen=True)
 class Counting:
-    """What `training_samples` takes that says where, and how much, the loss counts."""
+    """What `training_samples` takes that says where, and how much, the loss counts.
+
+    With ``some = False`` it may be that nothing counts: in one of many chunks.
+    """
 
     mask: Any = None
     sample_weight: Any = None
@@ -31,6 +34,7 @@ class Counting:
     step_weight: Any = None
     washout: int = 0
     missing: str = "raise"
+    some: bool = True
 
 
 def read_targets(
@@ -80,7 +84,7 @@ def read_targets(
         integer("washout", counting.washout, 0, 2**31 - 1),
         missing == "ignore" and not wanted.labelled,
     )
-    targets.check()
+    targets.check(some=counting.some)
     return targets
 
 
@@ -106,6 +110,8 @@ def read_values(wanted: Wanted, y: Any, sizes: Sizes, inputs: Inputs) -> Held:
     inputs : Inputs
         What they belong to, for errors.
     """
+    if y is None:
+        raise TypeError("y: expected targets, got None")
     if wanted.per_step and is_ragged(y):
         return _read_list(wanted, y, inputs)
     if wanted.labelled:

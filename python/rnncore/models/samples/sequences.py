@@ -37,6 +37,14 @@ class SequenceBatch(TargetBatch):
     lengths: Lengths | None
     resets: Array | None
 
+    @property
+    def state(self) -> Any:
+        """Where the sequences go on from; None: zeros."""
+        return None
+
+    def carry(self, state: Any) -> None:
+        """Take the state behind the batch, from which nothing goes on."""
+
 
 @dataclass(eq=False, slots=True)
 class SequenceSamples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class Stream:
     y: Array
     steps: int
     state: Any = None
+    ordered: ClassVar[bool] = True
 
     @staticmethod
     def of(tokens: Array, batch_size: int, steps: int) -> Stream:

@@ -183,14 +183,14 @@ class Targets:
             return _both(counted, there[..., 0])
         return there if counted is None else counted[..., None] & there
 
-    def check(self) -> None:
+    def check(self, *, some: bool = True) -> None:
         """Look at all targets, and count them.
 
         Raises
         ------
         ValueError
             If a target that counts is NaN, infinite or out of range, a weight that counts is
-            negative or no number, or nothing counts.
+            negative or no number, or nothing counts, where `some` should.
         """
         total, gaps = 0.0, False
         for block in self.values.blocks():
@@ -198,7 +198,7 @@ class Targets:
             self._refuse(batch, block)
             total += batch.count
             gaps = gaps or self._has_gaps(batch.y)
-        if not total > 0:
+        if some and not total > 0:
             name = "y" if self.mask is None else "mask"
             raise ValueError(f"{name}: expected something that counts in the loss, got nothing")
         self.count, self.gaps = total, gaps
