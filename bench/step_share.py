@@ -30,9 +30,9 @@ MEASURING = ("softmax_cross_entropy", "squared_norm")  # kernels that return a n
 class Watcher(training.Callback):
     """A callback that looks at the loss of every batch."""
 
-    def on_batch_end(self, run: training.Run) -> None:
+    def on_batch_end(self, trainer: training.Trainer) -> None:
         """Look."""
-        self.loss = run.loss
+        self.loss = trainer.loss
 
 
 @contextmanager

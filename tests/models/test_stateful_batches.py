@@ -13,7 +13,7 @@ from rnncore import GRU, LSTM, RNN, Embedding, data, losses
 from rnncore.data import StatefulBatches
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne
 from rnncore.optim import SGD, Adam
-from rnncore.training import Callback, Run, evaluate
+from rnncore.training import Callback, Trainer, evaluate
 
 pytestmark = pytest.mark.per_variant
 
@@ -359,9 +359,9 @@ def test_what_does_not_go_with_streams_is_refused() -> None:
 
 def test_a_stream_may_end_between_two_chunks() -> None:
     class Stop(Callback):
-        def on_batch_end(self, run: Run) -> None:
-            if run.batch == 2:
-                run.stop("enough")
+        def on_batch_end(self, trainer: Trainer) -> None:
+            if trainer.batch == 2:
+                trainer.stop("enough")
 
     x, y = series()
     model = build()

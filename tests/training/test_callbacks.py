@@ -31,18 +31,18 @@ class Recorder(training.Callback):
     def __init__(self) -> None:
         self.calls: list[Any] = []
 
-    def on_fit_start(self, run: training.Run) -> None:
-        self.calls.append(("start", run.epoch, run.batch))
+    def on_fit_start(self, trainer: training.Trainer) -> None:
+        self.calls.append(("start", trainer.epoch, trainer.batch))
 
-    def on_batch_end(self, run: training.Run) -> None:
-        self.calls.append(("batch", run.epoch, run.batch))
-        assert math.isfinite(run.loss)
+    def on_batch_end(self, trainer: training.Trainer) -> None:
+        self.calls.append(("batch", trainer.epoch, trainer.batch))
+        assert math.isfinite(trainer.loss)
 
-    def on_epoch_end(self, run: training.Run) -> None:
-        self.calls.append(("epoch", run.epoch, len(run.history.loss)))
+    def on_epoch_end(self, trainer: training.Trainer) -> None:
+        self.calls.append(("epoch", trainer.epoch, len(trainer.history.loss)))
 
-    def on_fit_end(self, run: training.Run) -> None:
-        self.calls.append(("end", run.epoch, run.history.steps))
+    def on_fit_end(self, trainer: training.Trainer) -> None:
+        self.calls.append(("end", trainer.epoch, trainer.history.steps))
 
 
 def test_callbacks_are_called_in_their_order_and_change_nothing() -> None:
@@ -60,22 +60,22 @@ def test_a_callback_may_stop_predict_and_train_another_model() -> None:
     x, y = sums(32)
 
     class Busy(training.Callback):
-        def on_batch_end(self, run: training.Run) -> None:
-            run.model.predict(x)
-            out, tape = run.model.forward(x)
-            run.model.backward(tape, out)
+        def on_batch_end(self, trainer: training.Trainer) -> None:
+            trainer.model.predict(x)
+            out, tape = trainer.model.forward(x)
+            trainer.model.backward(tape, out)
             fit(summing(), x, y, epochs=1)
-            if run.history.steps == 3:
-                run.stop("three steps")
+            if trainer.history.steps == 3:
+                trainer.stop("three steps")
 
     model, plain = summing(), summing()
     history = fit(model, x, y, callbacks=Busy(), epochs=9)
     assert (history.steps, history.stopped, len(history.loss)) == (3, "three steps", 1)
 
     class Stop(training.Callback):
-        def on_batch_end(self, run: training.Run) -> None:
-            if run.history.steps == 3:
-                run.stop("three steps")
+        def on_batch_end(self, trainer: training.Trainer) -> None:
+            if trainer.history.steps == 3:
+                trainer.stop("three steps")
 
     fit(plain, x, y, callbacks=Stop(), epochs=9)
     np.testing.assert_array_equal(model.flat_parameters, plain.flat_parameters)
@@ -85,8 +85,8 @@ def test_a_callback_that_raises_leaves_the_last_step() -> None:
     x, y = sums(32)
 
     class Broken(training.Callback):
-        def on_batch_end(self, run: training.Run) -> None:
-            if run.history.steps == 2:
+        def on_batch_end(self, trainer: training.Trainer) -> None:
+            if trainer.history.steps == 2:
                 raise ZeroDivisionError
 
     model, twin = summing(), summing()
@@ -109,8 +109,8 @@ def test_ctrl_c_with_patience_brings_back_the_best_and_keeps_the_history() -> No
     noise = y + 0.4 * np.random.default_rng(9).standard_normal(y.shape).astype(np.float32)
 
     class Interrupt(training.Callback):
-        def on_epoch_end(self, run: training.Run) -> None:
-            if run.epoch == run.history.best_epoch + 5:
+        def on_epoch_end(self, trainer: training.Trainer) -> None:
+            if trainer.epoch == trainer.history.best_epoch + 5:
                 raise KeyboardInterrupt
 
     model, validation = summing(), (x, noise)
@@ -130,9 +130,9 @@ def test_reduce_on_plateau_halves_the_rate_and_leaves_the_optimizers() -> None:
     rates: list[float] = []
 
     class Rates(training.Callback):
-        def on_epoch_end(self, run: training.Run) -> None:
-            rates.append(run.lr)
-            assert run.optimizer.lr == run.lr
+        def on_epoch_end(self, trainer: training.Trainer) -> None:
+            rates.append(trainer.lr)
+            assert trainer.optimizer.lr == trainer.lr
 
     model = summing()
     optimizer = SGD(model, 0.0)  # never better than before the first step

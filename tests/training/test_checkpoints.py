@@ -74,10 +74,10 @@ class Stop(training.Callback):
     def __init__(self, batches: int) -> None:
         self.left = batches
 
-    def on_batch_end(self, run: training.Run) -> None:
+    def on_batch_end(self, trainer: training.Trainer) -> None:
         self.left -= 1
         if self.left == 0:
-            run.stop("enough")
+            trainer.stop("enough")
 
 
 @pytest.mark.parametrize("batches", [1, 5, 7, 12, 20])

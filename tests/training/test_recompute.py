@@ -12,7 +12,7 @@ from rnncore import GRU, LSTM, RNN, Embedding
 from rnncore.data import StatefulBatches
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne
 from rnncore.optim import SGD
-from rnncore.training import Callback, Run
+from rnncore.training import Callback, Trainer
 
 pytestmark = pytest.mark.once
 
@@ -62,8 +62,8 @@ class Watch(Callback):
 
     seen: int = -1
 
-    def on_batch_end(self, run: Run) -> None:
-        self.seen = run.model.recompute
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self.seen = trainer.model.recompute
 
 
 @pytest.mark.parametrize("recompute", [1, 13, 1000])
@@ -87,7 +87,7 @@ def test_the_bits_are_those_of_a_plain_training(case: str, recompute: int) -> No
 
 def test_an_error_ends_it() -> None:
     class Fault(Callback):
-        def on_batch_end(self, run: Run) -> None:
+        def on_batch_end(self, trainer: Trainer) -> None:
             raise RuntimeError("fault")
 
     model = ManyToMany(core(), 2)

@@ -6,7 +6,7 @@ from rnncore.training.history import History
 from rnncore.training.loop import fit, fit_samples
 from rnncore.training.metrics import evaluate
 from rnncore.training.protocol import Batch, Optimizer, Samples, Trainable
-from rnncore.training.run import Run
+from rnncore.training.trainer import Trainer
 
 __all__ = [
     "Batch",
@@ -16,9 +16,9 @@ __all__ = [
     "History",
     "Optimizer",
     "ReduceOnPlateau",
-    "Run",
     "Samples",
     "Trainable",
+    "Trainer",
     "evaluate",
     "fit",
     "fit_samples",

@@ -7,30 +7,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rnncore._checks import number, positive_int
-from rnncore.training.run import Run
+from rnncore.training.trainer import Trainer
 
 
 class Callback:
-    """What `fit(callbacks=[...])` takes: methods that it calls, each with the running `Run`.
+    """What `fit(callbacks=[...])` takes: methods that it calls, each with the running `Trainer`.
 
     Define those that you need. A callback may look at everything, predict with the model, set
-    ``run.lr`` and end the training with ``run.stop(reason)``. What it raises ends `fit`; the model
-    is then as after its last step.
+    ``trainer.lr`` and end the training with ``trainer.stop(reason)``. What it raises ends `fit`;
+    the model is then as after its last step.
 
     A callback with memory of its own has `state_dict` and `load_state_dict`, of plain data and
     arrays: then a resumed training goes on with it.
     """
 
-    def on_fit_start(self, run: Run) -> None:
+    def on_fit_start(self, trainer: Trainer) -> None:
         """Before the first step; a resumed training is where it goes on."""
 
-    def on_batch_end(self, run: Run) -> None:
+    def on_batch_end(self, trainer: Trainer) -> None:
         """After each batch."""
 
-    def on_epoch_end(self, run: Run) -> None:
-        """After each epoch, and the measures of it; ``run.improved`` says whether it is best."""
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """After each epoch and its measures; ``trainer.improved`` says whether it is best."""
 
-    def on_fit_end(self, run: Run) -> None:
+    def on_fit_end(self, trainer: Trainer) -> None:
         """At the end, also after a stop or Ctrl-C; not after another error."""
 
 
@@ -48,14 +48,14 @@ class EarlyStopping(Callback):
     def __init__(self, patience: int) -> None:
         self.patience = positive_int("patience", patience)
 
-    def on_epoch_end(self, run: Run) -> None:
+    def on_epoch_end(self, trainer: Trainer) -> None:
         """Stop if the best epoch is long ago."""
-        if run.epoch - run.history.best_epoch >= self.patience:
-            run.stop(f"no lower loss for {self.patience} epochs")
+        if trainer.epoch - trainer.history.best_epoch >= self.patience:
+            trainer.stop(f"no lower loss for {self.patience} epochs")
 
-    def on_fit_end(self, run: Run) -> None:
+    def on_fit_end(self, trainer: Trainer) -> None:
         """Bring back the best parameters, and the optimizer's state with them."""
-        run.kept.restore()
+        trainer.kept.restore()
 
 
 class ReduceOnPlateau(Callback):
@@ -83,17 +83,17 @@ class ReduceOnPlateau(Callback):
             raise ValueError(f"least: expected a finite number >= 0, got {least!r}")
         self._since = 0  # the epoch from which patience counts
 
-    def on_fit_start(self, run: Run) -> None:
+    def on_fit_start(self, trainer: Trainer) -> None:
         """Count from here; a resumed training goes on counting."""
-        if run.epoch == 0:
+        if trainer.epoch == 0:
             self._since = 0
 
-    def on_epoch_end(self, run: Run) -> None:
+    def on_epoch_end(self, trainer: Trainer) -> None:
         """Reduce the rate if it is time."""
-        self._since = max(self._since, run.history.best_epoch)
-        if run.epoch - self._since >= self.patience:
-            run.lr = max(run.lr * self.factor, min(self.least, run.lr))
-            self._since = run.epoch
+        self._since = max(self._since, trainer.history.best_epoch)
+        if trainer.epoch - self._since >= self.patience:
+            trainer.lr = max(trainer.lr * self.factor, min(self.least, trainer.lr))
+            self._since = trainer.epoch
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch from which patience counts."""

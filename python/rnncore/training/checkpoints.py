@@ -13,7 +13,7 @@ from typing import Any
 from rnncore import checkpoint
 from rnncore._checks import boolean, number, positive_int
 from rnncore.training.callbacks import Callback
-from rnncore.training.run import Run
+from rnncore.training.trainer import Trainer
 
 _NAME = re.compile(r"step-(\d{10})\.safetensors")
 _BEST = "best.safetensors"
@@ -70,12 +70,12 @@ class Checkpoints(Callback):
         self._callbacks: Sequence[Any] = ()
         self._saved, self._time = -1, 0.0
 
-    def prepare(self, run: Run, callbacks: Sequence[Any], *, resume: bool) -> None:
+    def prepare(self, trainer: Trainer, callbacks: Sequence[Any], *, resume: bool) -> None:
         """Make the folder; go to where its newest whole file was written, if asked.
 
         Parameters
         ----------
-        run : Run
+        trainer : Trainer
         callbacks : sequence of Callback
             Those of the training, whose memory goes into the files.
         resume : bool
@@ -98,15 +98,15 @@ class Checkpoints(Callback):
                 f"{self.folder}; go on with resume=True, or choose another folder"
             )
         if files:
-            self._go_on(run, files)
-            self._saved = run.history.steps
+            self._go_on(trainer, files)
+            self._saved = trainer.history.steps
         self._time = time.monotonic()
 
     def _files(self) -> list[str]:
         """Return the names of all checkpoints, the newest first."""
         return sorted(filter(_NAME.fullmatch, os.listdir(self.folder)), reverse=True)
 
-    def _go_on(self, run: Run, files: Sequence[str]) -> None:
+    def _go_on(self, trainer: Trainer, files: Sequence[str]) -> None:
         for name in files:
             path = os.path.join(self.folder, name)
             try:
@@ -114,14 +114,14 @@ class Checkpoints(Callback):
             except checkpoint.CheckpointError as error:
                 warnings.warn(f"resume: passed over a checkpoint: {error}", stacklevel=2)
                 continue
-            self._restore(run, path, parts)
+            self._restore(trainer, path, parts)
             return
         raise checkpoint.CheckpointError(f"{self.folder}: none of {len(files)} files is whole")
 
-    def _restore(self, run: Run, path: str, parts: Mapping[str, Any]) -> None:
+    def _restore(self, trainer: Trainer, path: str, parts: Mapping[str, Any]) -> None:
         model, state = parts["model"], parts.get("training")
-        if state is None or type(model) is not type(run.model):
-            expected = type(run.model).__name__
+        if state is None or type(model) is not type(trainer.model):
+            expected = type(trainer.model).__name__
             got = f"{type(model).__name__} in {path}"
             raise ValueError(f"resume: expected a checkpoint of a {expected}, got a {got}")
         if len(state["callbacks"]) != len(self._callbacks):
@@ -129,51 +129,51 @@ class Checkpoints(Callback):
                 f"resume: expected {len(state['callbacks'])} callbacks with memory as in the "
                 f"checkpoint, got {len(self._callbacks)}"
             )
-        run.check_state(state)
-        optimizer: Any = run.optimizer
+        trainer.check_state(state)
+        optimizer: Any = trainer.optimizer
         optimizer.load_state_dict(parts["optimizer"].state_dict())
-        run.model.load_state_dict(model.parameters)
-        run.restore(state)
+        trainer.model.load_state_dict(model.parameters)
+        trainer.restore(state)
         for callback, own in zip(self._callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(own)
 
-    def on_fit_start(self, run: Run) -> None:
+    def on_fit_start(self, trainer: Trainer) -> None:
         """Save where the training begins: what can't be saved is noticed now."""
-        self.save(run)
+        self.save(trainer)
 
-    def on_batch_end(self, run: Run) -> None:
+    def on_batch_end(self, trainer: Trainer) -> None:
         """Save if it is time."""
-        if run.between_steps and self._is_time(run):
-            self.save(run)
+        if trainer.between_steps and self._is_time(trainer):
+            self.save(trainer)
 
-    def on_epoch_end(self, run: Run) -> None:
+    def on_epoch_end(self, trainer: Trainer) -> None:
         """Save at the end of an epoch, if it is time, and the best model."""
         if self.every_steps is None and self.every_minutes is None:
-            self.save(run)
-        if self.best and run.improved:
-            self._save(run, _BEST)
+            self.save(trainer)
+        if self.best and trainer.improved:
+            self._save(trainer, _BEST)
 
-    def on_fit_end(self, run: Run) -> None:
+    def on_fit_end(self, trainer: Trainer) -> None:
         """Save the last step, if the training stands between two."""
-        if run.between_steps:
-            self.save(run)
+        if trainer.between_steps:
+            self.save(trainer)
 
-    def _is_time(self, run: Run) -> bool:
-        if self.every_steps is not None and run.history.steps % self.every_steps == 0:
+    def _is_time(self, trainer: Trainer) -> bool:
+        if self.every_steps is not None and trainer.history.steps % self.every_steps == 0:
             return True
         if self.every_minutes is None:
             return False
         return time.monotonic() - self._time >= 60 * self.every_minutes
 
-    def save(self, run: Run) -> None:
+    def save(self, trainer: Trainer) -> None:
         """Write a file for this instant, and remove the oldest ones."""
-        self._save(run, f"step-{run.history.steps:010d}.safetensors")
+        self._save(trainer, f"step-{trainer.history.steps:010d}.safetensors")
         self._time = time.monotonic()
         for name in self._files()[self.keep :]:
             os.unlink(os.path.join(self.folder, name))
 
-    def _save(self, run: Run, name: str) -> None:
-        state = run.state() | {"callbacks": [each.state_dict() for each in self._callbacks]}
+    def _save(self, trainer: Trainer, name: str) -> None:
+        state = trainer.state() | {"callbacks": [each.state_dict() for each in self._callbacks]}
         path = os.path.join(self.folder, name)
-        parts = self.parts | {"optimizer": run.optimizer, "training": state}
-        checkpoint.save(run.model, path, **parts)
+        parts = self.parts | {"optimizer": trainer.optimizer, "training": state}
+        checkpoint.save(trainer.model, path, **parts)

@@ -22,8 +22,8 @@ from rnncore.training.misspelt import refuse_unknown
 from rnncore.training.progress import Progress
 from rnncore.training.protocol import Optimizer, Samples, Trainable
 from rnncore.training.recomputing import recomputing
-from rnncore.training.run import Options, Run
 from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
+from rnncore.training.trainer import Options, Trainer
 
 
 def fit(
@@ -267,59 +267,61 @@ def fit_samples(
     rate, progress = ScheduledLearningRate(optimizer, lr_schedule), boolean("progress", progress)
     source, still = generator(rng), Frozen(model, frozen)
     with rate, recomputing(model, recompute):
-        run = Run(model, train, optimizer, rate, forcing, source, still, options)
-        _go_on(run, called, checkpoints, boolean("resume", resume))
+        trainer = Trainer(model, train, optimizer, rate, forcing, source, still, options)
+        _go_on(trainer, called, checkpoints, boolean("resume", resume))
         baseline = Baseline(model, train)
-        if model.history is None and run.epoch == 0:
+        if model.history is None and trainer.epoch == 0:
             baseline.start(model)
-        model.optimizer, model.history = optimizer, run.history
+        model.optimizer, model.history = optimizer, trainer.history
         # every step begins with zero gradients, so they need no copy for an error
-        with Progress(run, enabled=progress) as bar, model.zero_on_error():
+        with Progress(trainer, enabled=progress) as bar, model.zero_on_error():
             try:
-                _train(run, measures, called, bar)
+                _train(trainer, measures, called, bar)
             except KeyboardInterrupt:
-                _end(run, called)
+                _end(trainer, called)
                 raise
-            _end(run, called)
-    baseline.warn(run.history)
-    return run.history
+            _end(trainer, called)
+    baseline.warn(trainer.history)
+    return trainer.history
 
 
-def _go_on(run: Run, callbacks: list[Callback], checkpoints: Any, resume: bool) -> None:
-    """Let checkpoints be the last callback, and take the run to where they say."""
+def _go_on(trainer: Trainer, callbacks: list[Callback], checkpoints: Any, resume: bool) -> None:
+    """Let checkpoints be the last callback, and take the trainer to where they say."""
     if checkpoints is None:
         if resume:
             raise ValueError("resume: expected False without checkpoints, got True")
         return
     if not isinstance(checkpoints, Checkpoints):
         checkpoints = Checkpoints(checkpoints)
-    checkpoints.prepare(run, callbacks, resume=resume)
+    checkpoints.prepare(trainer, callbacks, resume=resume)
     callbacks.append(checkpoints)
 
 
-def _train(run: Run, measures: Metrics, callbacks: Sequence[Callback], bar: Progress) -> None:
+def _train(
+    trainer: Trainer, measures: Metrics, callbacks: Sequence[Callback], bar: Progress
+) -> None:
     """Run all epochs, or until a callback stops it."""
-    measures.before(run)
+    measures.before(trainer)
     for callback in callbacks:
-        callback.on_fit_start(run)
-    while not run.over:
-        run.begin_epoch()
-        for batch in run.remaining():
-            run.step(batch)
+        callback.on_fit_start(trainer)
+    while not trainer.over:
+        trainer.begin_epoch()
+        for batch in trainer.remaining():
+            trainer.step(batch)
             bar.step()
             for callback in callbacks:
-                callback.on_batch_end(run)
-            if run.stopped:
+                callback.on_batch_end(trainer)
+            if trainer.stopped:
                 return
-        run.end_epoch(*measures.after(run))
+        trainer.end_epoch(*measures.after(trainer))
         for callback in callbacks:
-            callback.on_epoch_end(run)
+            callback.on_epoch_end(trainer)
 
 
-def _end(run: Run, callbacks: Sequence[Callback]) -> None:
-    run.tick()
+def _end(trainer: Trainer, callbacks: Sequence[Callback]) -> None:
+    trainer.tick()
     for callback in reversed(callbacks):  # checkpoints first: before the best comes back
-        callback.on_fit_end(run)
+        callback.on_fit_end(trainer)
 
 
 def _positive(name: str, value: Any) -> float:

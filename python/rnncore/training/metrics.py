@@ -12,7 +12,7 @@ from rnncore._checks import number
 from rnncore._types import Array
 from rnncore.training.batches import batches_of
 from rnncore.training.protocol import Samples, Trainable
-from rnncore.training.run import Run, mean_loss
+from rnncore.training.trainer import Trainer, mean_loss
 
 Metric = Callable[[Array, Array], float]
 
@@ -90,19 +90,23 @@ class Metrics:
         self._functions, self._validation = functions, validation
         self._samples = train if validation is None else validation
 
-    def before(self, run: Run) -> None:
+    def before(self, trainer: Trainer) -> None:
         """Note the validation loss before the first step."""
-        if self._validation is not None and run.history.validation_loss_before is None:
-            loss = evaluate(run.model, self._validation, run.options.batch_size)
-            run.history.validation_loss_before = loss if math.isfinite(loss) else math.inf
+        if self._validation is not None and trainer.history.validation_loss_before is None:
+            loss = evaluate(trainer.model, self._validation, trainer.options.batch_size)
+            trainer.history.validation_loss_before = loss if math.isfinite(loss) else math.inf
 
-    def after(self, run: Run) -> tuple[float | None, dict[str, float]]:
+    def after(self, trainer: Trainer) -> tuple[float | None, dict[str, float]]:
         """Return the validation loss, and all metrics."""
-        size = run.options.batch_size
+        size = trainer.options.batch_size
         if not self._functions:
-            loss = None if self._validation is None else evaluate(run.model, self._validation, size)
+            loss = (
+                None
+                if self._validation is None
+                else evaluate(trainer.model, self._validation, size)
+            )
             return loss, {}
-        loss, values = self._measured(run.model, size)
+        loss, values = self._measured(trainer.model, size)
         return (None if self._validation is None else loss), values
 
     def _measured(self, model: Any, size: int) -> tuple[float, dict[str, float]]:

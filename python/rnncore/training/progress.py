@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnncore.training.run import Run
+from rnncore.training.trainer import Trainer
 
 
 class Progress:
     """One tqdm bar for the whole training, in a terminal or a notebook; or nothing."""
 
-    def __init__(self, run: Run, *, enabled: bool) -> None:
-        self._run = run
+    def __init__(self, trainer: Trainer, *, enabled: bool) -> None:
+        self._trainer = trainer
         self._bar: Any = None
         if enabled:
             from tqdm.auto import tqdm
 
-            total = run.options.epochs * run.batches
-            done = max(run.epoch - (run.batch > 0), 0) * run.batches + run.batch
+            total = trainer.options.epochs * trainer.batches
+            done = max(trainer.epoch - (trainer.batch > 0), 0) * trainer.batches + trainer.batch
             self._bar = tqdm(total=total, initial=done, unit="batch", dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
@@ -31,9 +31,9 @@ class Progress:
         """Move by one batch."""
         if self._bar is None:
             return
-        run, history = self._run, self._run.history
-        self._bar.set_description(f"epoch {run.epoch}/{run.options.epochs}", refresh=False)
-        shown = {"loss": run.loss}
+        trainer, history = self._trainer, self._trainer.history
+        self._bar.set_description(f"epoch {trainer.epoch}/{trainer.options.epochs}", refresh=False)
+        shown = {"loss": trainer.loss}
         if history.validation_loss:
             shown["validation"] = history.validation_loss[-1]
         shown |= {name: values[-1] for name, values in history.metrics.items()}

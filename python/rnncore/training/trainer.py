@@ -1,4 +1,4 @@
-"""Run: a training that goes on, as its loop moves it, callbacks see it and files keep it."""
+"""Trainer: a training that goes on, as its loop moves it, callbacks see it and files keep it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mean_loss(total: float, count: float) -> float:
     return total / count
 
 
-class Run:
+class Trainer:
     """A training that goes on.
 
     Attributes
