@@ -357,15 +357,49 @@ def test_what_does_not_go_with_streams_is_refused() -> None:
         build().fit(parts(x), **QUIET)
 
 
-def test_a_stream_may_end_between_two_chunks() -> None:
-    class Stop(Callback):
-        def on_batch_end(self, trainer: Trainer) -> None:
-            if trainer.batch == 2:
-                trainer.stop("enough")
+class StopAt(Callback):
+    """Stops after so many batches."""
 
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self.left -= 1
+        if self.left == 0:
+            trainer.stop("enough")
+
+
+@pytest.mark.parametrize("make", [batches, as_sequence, as_function])
+@pytest.mark.parametrize("core", CORES)
+def test_a_stopped_training_goes_on_bit_for_bit(core: str, make: Any, tmp_path: Path) -> None:
+    stream = make(*series())
+
+    def trained(folder: Any = None, **options: Any) -> Any:
+        model = build(core)
+        history = model.fit(
+            stream, epochs=3, checkpoints=folder, optimizer=Adam(model, 0.01), rng=0,
+            **options, **QUIET,
+        )  # fmt: skip
+        return model.flat_parameters, history.loss
+
+    whole, losses_of_all = trained()
+    for stop in (4, 6):  # between two epochs, and in the middle of one
+        folder = tmp_path / str(stop)
+        trained(folder, callbacks=[StopAt(stop)])
+        resumed, found = trained(folder, resume=True)
+        np.testing.assert_array_equal(resumed, whole)
+        assert found == losses_of_all
+
+
+def test_a_resumed_stream_has_as_many_sequences(tmp_path: Path) -> None:
     x, y = series()
-    model = build()
-    assert model.fit(batches(x, y), callbacks=[Stop()], **QUIET).steps == 2
+    model = build("feedback")
+    model.fit(batches(x, y), checkpoints=tmp_path, callbacks=[StopAt(2)], **QUIET)
+    fewer = batches(x[:76], y[:76], batch_size=3)
+    with pytest.raises(ValueError, match="chunk 2: x: expected B = 4 sequences as in the"):
+        build("feedback").fit(fewer, checkpoints=tmp_path, resume=True, **QUIET)
+    with pytest.raises(ValueError, match="resume: expected sequences = 4 as in the checkpoint"):
+        build("feedback").fit(batches(x, y, steps=5), checkpoints=tmp_path, resume=True, **QUIET)
 
 
 def test_the_class_is_public() -> None:

@@ -45,6 +45,17 @@ def drawn(cell):
     return found
 
 
+def turns_on_a_digit(problem, exact):
+    """Whether rounding may switch a unit of a relu on or off, and with it a whole gradient."""
+    if problem.cell != "rnn_relu":
+        return False
+    wide = problem.astype(np.float64)
+    before = np.concatenate([wide.h_0[None], exact.y[:-1]])
+    z = wide.x @ wide.weight_ih.T + before @ wide.weight_hh.T + wide.bias_ih + wide.bias_hh
+    terms = np.abs(wide.x) @ np.abs(wide.weight_ih.T) + before @ np.abs(wide.weight_hh.T)
+    return bool((np.abs(z) < 1e-7 * terms).any())
+
+
 @functools.cache
 def errors_of_torch(cell, torch_solve):
     return [errors(torch_solve(problem), exact) for _, problem, exact in drawn(cell)]
@@ -75,6 +86,8 @@ def test_float32_is_as_accurate_as_torch(core, cell, torch_solve):
         drawn(cell), errors_of_torch(cell, torch_solve), strict=True
     ):
         for name, (error, count) in errors(raw.solve(core, problem), exact).items():
+            if name not in OUTPUTS and turns_on_a_digit(problem, exact):
+                continue
             ratio = max(error, 1e-9) / max(theirs[name][0], 1e-9)
             few_rows = sizes[1] < 16
             logs[name in OUTPUTS, few_rows].append(np.log(ratio))

@@ -41,7 +41,7 @@ class Baseline:
 
     def warn(self, history: History) -> None:
         """Say so if training ended worse than that."""
-        if self._loss is None or len(history.loss) < _LEAST_EPOCHS:
+        if not self._loss or len(history.loss) < _LEAST_EPOCHS:  # 0: y is constant
             return
         if history.loss[-1] > 1.1 * self._loss:
             warnings.warn(

@@ -179,7 +179,7 @@ def fit(
     The first `fit` of a model with a loss of values ("mean_squared_error", "mean_absolute_error",
     "huber") sets the head's bias to the mean of y where that is farther from 0 than y's standard
     deviation. A training of 10 epochs or more that ends worse than always answering the mean of y
-    warns.
+    warns. Neither holds for `StatefulBatches`, whose mean nobody knows before.
 
     ``model.history`` is the History from the start on. Ctrl-C ends the training as a stop does
     (with `patience` the best parameters come back) and is raised again. Any other error leaves the
