@@ -16,6 +16,8 @@ from rnncore.training.protocol import Trainable
 
 __all__ = ["GradientCheck", "Part", "Summary", "check_gradients", "summary"]
 
+_STATES = ("initial_h", "initial_c")  # learned states meet no product
+
 
 def __dir__() -> list[str]:
     return __all__
@@ -101,7 +103,11 @@ def summary(model: Module) -> Summary:
 def _part(name: str, module: Module) -> Part:
     embeddings = [inner for _, inner in module.modules() if isinstance(inner, Embedding)]
     read = {id(array) for inner in embeddings for array in inner.parameters.values()}
-    arrays = [a for a in _arrays(module).values() if a.ndim == 2 and id(a) not in read]
+    arrays = [
+        array
+        for name, array in _arrays(module).items()
+        if array.ndim == 2 and id(array) not in read and name.split(".")[-1] not in _STATES
+    ]
     weights = sum(array.size for array in arrays)
     flats = module.flat_parameters.nbytes + module.flat_grads.nbytes
     return Part(name, repr(module), module.num_parameters, flats, 2 * weights)

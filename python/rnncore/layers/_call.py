@@ -21,6 +21,7 @@ from rnncore._native.layer import RESET_TO, Resets
 from rnncore._ragged import is_list, read_masks, side_by_side
 from rnncore._types import Array, Lengths
 from rnncore.layers._layout import Layout, read_like_x, read_x
+from rnncore.layers._learned_state import LearnedState
 from rnncore.layers._spec import StackSpec
 from rnncore.state import FeedbackState, StackState, as_state, read_state
 
@@ -40,6 +41,14 @@ class Call(NamedTuple):
     resets: Resets | None = None
     seed: int | None = None  # of the regularisers' masks; None where nothing is drawn
     input_mask: Array | None = None  # (B, I), of input dropout: x is masked by it
+    learned: bool = False  # whether the state is the learned one, since none was given
+
+    def started(self, learned: LearnedState | None) -> Call:
+        """Return the call, its state of zeros replaced by the learned one where there is one."""
+        if learned is None:
+            return self
+        learned.copy_into(self.state)
+        return self._replace(learned=True)
 
 
 NO_GRADIENT = StackState(None, None, None)
@@ -60,9 +69,18 @@ def _zero_outputs(spec: StackSpec, B: int) -> Array | None:
 
 
 def read_call(
-    spec: StackSpec, batch_first: bool, x: Any, state: Any, lengths: Any, y0: Any = None
+    spec: StackSpec,
+    batch_first: bool,
+    x: Any,
+    state: Any,
+    lengths: Any,
+    y0: Any = None,
+    learned: LearnedState | None = None,
 ) -> Call:
-    """Check the arguments that every call takes; errors name them."""
+    """Check the arguments that every call takes; errors name them.
+
+    `learned` is the initial state where none is given; without it that is zeros.
+    """
     if y0 is not None and spec.readout is None:
         _refuse_feedback(y0=y0)
     hidden, outputs = split_state("state", spec, state)
@@ -78,7 +96,8 @@ def read_call(
         y = read_outputs("y0", spec, y0, B, single)
     elif spec.readout is not None:
         y = read_outputs("state.y", spec, outputs, B, single)
-    return Call(layout, array, own_lengths, StackState(h, c, y))
+    call = Call(layout, array, own_lengths, StackState(h, c, y))
+    return call.started(learned) if hidden is None else call
 
 
 def read_stack_state(name: str, spec: StackSpec, state: Any, B: int, single: bool) -> StackState:
@@ -252,7 +271,9 @@ def _read_mask(name: str, value: Any, call: Call) -> Array:
     return mask.copy()
 
 
-def read_step(spec: StackSpec, x_t: Any, state: Any) -> tuple[Call, bool]:
+def read_step(
+    spec: StackSpec, x_t: Any, state: Any, learned: LearnedState | None
+) -> tuple[Call, bool]:
     """Return one step as a sequence of length one, and whether x_t has no batch dimension."""
     x = as_array("x_t", x_t, spec.dtype, contiguous=True)
     if x.ndim not in (1, 2) or x.shape[-1] != spec.input_size:
@@ -260,7 +281,9 @@ def read_step(spec: StackSpec, x_t: Any, state: Any) -> tuple[Call, bool]:
     single = x.ndim == 1
     x = x[None] if single else x
     first = read_stack_state("state", spec, state, len(x), single)
-    return Call(Layout.TIME_FIRST, x[None], None, first), single
+    call = Call(Layout.TIME_FIRST, x[None], None, first)
+    hidden, _ = split_state("state", spec, state)
+    return (call.started(learned) if hidden is None else call), single
 
 
 def no_input(spec: StackSpec, batch_first: bool, n: int, state: Any, y0: Any) -> Array:

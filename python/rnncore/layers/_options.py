@@ -33,6 +33,7 @@ def read_spec(
     recurrence: str | Iterable[str],
     output_activation: str,
     feedback_delays: int | Iterable[int],
+    learn_initial_state: bool,
     **regularisers: Any,
 ) -> StackSpec:
     """Return what the options describe; `regularisers` are those of `read_regularisers`."""
@@ -52,6 +53,7 @@ def read_spec(
             other_recurrence="output_size" if output_size else "proj_size" if proj_size else None,
             **regularisers,
         ),
+        learn_initial_state=boolean("learn_initial_state", learn_initial_state),
     )
     if spec.readout is not None:
         if bidirectional:

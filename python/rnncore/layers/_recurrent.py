@@ -24,7 +24,7 @@ from rnncore.layers._call import (
 from rnncore.layers._closed_loop import ClosedLoop
 from rnncore.layers._layout import Layout, as_user, new_sequences, read_like_x
 from rnncore.layers._options import read_spec
-from rnncore.layers._stack import LayerTape, Stack, mask_gradient
+from rnncore.layers._stack import LayerTape, Stack
 from rnncore.layers._streaming import interruptible_parts
 from rnncore.layers._trace import Trace, check_traceable, read_traces
 from rnncore.module import check_tape, constructor_text
@@ -59,6 +59,7 @@ class Recurrent(Stack, Generic[State]):
         recurrence: str | Iterable[str] = ("hidden",),
         output_activation: str = "identity",
         feedback_delays: int | Iterable[int] = (1,),
+        learn_initial_state: bool = False,
         **regularisers: Any,
     ) -> None:
         self.batch_first = boolean("batch_first", batch_first)
@@ -81,6 +82,7 @@ class Recurrent(Stack, Generic[State]):
             recurrence=recurrence,
             output_activation=output_activation,
             feedback_delays=feedback_delays,
+            learn_initial_state=learn_initial_state,
             **regularisers,
         )
         if spec.readout is not None and self.dropout > 0:
@@ -113,7 +115,7 @@ class Recurrent(Stack, Generic[State]):
             a few rows (batch times steps up to 8, on AMX a batch below 48) may differ in the last
             places from those of many.
         """
-        call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
+        call = read_call(self.spec, self.batch_first, x, state, lengths, y0, self._learned)
         call = read_resets(call, resets, reset_to)
         if targets is not None or teacher_forcing is not None:
             call = read_targets(self.spec, call, targets, teacher_forcing, rng=None)
@@ -143,7 +145,8 @@ class Recurrent(Stack, Generic[State]):
             A batch of sequences, one sequence, or sequences of different lengths. Not modified;
             leave it unchanged until `backward`.
         state : array_like, LSTMState or FeedbackState, (num_layers*D, B, H), optional
-            Initial state, D = directions; (num_layers*D, H) for one sequence. None = zeros.
+            Initial state, D = directions; (num_layers*D, H) for one sequence. None = zeros, or the
+            learned one (`learn_initial_state`).
         lengths : array_like of int, (B,), optional
             Valid steps of each sequence, in [0, T] and any order. What lies behind them is never
             read. Not with a list, which brings its own.
@@ -172,8 +175,8 @@ class Recurrent(Stack, Generic[State]):
             that one's end: it is given `state` at the end of the sequence, and its final state is
             the one at the sequence's start. What feeds back starts anew as well.
         reset_to : {"zeros", "state"}
-            The initial state after a reset: zeros, or `state` (with `y0`), whose gradient is then
-            the sum over all pieces.
+            The initial state after a reset: zeros, or `state` (with `y0`), the learned one where
+            that is None; its gradient is then the sum over all pieces.
 
         Returns
         -------
@@ -196,7 +199,7 @@ class Recurrent(Stack, Generic[State]):
             If the result does not fit in memory.
         """
         segment = self.read_recompute(recompute)
-        call = read_call(self.spec, self.batch_first, x, state, lengths, y0)
+        call = read_call(self.spec, self.batch_first, x, state, lengths, y0, self._learned)
         call = call._replace(recompute=segment)
         call = read_resets(call, resets, reset_to)
         y, last, tape = self.run_training(call, targets, teacher_forcing)
@@ -243,13 +246,11 @@ class Recurrent(Stack, Generic[State]):
             dy = read_like_x("dy", dy, call.layout, shape, call.lengths, self.dtype, last)
         dlast = read_state_gradient("dstate", spec, dstate, B, call.layout is Layout.SINGLE)
         dx = new_sequences(call.layout, call.x.shape, self.dtype) if input_gradient else None
-        engine = self.engine_for(call)
-        if engine.kernels == 1:
-            first = engine.backward(tape.kernels, dy, dlast, dx)
+        if self.engine_for(call).kernels == 1 and not call.learned:
+            first = self._run_back(tape, dy, dlast, dx)
         else:
             with self.unchanged_on_error():
-                first = engine.backward(tape.kernels, dy, dlast, dx)
-        mask_gradient(call, dx)
+                first = self._run_back(tape, dy, dlast, dx)
         return self._to_user(call, dx, first)
 
     def step(self, x_t: Any, state: State | Any = None) -> tuple[Array, State]:
@@ -262,7 +263,7 @@ class Recurrent(Stack, Generic[State]):
         ----------
         x_t : array_like, (B, I) or (I,)
         state : array_like or LSTMState, (num_layers, B, H), or (num_layers, H) for x_t (I,)
-            The state that the step before returned. None = zeros.
+            The state that the step before returned. None = zeros, or the learned one.
 
         Returns
         -------
@@ -281,7 +282,7 @@ class Recurrent(Stack, Generic[State]):
                 return result
         if self.bidirectional:
             raise ValueError("step: expected one direction, got a bidirectional layer")
-        call, single = read_step(self.spec, x_t, state)
+        call, single = read_step(self.spec, x_t, state, self._learned)
         if self.stepper is not None:
             h, c, _ = call.state
             result = self.stepper(call.x[0], as_state(h, c))
@@ -301,7 +302,7 @@ class Recurrent(Stack, Generic[State]):
         n : int
             Steps to generate.
         state : FeedbackState, array_like or LSTMState, optional
-            Where to go on from, as `__call__` returned it. None = zeros.
+            Where to go on from, as `__call__` returned it. None = zeros, or the learned one.
         y0 : array_like, optional
             As for `forward`.
         x : array_like, (B, n, I), (n, I), or (n, B, I) with batch_first=False; optional
@@ -325,7 +326,7 @@ class Recurrent(Stack, Generic[State]):
             )
         if x is None:
             x = no_input(spec, self.batch_first, n, state, y0)
-        call = read_call(spec, self.batch_first, x, state, None, y0)
+        call = read_call(spec, self.batch_first, x, state, None, y0, self._learned)
         T, B, _ = call.x.shape
         if call.layout is Layout.RAGGED:
             raise ValueError(f"x: expected one array of n = {n} steps, got a list of arrays")
@@ -359,7 +360,7 @@ class Recurrent(Stack, Generic[State]):
             As for `forward`; and for a layer with output_size or proj_size.
         """
         check_traceable(self.spec)
-        call = read_call(self.spec, self.batch_first, x, state, lengths)
+        call = read_call(self.spec, self.batch_first, x, state, lengths, None, self._learned)
         return read_traces(self.spec, call, self.engine_for(call).forward(call)[2].kernels)
 
     def _to_user(self, call: Call, sequences: Array | None, state: StackState) -> tuple[Any, State]:
@@ -385,6 +386,7 @@ class Recurrent(Stack, Generic[State]):
             "recurrence": (self.recurrence, ("hidden",)),
             "output_activation": (self.output_activation, "identity"),
             "feedback_delays": (self.feedback_delays, (1,)),
+            "learn_initial_state": (self.learn_initial_state, False),
             "dtype": (self.dtype.name, "float32"),
         }
 

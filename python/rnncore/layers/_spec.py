@@ -69,6 +69,7 @@ class StackSpec:
     dtype: np.dtype[Any]
     one_step: bool = False  # a cell: its parameters bear no layer's name
     regularisers: Regularisers = NONE
+    learn_initial_state: bool = False
 
     @cached_property
     def depth(self) -> int:
@@ -117,7 +118,17 @@ class StackSpec:
             own = self._layer_shapes(k // self.directions)
             shapes |= {names[short]: shape for short, shape in own.items()}
         outer = self._readout_shapes()
-        return shapes | {self.readout_names[short]: shape for short, shape in outer.items()}
+        shapes |= {self.readout_names[short]: shape for short, shape in outer.items()}
+        return shapes | self._state_shapes()
+
+    def _state_shapes(self) -> Shapes:
+        """Return the shapes of the learned initial state, where there is one."""
+        if not self.learn_initial_state:
+            return {}
+        shapes: Shapes = {"initial_h": (self.depth, self.width)}
+        if self.cell.has_c:
+            shapes["initial_c"] = (self.depth, self.hidden_size)
+        return shapes
 
     def _readout_shapes(self) -> Shapes:
         if self.readout is None:

@@ -27,6 +27,7 @@ from rnncore.layers._closed_loop import ClosedLoop
 from rnncore.layers._engine import Engine
 from rnncore.layers._layer_by_layer import Plain, Projected
 from rnncore.layers._layout import Layout, new_sequences
+from rnncore.layers._learned_state import LearnedState, only_with_state
 from rnncore.layers._spec import StackArrays, StackSpec
 from rnncore.layers._teacher_forced import TeacherForced
 from rnncore.module import Module
@@ -51,12 +52,6 @@ class LayerTape:
         return bool(self.kernels.used)
 
 
-def mask_gradient(call: Call, dx: Array | None) -> None:
-    """Turn the gradient of a masked x into that of x, in place."""
-    if dx is not None and call.input_mask is not None:
-        apply_mask(dx, call.input_mask)
-
-
 class Stack(Module):
     """Base of layers and cells: the parameters that a `StackSpec` describes, and what runs them.
 
@@ -74,15 +69,18 @@ class Stack(Module):
         What feeds back, phi, and after how many steps.
     dropout : float
         Between layers, in training.
+    learn_initial_state : bool
+        Whether the initial state is a parameter.
     rng : numpy.random.Generator
         Source of dropout, zoneout and scheduled sampling.
     """
 
-    _views = (*Module._views, "_engine", "_teacher_forced", "stepper")
+    _views = (*Module._views, "_engine", "_teacher_forced", "stepper", "_learned")
     _engine: Engine
     _teacher_forced: Engine | None  # of a stack with readout
     dropout: float = 0.0
     stepper: Stepper | None  # of a plain stack in one direction
+    _learned: LearnedState | None
 
     def __init__(
         self, spec: StackSpec, init: str, rng: np.random.Generator, forget_bias: float = 1.0
@@ -96,6 +94,7 @@ class Stack(Module):
         self.recurrence: tuple[str, ...] = ("hidden",) if readout is None else readout.recurrence
         self.output_activation = "identity" if readout is None else readout.activation
         self.feedback_delays: tuple[int, ...] = (1,) if readout is None else readout.delays
+        self.learn_initial_state = spec.learn_initial_state
         check_scheme(init)
         check_forget_bias(forget_bias, init, spec.bias)
         super().__init__(spec.shapes(), spec.dtype)
@@ -110,6 +109,7 @@ class Stack(Module):
         arrays = StackArrays.of(spec, self.parameters)
         gradients = StackArrays.of(spec, self.grads)
         self.stepper, self._teacher_forced = None, None
+        self._learned = LearnedState.of(self.parameters)
         if spec.readout is not None:
             self._engine = ClosedLoop(spec, arrays, gradients)
             self._teacher_forced = TeacherForced(spec, arrays, gradients)
@@ -120,6 +120,8 @@ class Stack(Module):
             if spec.directions == 1:
                 zoneout = spec.regularisers.zoneout or None
                 self.stepper = make_stepper(spec.cell, arrays.layers, zoneout)
+                if spec.learn_initial_state:
+                    self.stepper = only_with_state(self.stepper)
 
     @property
     def cell(self) -> Cell:
@@ -163,11 +165,16 @@ class Stack(Module):
         return self._engine
 
     def initial_state(self, B: int) -> Any:
-        """Return the state of B sequences before anything was read: zeros."""
-        return user_state(self.spec, zero_state(self.spec, B), False)
+        """Return the state of B sequences before anything was read: zeros, or the learned one."""
+        first = zero_state(self.spec, B)
+        if self._learned is not None:
+            self._learned.copy_into(first)
+        return user_state(self.spec, first, False)
 
     def read_state(self, name: str, state: Any, B: int) -> Any:
-        """Return a state of B sequences, checked and in the stack's dtype; None gives zeros."""
+        """Return a state of B sequences, checked, in the stack's dtype; None: the initial one."""
+        if state is None:
+            return self.initial_state(B)
         return user_state(self.spec, read_stack_state(name, self.spec, state, B, False), False)
 
     def read_recompute(self, recompute: Any) -> int:
@@ -203,7 +210,7 @@ class Stack(Module):
         x : numpy.ndarray, (B, T, I)
             Of the stack's dtype, its last dimension contiguous.
         state : as `initial_state` returns it, optional
-            None = zeros.
+            None = zeros, or the learned one.
         lengths : numpy.ndarray of int64, (B,), optional
         training : bool
             Whether to keep the tape; dropout is active then.
@@ -214,7 +221,8 @@ class Stack(Module):
         batch_invariant : bool
             As `Recurrent.__call__` takes it.
         resets : numpy.ndarray of bool, (B, T), optional
-            Where the state in front of a step is zeros.
+            Where the state in front of a step is zeros, or the learned one where it is the
+            initial one (with `y0`).
 
         Returns
         -------
@@ -227,10 +235,13 @@ class Stack(Module):
         if y0 is not None:
             first = first._replace(y=read_outputs("y0", self.spec, y0, B, False))
         call = Call(Layout.BATCH_FIRST, x.transpose(1, 0, 2), lengths, first, recompute=recompute)
+        if state is None:
+            call = call.started(self._learned)
         if batch_invariant:
             call = call._replace(batch_invariant=True)
         if resets is not None:
-            call = call._replace(resets=Resets(resets.T.copy(), "zeros"))
+            to = "state" if call.learned else "zeros"
+            call = call._replace(resets=Resets(resets.T.copy(), to))
         tape = None
         if training:
             y, last, tape = self.run_training(call, targets, teacher_forcing)
@@ -279,10 +290,22 @@ class Stack(Module):
         if dstate is not None:
             dlast = stack_state(self.spec, dstate, call.x.shape[1])
         dy = None if dy is None else dy.transpose(1, 0, 2)
-        first = self.engine_for(call).backward(tape.kernels, dy, dlast, dx)
-        mask_gradient(call, dx)
+        first = self._run_back(tape, dy, dlast, dx)
         gradient = None if dx is None else dx.transpose(1, 0, 2)
         return gradient, user_state(self.spec, first, False)
+
+    def _run_back(
+        self, tape: LayerTape, dy: Array | None, dlast: StackState, dx: Array | None
+    ) -> StackState:
+        """Write dx and add into `grads`; return the gradient of the rows' initial states."""
+        first = self.engine_for(tape.call).backward(tape.kernels, dy, dlast, dx)
+        if tape.call.learned:
+            gradient = LearnedState.of(self.grads)
+            assert gradient is not None
+            gradient.add_gradient(first)
+        if dx is not None and tape.call.input_mask is not None:
+            apply_mask(dx, tape.call.input_mask)
+        return first
 
     def _regularised(self, call: Call) -> Call:
         """Return the call with a seed of its own, its x masked."""

@@ -27,7 +27,7 @@ class GRU(Recurrent[Array], loadable=True):
         As for `RNN`.
     input_dropout, recurrent_dropout, weight_dropout, zoneout
         As for `RNN`. Recurrent dropout masks h where it meets R, not where z mixes it in.
-    output_size, recurrence, output_activation, feedback_delays
+    output_size, recurrence, output_activation, feedback_delays, learn_initial_state
         As for `RNN`. U enters where R does: the candidate's part of it inside the reset gate.
 
     Attributes
@@ -63,6 +63,7 @@ class GRU(Recurrent[Array], loadable=True):
         recurrence: str | Iterable[str] = ("hidden",),
         output_activation: str = "identity",
         feedback_delays: int | Iterable[int] = (1,),
+        learn_initial_state: bool = False,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
@@ -84,6 +85,7 @@ class GRU(Recurrent[Array], loadable=True):
             recurrence=recurrence,
             output_activation=output_activation,
             feedback_delays=feedback_delays,
+            learn_initial_state=learn_initial_state,
             dtype=dtype,
             rng=rng,
             init=init,

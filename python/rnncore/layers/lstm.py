@@ -47,7 +47,7 @@ class LSTM(Recurrent[LSTMState], loadable=True):
     coupled_gates : bool
         Whether f = 1 - i (Greff et al. 2017, "CIFG"), which takes a quarter of the weights away;
         there is no p_f then.
-    output_size, recurrence, output_activation, feedback_delays
+    output_size, recurrence, output_activation, feedback_delays, learn_initial_state
         As for `RNN`.
     forget_bias : float
         Initial value of the forget gate's bias, the sum of both biases: it lies in bias_ih, and
@@ -62,7 +62,8 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         Named as for `RNN`, with 4*H rows in blocks of H in torch's gate order i f g o. With
         proj_size weight_hh is (4*H, P), and weight_hr_l0 (P, H) projects. With coupled_gates 3*H
         rows in the order i g o. With peephole also peephole_l0 (3, H), rows i f o, or (2, H), rows
-        i o.
+        i o. With learn_initial_state at the end initial_h (num_layers*D, H), or P, and initial_c
+        (num_layers*D, H).
 
     Raises
     ------
@@ -99,6 +100,7 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         recurrence: str | Iterable[str] = ("hidden",),
         output_activation: str = "identity",
         feedback_delays: int | Iterable[int] = (1,),
+        learn_initial_state: bool = False,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
@@ -124,6 +126,7 @@ class LSTM(Recurrent[LSTMState], loadable=True):
             recurrence=recurrence,
             output_activation=output_activation,
             feedback_delays=feedback_delays,
+            learn_initial_state=learn_initial_state,
             dtype=dtype,
             rng=rng,
             init=init,

@@ -55,6 +55,9 @@ class RNN(Recurrent[Array], loadable=True):
         phi.
     feedback_delays : tuple of int
         The outputs that feed back, f_t = [y_{t-d} for each delay d], as in a NARX network.
+    learn_initial_state : bool
+        Whether the state in front of a sequence is a parameter, zeros at first, where the caller
+        gives none; `backward` adds the sum over the sequences of its gradient into `grads`.
     dtype : float32 or float64
     rng : int, numpy.random.Generator or None
         Source of the initial values, and of what `forward` draws.
@@ -68,7 +71,8 @@ class RNN(Recurrent[Array], loadable=True):
         (H,), then layer by layer, `_reverse` behind the second direction's; the input of layer
         1 and above has D*H features. Without hidden recurrence there is no weight_hh. With
         output_size also weight_oh_l0 (H, F) = U, weight_ho (O, H) = P, weight_oo (O, F) = Q and
-        bias_o (O,), F = O times the number of delays.
+        bias_o (O,), F = O times the number of delays. With learn_initial_state at the end
+        initial_h (num_layers*D, H).
 
     Raises
     ------
@@ -103,6 +107,7 @@ class RNN(Recurrent[Array], loadable=True):
         recurrence: str | Iterable[str] = ("hidden",),
         output_activation: str = "identity",
         feedback_delays: int | Iterable[int] = (1,),
+        learn_initial_state: bool = False,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
@@ -125,6 +130,7 @@ class RNN(Recurrent[Array], loadable=True):
             recurrence=recurrence,
             output_activation=output_activation,
             feedback_delays=feedback_delays,
+            learn_initial_state=learn_initial_state,
             dtype=dtype,
             rng=rng,
             init=init,

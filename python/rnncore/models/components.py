@@ -28,6 +28,22 @@ def check_recurrent(name: str, layer: Any, *, own_outputs: bool = False) -> None
         raise ValueError(f"{name}: expected output_size=None, so that y is h, got {got}")
 
 
+def check_state_is_given(name: str, layer: Recurrent[Any], reason: str) -> None:
+    """Raise ValueError for a layer that learns an initial state, which the model would not use."""
+    if layer.learn_initial_state:
+        raise ValueError(f"{name}: expected learn_initial_state=False, since {reason}, got True")
+
+
+def check_decoder(name: str, layer: Any) -> None:
+    """Raise unless `layer` can generate step by step from a state that an encoder gives."""
+    check_recurrent(name, layer)
+    if layer.bidirectional:
+        raise ValueError(
+            f"{name}: expected bidirectional=False, since it generates step by step, got True"
+        )
+    check_state_is_given(name, layer, "the encoder gives the state")
+
+
 def check_loss(loss: Any, core: Recurrent[Any], output_size: int, per_step: bool) -> Loss:
     """Return the loss; TypeError or ValueError unless the model's outputs are what it takes.
 

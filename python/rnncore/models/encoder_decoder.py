@@ -17,6 +17,7 @@ from rnncore.layers.attention import DotAttention, Memory
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
 from rnncore.models.components import (
+    check_decoder,
     check_embedding,
     check_recurrent,
     check_special_tokens,
@@ -66,7 +67,7 @@ class EncoderDecoder(GeneratingModel, loadable=True):
     encoder : RNN, LSTM or GRU
         With batch_first=True, any number of layers, one direction or two.
     decoder : RNN, LSTM or GRU
-        With batch_first=True, any number of layers, one direction.
+        With batch_first=True, any number of layers, one direction; no learn_initial_state.
     output_size : int
         V, symbols of the target with the two special ones.
     source_embedding : Embedding, optional
@@ -119,12 +120,8 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         attention: str | None = None,
         rng: Seed = None,
     ) -> None:
-        for name, layers in (("encoder", encoder), ("decoder", decoder)):
-            check_recurrent(name, layers)
-        if decoder.bidirectional:
-            raise ValueError(
-                "decoder: expected bidirectional=False, since it generates step by step, got True"
-            )
+        check_recurrent("encoder", encoder)
+        check_decoder("decoder", decoder)
         self.output_size = V = positive_int("output_size", output_size)
         check_embedding("source_embedding", source_embedding, encoder, "encoder")
         check_target_embedding("target_embedding", target_embedding, decoder, "decoder", V)

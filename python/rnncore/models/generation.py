@@ -95,7 +95,7 @@ class VectorGeneration:
     read_on : callable
         From vectors (B, F), tokens (B, 1) and a state to logits (B, 1, V) and the next state.
     state : numpy.ndarray, LSTMState or None
-        The initial state; None = zeros.
+        The initial state; None = zeros, or the core's learned one.
     x : numpy.ndarray, shape (B, F)
         The vectors.
     """

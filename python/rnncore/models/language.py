@@ -219,8 +219,8 @@ class LanguageModel(Model, loadable=True):
 
         A stream is cut into `batch_size` parts that are read side by side, `steps` tokens per
         optimizer step. The state goes on from chunk to chunk, the gradient does not (truncated
-        back-propagation through time); every epoch starts from zero state. Of a list of
-        sequences each one starts from zero state, and batches are drawn in a new order.
+        back-propagation through time); every epoch starts from the initial state. Of a list
+        of sequences each one starts from it, and batches are drawn in a new order.
 
         Parameters
         ----------

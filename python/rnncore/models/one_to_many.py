@@ -17,6 +17,7 @@ from rnncore.models.components import (
     check_no_forcing,
     check_recurrent,
     check_special_tokens,
+    check_state_is_given,
     check_token_components,
     check_value_components,
 )
@@ -47,7 +48,7 @@ class OneToMany(GeneratingModel, loadable=True):
 
     ::
 
-        s_0 = tanh(W v + b)             with start "state" or "both", else zeros
+        s_0 = tanh(W v + b)             with start "state" or "both", else zeros, or the learned one
         tokens:   u_t = embedding of the token before, start_id before the first
                   h_t, s_t = core(u_t, s_{t-1}), logits_t = head(h_t)
         values:   y_t, s_t = core(u_t, s_{t-1}), whose own outputs feed back; u_t = 0
@@ -76,7 +77,7 @@ class OneToMany(GeneratingModel, loadable=True):
         For tokens: two different ones in [0, V) that no target holds.
     start : {"state", "repeat", "both"}
         v gives the core's initial state (all layers' h, and c of an LSTM), or is part of the
-        input of every step, or both.
+        input of every step, or both. Only with "repeat" the core may have learn_initial_state.
     teacher_forcing : float
         For values: probability in [0, 1] with which a target and not the output feeds back in
         training. The attribute may be changed between calls of `fit` (scheduled sampling).
@@ -119,6 +120,8 @@ class OneToMany(GeneratingModel, loadable=True):
         self.output_size = positive_int("output_size", output_size)
         self.vector_size = positive_int("vector_size", vector_size)
         self.start = choice("start", start, ("state", "repeat", "both"))
+        if self.start != "repeat":
+            check_state_is_given("core", core, f"v gives the state with start={start!r}")
         extra = 0 if start == "state" else self.vector_size
         self._special: SpecialTokens | None = None
         self.start_id: int | None = None

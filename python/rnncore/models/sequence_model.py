@@ -272,7 +272,7 @@ class SequenceModel(Streaming, Model):
         y0, targets, teacher_forcing
             As a core whose outputs feed back takes them.
         resets : array_like of bool, shape (B, T), optional
-            Where the state in front of a step is zeros.
+            Where the state in front of a step is the initial one, learned or zeros (with y0).
 
         Returns
         -------
@@ -370,7 +370,8 @@ class SequenceModel(Streaming, Model):
             Of the N sequences, as a core whose outputs feed back takes them: without targets in
             closed loop, with them in open loop.
         resets : array_like of bool, shape (N, T), or list of N arrays (T_i,), optional
-            Where the state in front of a step is zeros.
+            Where the state in front of a step is the initial one: zeros, or the core's learned one
+            (with y0).
 
         Returns
         -------

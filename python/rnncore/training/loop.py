@@ -90,9 +90,9 @@ def fit(
     mask : array_like of bool, shape (N,), or (N, T) for ManyToMany, optional
         True where the loss counts.
     resets : array_like of bool, shape (N, T), or list of N arrays (T_i,), optional
-        Where the state in front of a step is zeros, as if the sequence began there. "last" pooling
-        reads the end of the last piece; of the second direction, which runs backwards, that of the
-        first one.
+        Where the state in front of a step is the initial one, as if the sequence began there:
+        zeros, or what the core learned. "last" pooling reads the end of the last piece; of the
+        second direction, which runs backwards, that of the first one.
     sample_weight : array_like, shape (N,), optional
         How much each sequence counts, >= 0. What counts is the product of all weights; the mean
         loss, of a batch and of an epoch, is the sum of weighted losses over the sum of weights.
