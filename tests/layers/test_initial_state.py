@@ -12,6 +12,8 @@ import rnncore
 from rnncore import GRU, LSTM, RNN
 from rnncore.layers._learned_state import LearnedState
 
+pytestmark = pytest.mark.once
+
 READOUT = {"output_size": 2, "recurrence": ("hidden", "output_to_hidden", "output_to_output")}
 LAYERS = {
     "rnn": (RNN, {}),
