@@ -19,9 +19,13 @@ from rnncore.training import evaluate
 
 SYMBOLS, COUNT, START = 8, 10, 9  # symbols 1 to 8, how many are read, the mark to write
 TRAIN, TEST = 10_000, 1_000  # sequences, as in Bai et al.
-# The rate, and the published loss.
-CELLS = {"GRU": (1e-2, 0.0197), "LSTM": (2e-2, 0.0204), "RNN": (1e-2, 0.0202)}
-EPOCHS = 2
+# How it is trained, and the published loss.
+CELLS = {
+    "GRU": (Recipe("GRU", hidden=64, epochs=7, lr=5e-3), 0.0197),
+    "LSTM": (Recipe("LSTM", hidden=48, epochs=3, lr=2e-2), 0.0204),
+    "RNN": (Recipe("RNN", hidden=48, epochs=3, lr=1e-2), 0.0202),
+}
+ROUNDED = 5e-5  # how far a published value is from the true one at most
 
 
 def copying(rng: np.random.Generator, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,11 +60,10 @@ def memoryless(length: int) -> float:
 def long(chosen: argparse.Namespace) -> list[Result]:
     """Train every cell as published."""
     rows = []
-    for cell, (lr, published) in CELLS.items():
-        recipe = Recipe(cell, 48, EPOCHS, lr)
+    for cell, (recipe, published) in CELLS.items():
         result = Result(
             "copy memory, T 1000", f"{cell}, H {recipe.hidden}", "test cross-entropy",
-            f"{published}", published, False,
+            f"{published}", published + ROUNDED, False,
         )  # fmt: skip
         problem = partial(task, length=1000, train=TRAIN)
         rows.append(run(chosen, result, recipe, problem, cross_entropy))
@@ -79,7 +82,7 @@ def short(chosen: argparse.Namespace) -> list[Result]:
 
 def main() -> None:
     """Train, and save."""
-    chosen = options(__doc__.splitlines()[0])
+    chosen = options(__doc__.splitlines()[0], seeds=2)
     begin = time.perf_counter()
     rows = short(chosen) if chosen.short else long(chosen)
     save(chosen, "copy_memory", rows, begin)

@@ -1,7 +1,8 @@
 """MNIST-1D: 40 points of a curve, read in both directions by six units each, and what digit it is.
 
-The net, the batches in their fixed order and the constant rate of Adam are those of Greydanus and
-Kobak's notebook: its head reads all 40 steps at once. So the loop is written out here.
+The net, its initial values, the batches in their fixed order and the constant rate of Adam are
+those of Greydanus and Kobak's notebook. The head reads all 40 steps at once, which no model of ours
+does: so the loop is written out here.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class Net:
     """A bidirectional GRU, a linear head on the outputs of all steps, and their optimizers."""
 
     def __init__(self, length: int, seed: int) -> None:
-        self.core = GRU(1, HIDDEN, bidirectional=True, rng=seed)
-        self.head = Linear(length * 2 * HIDDEN, 10, rng=seed + 100)
+        self.core = GRU(1, HIDDEN, bidirectional=True, rng=seed, init="torch")
+        self.head = Linear(length * 2 * HIDDEN, 10, rng=seed + 100, init="torch")
         self.optimizers = [Adam(part, LR) for part in (self.core, self.head)]
 
     def train(self, x: np.ndarray, y: np.ndarray, steps: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,30 @@ def row(result: Result) -> str:
     ours, theirs = result.step_ms, result.torch_step_ms
     cells = [
         result.experiment, result.model, result.measure, result.published,
-        f"{number(result.mean)} ± {result.spread:.1g}", str(len(result.scores)),
-        f"{result.steps:,}", f"{ours * result.steps / 1e3:.1f}",
-        f"{theirs * result.steps / 1e3:.1f}" if theirs else "-",
+        f"{number(result.mean, 3)} ± {number(result.spread, 1)}", str(len(result.scores)),
+        f"{result.steps:,}", seconds(ours * result.steps),
+        seconds(theirs * result.steps) if theirs else "-",
         f"{theirs / ours:.1f}" if theirs else "-",
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |\n"
 
 
-def number(value: float) -> str:
-    """Return three digits."""
-    return f"{value:.2e}" if value < 0.001 else f"{value:.3g}"
+def number(value: float, digits: int) -> str:
+    """Return a value as 0.0204, a small one as 5.3e-5."""
+    text = f"{value:.{digits - 1}e}" if value < 1e-3 else f"{value:.{digits}g}"
+    return text.replace("e-0", "e-")
+
+
+def seconds(ms: float) -> str:
+    """Return milliseconds as seconds, with one decimal below 100."""
+    return f"{ms / 1e3:.1f}" if ms < 1e5 else f"{ms / 1e3:,.0f}"
 
 
 def shortfall(result: Result) -> str:
     """Return a sentence on a result that does not reach what was published."""
     gap = abs(result.mean - result.bound)
     return (
-        f"- {result.experiment}, {result.model}: not reached, {number(gap)} away from "
+        f"- {result.experiment}, {result.model}: not reached, {number(gap, 1)} away from "
         f"{result.published}.\n"
     )
 
@@ -54,10 +61,11 @@ def filled(page: str, contents: list[dict[str, Any]]) -> str:
     missed = "".join(shortfall(result) for result in rows if not result.reached)
     text = HEAD + "".join(map(row, rows)) + "\n"
     text += missed or "Every published value is reached, within the spread.\n"
-    text += (
-        f"\nThe whole run, torch's steps included, took {minutes:.0f} minutes on "
-        f"{contents[0]['machine']}: {of_processor:.0f} minutes of processor time.\n"
+    sentence = (
+        f"The whole run, torch's steps included, took {minutes:.0f} minutes on "
+        f"{contents[0]['machine']}: {of_processor:.0f} minutes of processor time."
     )
+    text += "\n" + textwrap.fill(sentence, 100) + "\n"
     mark = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)
     if not mark.search(page):
         raise ValueError("page: expected the marks <!-- results --> and <!-- end of results -->")
