@@ -44,7 +44,7 @@ examples: $(VENV)/.plot-$(VARIANTS) build/data/.downloaded
 	@for name in $(EXAMPLES); do echo "== $$name" && \
 	  RNNCORE_DATA=build/data $(BIN)/python examples/$$name.py --out example-output $(EXAMPLE_ARGS) || exit 1; done
 
-# Published results trained again, into docs/reproduce.md: MINUTES minutes. EXPERIMENTS=mnist_1d runs one.
+# Published results trained again, into docs/reproduce.md: about 20 minutes of one core. EXPERIMENTS=mnist_1d runs one.
 EXPERIMENTS ?= adding_200 adding_600 copy_memory mnist_1d fashion_mnist
 reproduce: $(VENV)/.bench-$(VARIANTS) data
 	@for name in $(EXPERIMENTS); do echo "== $$name" && \

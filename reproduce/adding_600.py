@@ -9,12 +9,12 @@ from functools import partial
 from adding import TRAIN, error, task
 from common import Recipe, Result, options, run, save
 
-RECIPE = Recipe("GRU", hidden=32, epochs=6, lr=1e-2)
+RECIPE = Recipe("GRU", hidden=32, epochs=6, lr=1e-2, seeds=3)
 
 
 def main() -> None:
     """Train a GRU."""
-    chosen = options(__doc__, seeds=3)
+    chosen = options(__doc__)
     begin = time.perf_counter()
     length, train, recipe = 600, TRAIN, RECIPE
     if chosen.short:

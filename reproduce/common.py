@@ -49,6 +49,7 @@ class Recipe:
     epochs: int
     lr: float
     batch_size: int = 32
+    seeds: int = 5  # fewer where one takes minutes
 
     def model(self, task: Task, seed: int) -> Model:
         """Return a model with fresh weights."""
@@ -102,19 +103,21 @@ class Result:
         return self.mean - self.spread <= self.bound
 
 
-def options(description: str, seeds: int = 5) -> argparse.Namespace:
+def options(description: str) -> argparse.Namespace:
     """Read --short, --seeds and --out."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--short", action="store_true", help="a small problem, one seed, no torch")
-    parser.add_argument("--seeds", type=int, default=seeds, help="runs (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, help="runs of each model (default: 5 at most)")
     parser.add_argument(
         "--out", type=Path, default=Path("reproduce-output"), metavar="DIR",
         help="where results go (default: %(default)s)",
     )  # fmt: skip
-    chosen = parser.parse_args()
-    if chosen.short:
-        chosen.seeds = 1
-    return chosen
+    return parser.parse_args()
+
+
+def seeds(chosen: argparse.Namespace, usual: int) -> range:
+    """Return the seeds of the runs."""
+    return range(1 if chosen.short else chosen.seeds or usual)
 
 
 def load(name: str) -> tuple[np.ndarray, np.ndarray, slice, slice]:
@@ -131,7 +134,7 @@ def run(
     score: Callable[[Model, Task], float],
 ) -> Result:  # fmt: skip
     """Train with every seed, time the steps beside torch's, print the result and return it."""
-    for seed in range(chosen.seeds):
+    for seed in seeds(chosen, recipe.seeds):
         problem = task(seed)
         result.steps = recipe.steps(problem)
         model = recipe.model(problem, seed)

@@ -21,9 +21,9 @@ SYMBOLS, COUNT, START = 8, 10, 9  # symbols 1 to 8, how many are read, the mark 
 TRAIN, TEST = 10_000, 1_000  # sequences, as in Bai et al.
 # How it is trained, and the published loss.
 CELLS = {
-    "GRU": (Recipe("GRU", hidden=64, epochs=7, lr=5e-3), 0.0197),
-    "LSTM": (Recipe("LSTM", hidden=48, epochs=3, lr=2e-2), 0.0204),
-    "RNN": (Recipe("RNN", hidden=48, epochs=3, lr=1e-2), 0.0202),
+    "GRU": (Recipe("GRU", hidden=64, epochs=13, lr=5e-3, seeds=1), 0.0197),
+    "LSTM": (Recipe("LSTM", hidden=48, epochs=3, lr=2e-2, seeds=2), 0.0204),
+    "RNN": (Recipe("RNN", hidden=48, epochs=3, lr=1e-2, seeds=2), 0.0202),
 }
 ROUNDED = 5e-5  # how far a published value is from the true one at most
 
@@ -82,7 +82,7 @@ def short(chosen: argparse.Namespace) -> list[Result]:
 
 def main() -> None:
     """Train, and save."""
-    chosen = options(__doc__.splitlines()[0], seeds=2)
+    chosen = options(__doc__.splitlines()[0])
     begin = time.perf_counter()
     rows = short(chosen) if chosen.short else long(chosen)
     save(chosen, "copy_memory", rows, begin)

@@ -13,7 +13,7 @@ import numpy as np
 from common import Recipe, Result, Task, load, options, run, save
 from rnncore.models import Model
 
-RECIPE = Recipe("GRU", hidden=128, epochs=5, lr=3e-3, batch_size=100)
+RECIPE = Recipe("GRU", hidden=128, epochs=5, lr=3e-3, batch_size=100, seeds=3)
 
 
 def accuracy(model: Model, problem: Task) -> float:
@@ -23,7 +23,7 @@ def accuracy(model: Model, problem: Task) -> float:
 
 def main() -> None:
     """Train a GRU."""
-    chosen = options(__doc__.splitlines()[0], seeds=3)
+    chosen = options(__doc__.splitlines()[0])
     begin = time.perf_counter()
     pixels, labels, train, test = load("fashion-mnist")
     x = pixels.astype(np.float32) / 255

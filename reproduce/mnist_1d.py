@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from common import Result, load, options, report, save, tell, time_beside, torch_epoch
+from common import Result, load, options, report, save, seeds, tell, time_beside, torch_epoch
 from rnncore import GRU, Linear, losses
 from rnncore.optim import Adam
 
@@ -59,7 +59,7 @@ def main() -> None:
         "MNIST-1D", f"bidirectional GRU, H {HIDDEN}", "test accuracy", "0.91", 0.91, True,
         600 if chosen.short else STEPS,
     )  # fmt: skip
-    for seed in range(chosen.seeds):
+    for seed in seeds(chosen, 5):
         net, start = Net(length, seed), time.perf_counter()
         net.train(x, y, result.steps)
         result.scores.append(net.accuracy(test_x, test_y))

@@ -22,9 +22,10 @@ HEAD = (
 def row(result: Result) -> str:
     """Return a row of the table; seconds are a step's median time by the steps of a run."""
     ours, theirs = result.step_ms, result.torch_step_ms
+    spread = f" ± {number(result.spread, 1)}" if len(result.scores) > 1 else ""
     cells = [
         result.experiment, result.model, result.measure, result.published,
-        f"{number(result.mean, 3)} ± {number(result.spread, 1)}", str(len(result.scores)),
+        number(result.mean, 3) + spread, str(len(result.scores)),
         f"{result.steps:,}", seconds(ours * result.steps),
         seconds(theirs * result.steps) if theirs else "-",
         f"{theirs / ours:.1f}" if theirs else "-",

@@ -142,7 +142,21 @@ def test_the_page_shows_results_and_names_those_that_fall_short(modules: Any) ->
         "| task | GRU, H 4 | error | a value | 0.002 ± 0.001 | 2 | 1,000 | 2.0 | 5.0 | 2.5 |"
         in page
     )
+    assert "| a value | 0.85 | 1 |" in page  # one seed has no spread
     assert "- task, GRU, H 4: not reached, 0.05 away from a value.\n" in page
     assert "took 3 minutes on M: 1 minutes of processor time" in page
     with pytest.raises(ValueError, match="expected the marks"):
         modules("page").filled("no marks", contents)
+
+
+def test_every_experiment_has_a_row_on_the_page(modules: Any) -> None:
+    experiments = modules("page").EXPERIMENTS
+    assert sorted(experiments) == sorted(SHORT)
+    table = PAGE.read_text().partition("<!-- results -->")[2].partition("<!-- end")[0]
+    for name, count in {
+        "adding problem, T 200": 3, "adding problem, T 600": 1, "copy memory, T 1000": 3,
+        "MNIST-1D": 1, "Fashion-MNIST by rows": 1,
+    }.items():  # fmt: skip
+        assert table.count(f"| {name} |") == count
+    for script in experiments:
+        assert f"../reproduce/{script}.py" in PAGE.read_text()
