@@ -223,7 +223,8 @@ def save(chosen: argparse.Namespace, name: str, results: list[Result], begin: fl
         "machine": machine(),
         "rows": [asdict(result) for result in results],
     }
-    (chosen.out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    file = f"{name}-short.json" if chosen.short else f"{name}.json"  # only the latter for the page
+    (chosen.out / file).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def machine() -> str:

@@ -52,7 +52,7 @@ def test_the_short_form_learns(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--short", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+    rows = json.loads((tmp_path / f"{name}-short.json").read_text())["rows"]
     scores = {row["model"].partition(",")[0]: row["scores"] for row in rows}
     assert list(scores) == list(limits)
     for model, (least, most) in limits.items():
