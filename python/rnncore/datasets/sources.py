@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import os
 import re
 import sys
@@ -68,7 +70,7 @@ class Source:
         ValueError
             If an archive is damaged.
         """
-        places = [Path(entry) for entry in sys.path]
+        places = self._installed()
         for place in places if folder is None else [folder, *places]:
             files = dict(self._in_folder(place))
             if files:
@@ -86,6 +88,10 @@ class Source:
             return list(sums.values()) == [self.sha256]
         listing = "".join(f"{digest}  {path}\n" for path, digest in sums.items())
         return hashlib.sha256(listing.encode()).hexdigest() == self.sha256
+
+    def _installed(self) -> list[Path]:
+        """Return the folders that packages are installed in."""
+        return [Path(entry) for entry in sys.path]
 
     def _in_folder(self, folder: Path) -> Iterator[tuple[str, bytes]]:
         if "*" not in self.pattern:
@@ -120,6 +126,51 @@ class Source:
             if same_depth and fnmatchcase(path, self.pattern):
                 return path
         return None
+
+
+@dataclass(frozen=True)
+class DebianSource(Source):
+    """A package of Debian's with compressed files, which any system may get from elsewhere.
+
+    Two programs compress the same data differently: the files are pinned and read unpacked.
+
+    Attributes
+    ----------
+    origin : str
+        Where the files come from.
+    """
+
+    origin: str = ""
+
+    @property
+    def advice(self) -> str:
+        """What to run."""
+        folder, _, names = self.pattern.partition("/")
+        return (
+            f"apt-get install {self.package} (Debian, Ubuntu), or put the files {names} of "
+            f"{self.origin} into DIR/{folder} and set {VARIABLE}=DIR (or pass folder=DIR)"
+        )
+
+    def find(self, folder: Path | None) -> tuple[Path, dict[str, bytes]] | None:
+        """As `Source.find`, and unpack what was found."""
+        found = super().find(folder)
+        if found is None:
+            return None
+        where, files = found
+        return where, {path: self._unpacked(where / path, data) for path, data in files.items()}
+
+    def _installed(self) -> list[Path]:
+        return [Path("/usr/share/datasets")]
+
+    def _archives(self, folder: Path) -> list[Path]:
+        return []
+
+    def _unpacked(self, path: Path, data: bytes) -> bytes:
+        try:
+            with gzip.open(io.BytesIO(data)) as file:
+                return file.read(_LARGEST)  # a longer one is none of the pinned
+        except _DAMAGE as error:
+            raise ValueError(f"{path}: damaged ({error}); again: {self.advice}") from error
 
 
 def _plain(name: str) -> str:
