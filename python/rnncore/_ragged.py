@@ -14,6 +14,8 @@ from rnncore._types import Array, Lengths
 
 def is_list(x: Any) -> bool:
     """Whether x is a list, a tuple or a one-dimensional array of objects, of one item at least."""
+    if type(x) is np.ndarray and x.dtype != object:  # the usual case, at once
+        return False
     if isinstance(x, (list, tuple)):
         return len(x) > 0
     objects = getattr(getattr(x, "dtype", None), "kind", "") == "O"

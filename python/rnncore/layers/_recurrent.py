@@ -200,7 +200,8 @@ class Recurrent(Stack, Generic[State]):
         """
         segment = self.read_recompute(recompute)
         call = read_call(self.spec, self.batch_first, x, state, lengths, y0, self._learned)
-        call = call._replace(recompute=segment)
+        if segment:
+            call = call._replace(recompute=segment)
         call = read_resets(call, resets, reset_to)
         y, last, tape = self.run_training(call, targets, teacher_forcing)
         return *self._to_user(call, y, last), tape

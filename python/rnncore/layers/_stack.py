@@ -298,13 +298,14 @@ class Stack(Module):
         self, tape: LayerTape, dy: Array | None, dlast: StackState, dx: Array | None
     ) -> StackState:
         """Write dx and add into `grads`; return the gradient of the rows' initial states."""
-        first = self.engine_for(tape.call).backward(tape.kernels, dy, dlast, dx)
-        if tape.call.learned:
+        call = tape.call
+        first = self.engine_for(call).backward(tape.kernels, dy, dlast, dx)
+        if call.learned:
             gradient = LearnedState.of(self.grads)
             assert gradient is not None
             gradient.add_gradient(first)
-        if dx is not None and tape.call.input_mask is not None:
-            apply_mask(dx, tape.call.input_mask)
+        if dx is not None and call.input_mask is not None:
+            apply_mask(dx, call.input_mask)
         return first
 
     def _regularised(self, call: Call) -> Call:
