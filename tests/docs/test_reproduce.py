@@ -32,8 +32,13 @@ SHORT: dict[str, tuple[str | None, dict[str, tuple[float, float]]]] = {
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of reproduce/, where they import each other by plain names."""
+    """Import a module of reproduce/, where they import each other by plain names.
+
+    Others of these names, that tests before imported from elsewhere, are out of the way meanwhile.
+    """
     monkeypatch.syspath_prepend(str(FOLDER))
+    for path in FOLDER.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
     known = set(sys.modules)
     yield importlib.import_module
     for name in set(sys.modules) - known:
