@@ -141,7 +141,7 @@ def test_reduce_on_plateau_halves_the_rate_and_leaves_the_optimizers() -> None:
     fit(model, x, y, epochs=4, optimizer=optimizer, callbacks=[reduce, Rates()])
     assert rates == [0.0] * 4
     rates.clear()
-    frozen = {"frozen": ["core", "head"]}  # neither here
+    frozen = {"frozen": ["core", "head"]}  # nothing moves, so that no epoch is better
     optimizer.lr = 1.0
     fit(
         model, x, y, epochs=7, optimizer=optimizer, callbacks=[reduce, Rates()],
@@ -386,3 +386,11 @@ def test_an_optimizer_of_torch_is_refused() -> None:
     theirs = torch.optim.Adam([torch.zeros(3, requires_grad=True)])
     with pytest.raises(TypeError, match=r"optimizer: expected one of rnncore.* Adam of torch"):
         fit(summing(), *sums(8), optimizer=theirs)
+
+
+def test_early_stopping_wants_validation_data_and_changes_nothing_without() -> None:
+    model = summing()
+    before = model.flat_parameters.copy()
+    with pytest.raises(ValueError, match="callbacks: expected validation_data with EarlyStopping"):
+        fit(model, *sums(8), callbacks=[training.EarlyStopping(2)])
+    np.testing.assert_array_equal(model.flat_parameters, before)

@@ -259,3 +259,37 @@ def test_an_optimizer_goes_on_after_resume(tmp_path: Path) -> None:
     assert isinstance(other.optimizer, Adam)
     assert other.optimizer.lr == 0.02
     assert other.optimizer.steps == model.optimizer.steps
+
+
+def test_a_training_that_stopped_early_is_over_when_resumed(tmp_path: Path) -> None:
+    x, y = series()
+    options: Any = {"validation_data": (x, -9 * y), "patience": 2, "epochs": 9}
+    first = fit(build(), tmp_path, **options)
+    other = build()
+    history = fit(other, tmp_path, resume=True, **options)
+    assert (first.stopped, len(first.loss)) == (history.stopped, len(history.loss))
+    np.testing.assert_array_equal(other.flat_parameters, build().flat_parameters)
+
+
+@pytest.mark.parametrize("interrupted", ["_forward", "_backward"])
+def test_ctrl_c_inside_a_step_leaves_nothing_half_done_in_the_files(
+    interrupted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, model = build(), build()
+    fit(whole, None)
+    original, calls = getattr(ManyToOne, interrupted), []
+
+    def interrupting(self: Any, *arguments: Any, **options: Any) -> Any:
+        result = original(self, *arguments, **options)  # its dropout is drawn by now
+        calls.append(1)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ManyToOne, interrupted, interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, training.Checkpoints(tmp_path, every_steps=2))
+    other = build()
+    fit(other, tmp_path, resume=True)
+    np.testing.assert_array_equal(other.flat_parameters, whole.flat_parameters)

@@ -636,3 +636,13 @@ def test_classes_and_likelihoods_start_as_they_are() -> None:
         model = build(loss=loss)
         fit(model, x, target, epochs=1, optimizer=SGD(model, 0.0))
         assert not model.parameters["head.bias"].any()
+
+
+def test_patience_goes_back_to_the_mean_where_nothing_is_better() -> None:
+    model, (x, y) = build(), sums(32)
+    far = 1000 + y
+    history = fit(
+        model, x, far, validation_data=(x, far), patience=2, epochs=9, optimizer=SGD(model, 0.0)
+    )
+    assert history.best_epoch == 0
+    np.testing.assert_allclose(model.parameters["head.bias"], far.mean(axis=0), rtol=1e-6)

@@ -37,7 +37,7 @@ class Callback:
 class EarlyStopping(Callback):
     """Stop when the validation loss has not improved for some epochs, and go back to the best.
 
-    What ``fit(patience=)`` stands for. Without validation data it watches the training loss.
+    What ``fit(patience=)`` stands for; like it, it needs validation data.
 
     Parameters
     ----------
@@ -47,6 +47,11 @@ class EarlyStopping(Callback):
 
     def __init__(self, patience: int) -> None:
         self.patience = positive_int("patience", patience)
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Stop at once if a resumed training was over."""
+        if trainer.batch == 0 and trainer.epoch > 0:
+            self.on_epoch_end(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         """Stop if the best epoch is long ago."""

@@ -68,10 +68,13 @@ class Checkpoints(Callback):
             if name in self.parts:
                 raise ValueError(f"parts: expected other names than {name!r}, which is taken")
         self._callbacks: Sequence[Any] = ()
-        self._saved, self._time = -1, 0.0
+        self._saved: Any = None  # where the training stood when it was saved last
+        self._time = 0.0
 
     def prepare(self, trainer: Trainer, callbacks: Sequence[Any], *, resume: bool) -> None:
-        """Make the folder; go to where its newest whole file was written, if asked.
+        """Make the folder; go to where its newest whole file was written, if asked, or save.
+
+        Saving at once tells what can't be saved before anything is trained.
 
         Parameters
         ----------
@@ -88,6 +91,8 @@ class Checkpoints(Callback):
         ValueError
             If the files are of another model, data or batch size; `CheckpointError` if none can be
             read.
+        TypeError
+            If the model or the optimizer can't be saved.
         """
         os.makedirs(self.folder, exist_ok=True)
         self._callbacks = [each for each in callbacks if hasattr(each, "state_dict")]
@@ -97,10 +102,11 @@ class Checkpoints(Callback):
                 f"checkpoints: expected a folder without checkpoints, got {len(files)} in "
                 f"{self.folder}; go on with resume=True, or choose another folder"
             )
+        self._saved, self._time = None, time.monotonic()
         if files:
             self._go_on(trainer, files)
-            self._saved = trainer.history.steps
-        self._time = time.monotonic()
+        else:
+            self.save(trainer)
 
     def _files(self) -> list[str]:
         """Return the names of all checkpoints, the newest first."""
@@ -137,10 +143,6 @@ class Checkpoints(Callback):
         for callback, own in zip(self._callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(own)
 
-    def on_fit_start(self, trainer: Trainer) -> None:
-        """Save where the training begins: what can't be saved is noticed now."""
-        self.save(trainer)
-
     def on_batch_end(self, trainer: Trainer) -> None:
         """Save if it is time."""
         if trainer.between_steps and self._is_time(trainer):
@@ -155,7 +157,7 @@ class Checkpoints(Callback):
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """Save the last step, if the training stands between two."""
-        if trainer.between_steps:
+        if trainer.between_steps and self._saved != _place(trainer):
             self.save(trainer)
 
     def _is_time(self, trainer: Trainer) -> bool:
@@ -168,7 +170,7 @@ class Checkpoints(Callback):
     def save(self, trainer: Trainer) -> None:
         """Write a file for this instant, and remove the oldest ones."""
         self._save(trainer, f"step-{trainer.history.steps:010d}.safetensors")
-        self._time = time.monotonic()
+        self._saved, self._time = _place(trainer), time.monotonic()
         for name in self._files()[self.keep :]:
             os.unlink(os.path.join(self.folder, name))
 
@@ -177,3 +179,7 @@ class Checkpoints(Callback):
         path = os.path.join(self.folder, name)
         parts = self.parts | {"optimizer": trainer.optimizer, "training": state}
         checkpoint.save(trainer.model, path, **parts)
+
+
+def _place(trainer: Trainer) -> tuple[int, int]:
+    return trainer.epoch, trainer.batch

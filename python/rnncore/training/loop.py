@@ -185,7 +185,7 @@ def fit(
     (with `patience` the best parameters come back) and is raised again. Any other error leaves the
     model at its last step.
     """
-    refuse_unknown(unknown)
+    refuse_unknown(unknown, fit)
     if not (isinstance(model, Module) and isinstance(model, Trainable)):
         raise TypeError(f"model: expected a model such as ManyToOne, got {type(model).__name__}")
     data = {
@@ -246,7 +246,7 @@ def fit_samples(
     **unknown: Any,
 ) -> History:
     """Train a model on samples that are checked already; as `fit` otherwise."""
-    refuse_unknown(unknown)
+    refuse_unknown(unknown, fit_samples)
     options = Options(
         positive_int("epochs", epochs),
         positive_int("batch_size", batch_size),
@@ -262,6 +262,8 @@ def fit_samples(
         called.append(EarlyStopping(patience))
         if validation is None:
             raise ValueError(f"patience: expected None without validation_data, got {patience}")
+    if validation is None and any(isinstance(each, EarlyStopping) for each in called):
+        raise ValueError("callbacks: expected validation_data with EarlyStopping, got None")
     measures = Metrics(check_metrics(metrics, model), train, validation)
     optimizer = _own_optimizer(model) if optimizer is None else _checked(optimizer, model)
     rate, progress = ScheduledLearningRate(optimizer, lr_schedule), boolean("progress", progress)
@@ -271,7 +273,8 @@ def fit_samples(
         _go_on(trainer, called, checkpoints, boolean("resume", resume))
         baseline = Baseline(model, train)
         if model.history is None and trainer.epoch == 0:
-            baseline.start(model)
+            baseline.start()
+            trainer.kept.keep(0)
         model.optimizer, model.history = optimizer, trainer.history
         # every step begins with zero gradients, so they need no copy for an error
         with Progress(trainer, enabled=progress) as bar, model.zero_on_error():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _OURS = {
@@ -25,19 +26,16 @@ _OURS = {
     "scheduler": "use lr_schedule=; see rnncore.schedules",
     "sample_weights": "use sample_weight=",
 }
-_OPTIONS = (
-    "epochs", "batch_size", "optimizer", "lr_schedule", "lengths", "mask", "resets",
-    "sample_weight", "class_weight", "step_weight", "washout", "missing", "validation_data",
-    "patience", "clip_norm", "clip_value", "accumulate", "frozen", "metrics", "callbacks",
-    "checkpoints", "resume", "teacher_forcing", "recompute", "shuffle", "bucket", "rng", "progress",
-)  # fmt: skip
 
 
-def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Raise TypeError for an option that there is not, as Python would; say what ours is called."""
+def refuse_unknown(options: Mapping[str, Any], function: Callable[..., Any]) -> None:
+    """Raise TypeError for an option that there is not, as Python would; say what ours is called.
+
+    `function` has those that there are.
+    """
     for name in options:
         text = f"fit() got an unexpected keyword argument {name!r}"
         if name in _OURS:
             raise TypeError(f"{text}: {_OURS[name]}")
-        near = difflib.get_close_matches(name, _OPTIONS, 1)
+        near = difflib.get_close_matches(name, inspect.signature(function).parameters, 1)
         raise TypeError(f"{text}: use {near[0]}=" if near else text)

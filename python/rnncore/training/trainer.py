@@ -90,6 +90,7 @@ class Trainer:
         self._order_state: Any = None  # of the generator before this epoch's order was drawn
         self._total = 0.0  # loss of this epoch's batches, times what counts in them
         self._counted = 0.0  # and what counts in them
+        self._in_step = False  # Ctrl-C may end one in its middle
         self._waiting = 0  # batches whose gradients wait for a step
         self._weight = 0.0  # and what counts in them
         self._gradient = np.zeros_like(model.flat_grads) if options.accumulate > 1 else None
@@ -113,8 +114,8 @@ class Trainer:
 
     @property
     def between_steps(self) -> bool:
-        """Whether no gradient waits for a step: a training can go on from here."""
-        return self._waiting == 0
+        """Whether a step is done and no gradient waits for one: a training can go on from here."""
+        return not self._in_step and self._waiting == 0
 
     @property
     def over(self) -> bool:
@@ -152,6 +153,11 @@ class Trainer:
 
     def step(self, batch: Batch) -> None:
         """Train on a batch; FloatingPointError if its loss is NaN or infinite."""
+        self._in_step = True
+        self._take_step(batch)
+        self._in_step = False
+
+    def _take_step(self, batch: Batch) -> None:
         model, history = self.model, self.history
         model.zero_grad()
         self.loss = loss = model.batch_gradient(batch)
@@ -159,10 +165,11 @@ class Trainer:
             raise FloatingPointError(self._not_finite(loss, history.steps + 1))
         if history.loss_before is None:
             history.loss_before = loss
-        self._total += loss * batch.count
-        self._counted += batch.count
+        count = batch.count
+        self._total += loss * count
+        self._counted += count
         self.batch += 1
-        if self._gradient is not None and not self._gathered(batch.count):
+        if self._gradient is not None and not self._gathered(count):
             return
         self._frozen.clear_gradients()
         if self.options.clip_value is not None:
