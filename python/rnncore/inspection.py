@@ -105,20 +105,12 @@ def _part(name: str, module: Module) -> Part:
     read = {id(array) for inner in embeddings for array in inner.parameters.values()}
     arrays = [
         array
-        for name, array in _arrays(module).items()
+        for name, array in module.parameters.items()
         if array.ndim == 2 and id(array) not in read and name.split(".")[-1] not in _STATES
     ]
     weights = sum(array.size for array in arrays)
     flats = module.flat_parameters.nbytes + module.flat_grads.nbytes
     return Part(name, repr(module), module.num_parameters, flats, 2 * weights)
-
-
-def _arrays(module: Module) -> dict[str, Array]:
-    """Return the parameters as the innermost modules hold them: the same objects for the same."""
-    arrays = {name: array for name, array in module.parameters.items() if "." not in name}
-    for name, child in module.children.items():
-        arrays |= {f"{name}.{inner}": array for inner, array in _arrays(child).items()}
-    return arrays
 
 
 @dataclass(frozen=True)

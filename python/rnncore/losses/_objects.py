@@ -142,7 +142,18 @@ class Quantile(Loss):
 
 
 @dataclass(frozen=True)
-class GaussianNegativeLogLikelihood(Loss):
+class _Likelihood(Loss):
+    """What the negative log-likelihoods of a variable scale share."""
+
+    least_variance: float = _kernels.LEAST_VARIANCE
+
+    def __post_init__(self) -> None:
+        least = _elementwise.positive_number("least_variance", self.least_variance)
+        _set(self, least_variance=least)
+
+
+@dataclass(frozen=True)
+class GaussianNegativeLogLikelihood(_Likelihood):
     """`gaussian_negative_log_likelihood` as an object; a model needs 2 outputs for each target.
 
     Parameters
@@ -155,12 +166,6 @@ class GaussianNegativeLogLikelihood(Loss):
     checked = staticmethod(_likelihoods.gaussian_negative_log_likelihood)
     kernel = staticmethod(_kernels.gaussian_negative_log_likelihood)
 
-    least_variance: float = _kernels.LEAST_VARIANCE
-
-    def __post_init__(self) -> None:
-        least = _elementwise.positive_number("least_variance", self.least_variance)
-        _set(self, least_variance=least)
-
     @property
     def outputs_per_target(self) -> int:
         """Mean and logarithm of the variance."""
@@ -172,7 +177,7 @@ class GaussianNegativeLogLikelihood(Loss):
 
 
 @dataclass(frozen=True)
-class StudentTNegativeLogLikelihood(Loss):
+class StudentTNegativeLogLikelihood(_Likelihood):
     """`student_t_negative_log_likelihood` as an object; a model needs 3 outputs for each target.
 
     Parameters
@@ -184,12 +189,6 @@ class StudentTNegativeLogLikelihood(Loss):
     name = "student_t_negative_log_likelihood"
     checked = staticmethod(_likelihoods.student_t_negative_log_likelihood)
     kernel = staticmethod(_kernels.student_t_negative_log_likelihood)
-
-    least_variance: float = _kernels.LEAST_VARIANCE
-
-    def __post_init__(self) -> None:
-        least = _elementwise.positive_number("least_variance", self.least_variance)
-        _set(self, least_variance=least)
 
     @property
     def outputs_per_target(self) -> int:

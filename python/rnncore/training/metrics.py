@@ -100,12 +100,9 @@ class Metrics:
         """Return the validation loss, and all metrics."""
         size = trainer.options.batch_size
         if not self._functions:
-            loss = (
-                None
-                if self._validation is None
-                else evaluate(trainer.model, self._validation, size)
-            )
-            return loss, {}
+            if self._validation is None:
+                return None, {}
+            return evaluate(trainer.model, self._validation, size), {}
         loss, values = self._measured(trainer.model, size)
         return (None if self._validation is None else loss), values
 

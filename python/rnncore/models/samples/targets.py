@@ -205,8 +205,8 @@ class Targets:
 
     def moments(self) -> tuple[Array, Array]:
         """Return mean and variance (O,), in float64, of the numbers that count, as they weigh."""
-        shift: Any = None
-        first: Any = None  # numbers less the first ones: their squares lose less
+        shift: Any = None  # the first ones: the squares of what is left lose less
+        sums: Any = 0.0  # of weights, of weighted numbers, of their weighted squares
         for block in self.values.blocks():
             batch = self.take(block)
             y = batch.y.reshape(-1, batch.y.shape[-1]).astype(np.float64)
@@ -219,10 +219,8 @@ class Targets:
             if shift is None:
                 shift = y[(w > 0).argmax(axis=0), np.arange(y.shape[1])]
             d = y - shift
-            sums = np.stack([w.sum(axis=0), (w * d).sum(axis=0), (w * d * d).sum(axis=0)])
-            first = sums if first is None else first + sums
-        assert first is not None
-        total, mean, square = first
+            sums = sums + np.stack([w.sum(axis=0), (w * d).sum(axis=0), (w * d * d).sum(axis=0)])
+        total, mean, square = sums
         some = np.maximum(total, np.finfo(np.float64).tiny)
         mean, square = mean / some, square / some
         return np.where(total > 0, shift + mean, 0), np.maximum(square - mean**2, 0)
