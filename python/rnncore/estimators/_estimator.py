@@ -1,0 +1,274 @@
+"""Estimator: what all estimators are to scikit-learn, to notebooks and to files."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rnncore import checkpoint
+from rnncore._types import Array
+from rnncore.training import History
+
+_Self = TypeVar("_Self", bound="Estimator")
+
+_known: dict[str, type[Estimator]] = {}
+
+
+class NotFittedError(ValueError, AttributeError):
+    """A method that needs a fitted estimator was called before `fit`.
+
+    Where scikit-learn is loaded its exception of this name is raised in place of this one.
+    """
+
+
+def of_sklearn(module: str, name: str, otherwise: Any) -> Any:
+    """Return a name of a module of scikit-learn if that is loaded; it is never imported here."""
+    return getattr(sys.modules.get(f"sklearn.{module}"), name, otherwise)
+
+
+class Estimator:
+    """Base of the estimators: parameters, text, files, and what scikit-learn asks.
+
+    The parameters are the arguments of a class's own ``__init__``, which only stores them; `fit`
+    checks them. What a fit finds are attributes whose names end in ``_``. A class defines
+    `_state` and `_restore`, by which files keep it. Nothing here imports scikit-learn, but for the
+    tags, which scikit-learn alone asks for.
+
+    Attributes
+    ----------
+    model_ : Model
+        What was trained; with this attribute an estimator is fitted.
+    history_ : History
+        Of the last training.
+    """
+
+    _estimator_type: str | None = None  # "classifier" or "regressor"
+
+    model_: Any
+    history_: History
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _known[cls.__name__] = cls
+
+    # --- parameters ---
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Without effect, since no parameter is an estimator.
+        """
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self: _Self, **params: Any) -> _Self:
+        """Set parameters by name; the next `fit` takes them.
+
+        Returns
+        -------
+        Estimator
+            This object.
+
+        Raises
+        ------
+        ValueError
+            For a name that is no parameter; then nothing is set.
+        """
+        known = self.get_params()
+        for name in params:
+            if name not in known:
+                kind = type(self).__name__
+                raise ValueError(f"{name}: expected a parameter of {kind}, one of {[*known]}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    # --- text ---
+
+    def _changed(self) -> dict[str, Any]:
+        """Return the parameters that differ from their defaults."""
+        usual = inspect.signature(type(self)).parameters
+        values = self.get_params()
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not usual[name].default and repr(value) != repr(usual[name].default)
+        }
+
+    def __repr__(self) -> str:
+        params = ", ".join(f"{name}={value!r}" for name, value in self._changed().items())
+        return f"{type(self).__name__}({params})"
+
+    def _summary(self) -> dict[str, Any]:
+        """Return what a notebook shows of a fitted estimator, by name."""
+        return {"model": self.model_, "training": self.history_}
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks: what was chosen, and what was fitted."""
+        rows = dict(self._changed())
+        fitted = self.__sklearn_is_fitted__()
+        rows |= self._summary() if fitted else {}
+        cells = "".join(
+            f'<tr><td style="text-align:left">{html.escape(name)}</td>'
+            f'<td style="text-align:left">{html.escape(str(value))}</td></tr>'
+            for name, value in rows.items()
+        )
+        title = f"{type(self).__name__} ({'fitted' if fitted else 'not fitted'})"
+        return (
+            f'<table><tr><th colspan="2" style="text-align:left">{title}</th></tr>{cells}</table>'
+        )
+
+    # --- scikit-learn ---
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        sklearn = importlib.import_module("sklearn.utils")
+        kind = self._estimator_type
+        tags = sklearn.Tags(
+            estimator_type=kind, target_tags=sklearn.TargetTags(required=kind is not None)
+        )
+        tags.non_deterministic = False
+        tags.input_tags.three_d_array = True
+        if kind == "classifier":
+            tags.classifier_tags = sklearn.ClassifierTags()
+        elif kind == "regressor":
+            tags.regressor_tags = sklearn.RegressorTags()
+        return tags
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            error = of_sklearn("exceptions", "NotFittedError", NotFittedError)
+            kind = type(self).__name__
+            raise error(f"{kind}: expected a call of fit before this one, got none")
+
+    # --- files ---
+
+    def _state(self) -> dict[str, Any]:
+        """Return what was fitted besides model and history: plain data, arrays, stored objects."""
+        raise NotImplementedError
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take over what `_state` returned, lists in place of tuples; `model_` is there."""
+        raise NotImplementedError
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted estimator to a safetensors file; see `rnncore.checkpoint.save`.
+
+        `rnncore.load` reads the model alone out of such a file, `load` all of it. The optimizer is
+        kept too, so that `partial_fit` goes on as it would have. A generator given as
+        ``random_state`` is not kept: None stands in its place.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Conventionally ends in ".safetensors".
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            If a parameter or a class name can't be stored.
+        OSError
+            If the file can't be written.
+        """
+        self._check_fitted()
+        description = {
+            "class": type(self).__name__,
+            "params": _to_stored(self.get_params()),
+            "state": self._state(),
+            "history": self.history_.to_dict(),
+            "random": [source.bit_generator.state for source in self.model_.generators()],
+        }
+        parts = {"estimator": description, "optimizer": self.model_.optimizer}
+        checkpoint.save(self.model_, path, **parts)
+
+    @classmethod
+    def load(cls: type[_Self], path: str | PathLike[str]) -> _Self:
+        """Read back what `save` wrote. No code of the file is run.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file of `save`.
+
+        Returns
+        -------
+        Estimator
+            A fitted estimator of the saved class.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, of a newer version, or of no estimator of this class.
+        OSError
+            If the file can't be read.
+        """
+        parts = checkpoint.load_parts(path)
+        stored = parts.get("estimator")
+        if not isinstance(stored, dict):
+            got = type(parts["model"]).__name__
+            raise checkpoint.CheckpointError(f"{path}: expected an estimator, got a {got} alone")
+        found = _known.get(stored.get("class", ""))
+        if found is None or not issubclass(found, cls):
+            raise checkpoint.CheckpointError(
+                f"{path}: expected {cls.__name__}, got {stored.get('class')}"
+            )
+        try:
+            estimator: _Self = found(**_from_stored(stored["params"]))
+            estimator._fill(parts["model"], parts["optimizer"], stored)
+        except (AttributeError, TypeError, ValueError, LookupError) as error:
+            raise checkpoint.CheckpointError(
+                f"{path}: the estimator fits no class of this version: {error}"
+            ) from error
+        return estimator
+
+    def _fill(self, model: Any, optimizer: Any, stored: dict[str, Any]) -> None:
+        """Become fitted, as a file says."""
+        self.model_, self.history_ = model, History()
+        self.history_.load_dict(stored["history"])
+        model.optimizer, model.history = optimizer, self.history_
+        for source, state in zip(model.generators(), stored["random"], strict=True):
+            source.bit_generator.state = state
+        self._restore(stored["state"])
+
+
+def _to_stored(value: Any) -> Any:
+    """Return a parameter as files hold it: dicts, whose keys may be anything, as pairs."""
+    if isinstance(value, Mapping):
+        return {"pairs": [[_to_stored(key), _to_stored(each)] for key, each in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_to_stored(each) for each in value]
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return np.dtype(value).name
+    if isinstance(value, (np.random.Generator, np.random.RandomState)):
+        return None
+    return value
+
+
+def _from_stored(value: Any) -> Any:
+    """Return what `_to_stored` was given; lists for tuples."""
+    if isinstance(value, dict):
+        return {_from_stored(key): _from_stored(each) for key, each in value["pairs"]}
+    return [_from_stored(each) for each in value] if isinstance(value, list) else value
+
+
+def labels_to_stored(labels: Array) -> dict[str, Any]:
+    """Return an array of class names or group keys, of any kind, as files hold it."""
+    return {"dtype": labels.dtype.str, "values": labels.tolist()}
+
+
+def labels_from_stored(stored: Mapping[str, Any]) -> Array:
+    """Return what `labels_to_stored` was given."""
+    return np.array(stored["values"], dtype=stored["dtype"])
