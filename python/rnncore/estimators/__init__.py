@@ -1,0 +1,1 @@
+"""Estimators for tables and sequences, in scikit-learn's manner."""
