@@ -1,0 +1,75 @@
+"""The only room that knows narwhals: frames and series of any library, wrapped alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnncore._types import Array
+
+_PLAIN = (np.ndarray, list, tuple, dict, str, bytes, int, float, type(None))  # never a frame
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a data frame or table in memory: pandas, polars, pyarrow and others."""
+    return not isinstance(value, _PLAIN) and isinstance(wrap(value), narwhals().DataFrame)
+
+
+def is_series(value: Any) -> bool:
+    """Whether a value is one column of such a library: a Series, a ChunkedArray."""
+    return not isinstance(value, _PLAIN) and isinstance(wrap(value), narwhals().Series)
+
+
+def narwhals() -> Any:
+    """Return the module, imported when it is first needed."""
+    import narwhals.stable.v2 as module
+
+    return module
+
+
+def wrap(value: Any) -> Any:
+    """Return a frame or series as narwhals has it; anything else as it is."""
+    return narwhals().from_native(value, eager_only=True, allow_series=True, pass_through=True)
+
+
+def table(frame: Any) -> Any:
+    """Return a frame, or a series as a frame of one column, as narwhals has it."""
+    wrapped = wrap(frame)
+    return wrapped.to_frame() if is_series(frame) else wrapped
+
+
+def column(frame: Any, name: Any) -> Any:
+    """Return a column as narwhals has it; a series is its own column, whatever the name."""
+    wrapped = wrap(frame)
+    return wrapped if is_series(frame) else wrapped.get_column(name)
+
+
+def index_of(frame: Any) -> Any:
+    """Return pandas' index of dates or periods as a series; None for any other frame."""
+    index: Any = getattr(frame, "index", None)
+    if type(index).__name__ not in ("DatetimeIndex", "PeriodIndex"):
+        return None
+    return wrap(index.to_series())
+
+
+def dtype_words(series: Any) -> str:
+    """Return the dtype in the words of the caller's library."""
+    native = series.to_native()
+    return str(getattr(native, "dtype", None) or native.type)
+
+
+def absent(series: Any) -> Array:
+    """Return which rows are missing (N,): null, None, NaN, NaT."""
+    gone = np.asarray(series.is_null().to_numpy(), np.bool_)
+    if series.dtype.is_float():
+        gone = gone | np.asarray(series.is_nan().fill_null(True).to_numpy(), np.bool_)
+    return gone
+
+
+def with_index(native: Any, index: Any) -> Any:
+    """Return a frame or series of pandas with another index; None leaves it."""
+    if index is None:
+        return native
+    native.index = index
+    return native
