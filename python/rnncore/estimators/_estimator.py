@@ -105,7 +105,7 @@ class Estimator:
         }
 
     def __repr__(self) -> str:
-        params = ", ".join(f"{name}={value!r}" for name, value in self._changed().items())
+        params = ", ".join(f"{name}={_text(value)}" for name, value in self._changed().items())
         return f"{type(self).__name__}({params})"
 
     def _summary(self) -> dict[str, Any]:
@@ -242,6 +242,13 @@ class Estimator:
         for source, state in zip(model.generators(), stored["random"], strict=True):
             source.bit_generator.state = state
         self._restore(stored["state"])
+
+
+def _text(value: Any) -> str:
+    """Return a parameter as one would write it."""
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return f"numpy.{value.__name__}"
+    return repr(value)
 
 
 def _to_stored(value: Any) -> Any:

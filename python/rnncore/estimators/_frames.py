@@ -237,7 +237,9 @@ def _floats_of_objects(series: Any, name: Any) -> Array:
         (row for row, item in enumerate(items) if not gone[row] and not _is_number(item)), None
     )
     if wrong is None:
-        return np.array([np.nan if lost else float(item) for item, lost in zip(items, gone, strict=True)])
+        return np.array(
+            [np.nan if lost else float(item) for item, lost in zip(items, gone, strict=True)]
+        )
     texts = [row for row, item in enumerate(items) if not gone[row] and not _reads(item)]
     if not texts:
         raise TypeError(
