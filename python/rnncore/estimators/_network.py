@@ -32,6 +32,8 @@ from rnncore.standardizer import Standardizer
 
 _Self = TypeVar("_Self", bound="SequencePredictor")
 
+_BATCH = 256  # sequences that are predicted at a time
+
 _CELLS: dict[str, Any] = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
 
 
@@ -221,7 +223,7 @@ class SequencePredictor(Estimator):
         """Train the model for some epochs, and note what happened."""
         model.optimizer.lr = number("learning_rate", self.learning_rate)
         targets = self._targets(data)
-        x, held = self._input(data.sequences), ~data.training
+        x, held = data.sequences.as_input(self._scaled(data.sequences)), ~data.training
         stopping = Stopping(
             positive_int("n_iter_no_change", self.n_iter_no_change), number("tol", self.tol)
         )
@@ -265,18 +267,21 @@ class SequencePredictor(Estimator):
 
     def _outputs(self, found: Sequences) -> Array:
         """Return the model's outputs (N, O)."""
-        outputs: Array = self.model_.predict(self._input(found))
-        return outputs
+        steps = self._scaled(found)
+        if found.rectangular:
+            return np.asarray(self.model_.predict(found.as_input(steps)))
+        parts = found.padded(steps, _BATCH)  # a list would be looked at again, item by item
+        return np.concatenate([self.model_.predict(x, lengths=ends) for x, ends in parts])
 
-    def _input(self, found: Sequences) -> ModelInput:
-        """Return scaled sequences as the model takes them."""
+    def _scaled(self, found: Sequences) -> Array:
+        """Return all steps (S, F), scaled, in the model's dtype."""
         steps, dtype = found.steps, np.dtype(self.dtype)
         if self.scaler_ is not None:
             mean, std = self.scaler_.mean, self.scaler_.std
             wide = np.result_type(steps.dtype, dtype)
             steps = np.subtract(steps, mean.astype(wide), dtype=wide)
             steps /= std.astype(wide)
-        return found.as_input(steps.astype(dtype, copy=False))
+        return steps.astype(dtype, copy=False)
 
     def _check_features(self, found: Sequences) -> None:
         """Raise ValueError unless there are as many features as in the fit, of the same names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -62,6 +63,20 @@ class Sequences:
             return steps.reshape(N, len(steps) // N, steps.shape[1])
         ends = self.lengths.cumsum().tolist()
         return [steps[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def padded(self, steps: Array, size: int) -> Iterator[tuple[Array, Lengths]]:
+        """Yield `size` sequences at a time as (B, T, F), T the longest of them, and their lengths.
+
+        Zeros stand behind the ends; `steps` (S, F) are those of all sequences.
+        """
+        end = 0
+        for start in range(0, len(self), size):
+            lengths = self.lengths[start : start + size]
+            begin, end = end, end + int(lengths.sum())
+            T = int(lengths.max())
+            x = np.zeros((len(lengths), T, steps.shape[1]), steps.dtype)
+            x[np.arange(T) < lengths[:, None]] = steps[begin:end]
+            yield x, lengths
 
     def check_finite(self) -> None:
         """Raise ValueError for NaN or infinity in X, with its place."""
