@@ -3,12 +3,14 @@
 from rnncore.estimators._estimator import Estimator, NotFittedError
 from rnncore.estimators.classifier import RNNClassifier
 from rnncore.estimators.regressor import RNNRegressor
+from rnncore.estimators.seq2seq import Seq2Seq
 
 __all__ = [
     "Estimator",
     "NotFittedError",
     "RNNClassifier",
     "RNNRegressor",
+    "Seq2Seq",
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rnncore import checkpoint
-from rnncore._types import Array
+from rnncore._checks import generator
 from rnncore.training import History
 
 _Self = TypeVar("_Self", bound="Estimator")
@@ -33,12 +33,24 @@ def of_sklearn(module: str, name: str, otherwise: Any) -> Any:
     return getattr(sys.modules.get(f"sklearn.{module}"), name, otherwise)
 
 
+def random_source(random_state: Any) -> np.random.Generator:
+    """Return a generator of what scikit-learn calls random_state."""
+    if isinstance(random_state, np.random.RandomState):
+        random_state = int(random_state.randint(2**31 - 1))
+    try:
+        return generator(random_state)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"random_state: expected an int >= 0, a generator or None, got {random_state!r}"
+        ) from error
+
+
 class Estimator:
     """Base of the estimators: parameters, text, files, and what scikit-learn asks.
 
     The parameters are the arguments of a class's own ``__init__``, which only stores them; `fit`
-    checks them. What a fit finds are attributes whose names end in ``_``. A class defines
-    `_state` and `_restore`, by which files keep it. Nothing here imports scikit-learn, but for the
+    checks them. What a fit finds are attributes whose names end in ``_``. A class names
+    those that files keep. Nothing here imports scikit-learn, but for the
     tags, which scikit-learn alone asks for.
 
     Attributes
@@ -50,6 +62,7 @@ class Estimator:
     """
 
     _estimator_type: str | None = None  # "classifier" or "regressor"
+    _fitted: tuple[str, ...] = ()  # attributes besides model_ and history_ that files keep
 
     model_: Any
     history_: History
@@ -152,15 +165,31 @@ class Estimator:
             kind = type(self).__name__
             raise error(f"{kind}: expected a call of fit before this one, got none")
 
+    def _become(self, fresh: Estimator) -> None:
+        """Take over what another object of this class has fitted."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        params = self.get_params()
+        vars(self).update({k: v for k, v in vars(fresh).items() if k not in params})
+
     # --- files ---
 
     def _state(self) -> dict[str, Any]:
         """Return what was fitted besides model and history: plain data, arrays, stored objects."""
-        raise NotImplementedError
+        there = [name for name in self._fitted if hasattr(self, name)]
+        return {name: _to_stored(getattr(self, name)) for name in there}
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Take over what `_state` returned, lists in place of tuples; `model_` is there."""
-        raise NotImplementedError
+        for name in self._fitted:
+            if name in state:
+                setattr(self, name, _from_stored(state[name]))
+
+    def _plain_params(self) -> dict[str, Any]:
+        """Return the parameters, None in place of a generator."""
+        random = (np.random.Generator, np.random.RandomState)
+        params = self.get_params()
+        return {n: None if isinstance(value, random) else value for n, value in params.items()}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to a safetensors file; see `rnncore.checkpoint.save`.
@@ -186,7 +215,7 @@ class Estimator:
         self._check_fitted()
         description = {
             "class": type(self).__name__,
-            "params": _to_stored(self.get_params()),
+            "params": _to_stored(self._plain_params()),
             "state": self._state(),
             "history": self.history_.to_dict(),
             "random": [source.bit_generator.state for source in self.model_.generators()],
@@ -252,30 +281,39 @@ def _text(value: Any) -> str:
 
 
 def _to_stored(value: Any) -> Any:
-    """Return a parameter as files hold it: dicts, whose keys may be anything, as pairs."""
+    """Return a parameter or attribute as files hold it: dicts as pairs, whose keys may be any."""
     if isinstance(value, Mapping):
         return {"pairs": [[_to_stored(key), _to_stored(each)] for key, each in value.items()]}
     if isinstance(value, (list, tuple)):
         return [_to_stored(each) for each in value]
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
-        return np.dtype(value).name
-    if isinstance(value, (np.random.Generator, np.random.RandomState)):
-        return None
+        return {"dtype": np.dtype(value).name}
+    if isinstance(value, np.random.Generator):
+        return {"generator": _to_stored(value.bit_generator.state)}
+    if isinstance(value, np.ndarray) and value.dtype not in (np.float32, np.float64):
+        return {"array": value.tolist(), "kind": value.dtype.str}  # names, of any kind
     return value
 
 
 def _from_stored(value: Any) -> Any:
     """Return what `_to_stored` was given; lists for tuples."""
-    if isinstance(value, dict):
-        return {_from_stored(key): _from_stored(each) for key, each in value["pairs"]}
-    return [_from_stored(each) for each in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_from_stored(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "dtype" in value:
+        return np.dtype(value["dtype"]).type
+    if "array" in value:
+        return np.array(value["array"], dtype=value["kind"])
+    if "generator" in value:
+        return _generator_of(_from_stored(value["generator"]))
+    return {_from_stored(key): _from_stored(each) for key, each in value["pairs"]}
 
 
-def labels_to_stored(labels: Array) -> dict[str, Any]:
-    """Return an array of class names or group keys, of any kind, as files hold it."""
-    return {"dtype": labels.dtype.str, "values": labels.tolist()}
-
-
-def labels_from_stored(stored: Mapping[str, Any]) -> Array:
-    """Return what `labels_to_stored` was given."""
-    return np.array(stored["values"], dtype=stored["dtype"])
+def _generator_of(state: Mapping[str, Any]) -> np.random.Generator:
+    """Return a generator in the state of another; KeyError if it is of no known kind."""
+    random = np.random
+    known = (random.PCG64, random.PCG64DXSM, random.MT19937, random.Philox, random.SFC64)
+    bits: Any = {kind.__name__: kind for kind in known}[state["bit_generator"]]()
+    bits.state = state
+    return random.Generator(bits)

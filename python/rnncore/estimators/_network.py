@@ -14,14 +14,13 @@ from rnncore._checks import (
     boolean,
     check_shape,
     choice,
-    generator,
     inner_fraction,
     number,
     positive_int,
     refuse,
 )
 from rnncore._types import Array
-from rnncore.estimators._estimator import Estimator
+from rnncore.estimators._estimator import Estimator, random_source
 from rnncore.estimators._frame_sequences import Roles, read_x, read_y
 from rnncore.estimators._sequences import ModelInput, Sequences, check_names
 from rnncore.estimators._stopping import Stopping
@@ -34,7 +33,7 @@ _Self = TypeVar("_Self", bound="SequencePredictor")
 
 _BATCH = 256  # sequences that are predicted at a time
 
-_CELLS: dict[str, Any] = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
+CELLS: dict[str, Any] = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
 
 
 @dataclass(eq=False)
@@ -47,18 +46,6 @@ class TrainingData:
     training: Array  # (N,) of bool; the others are the validation part
 
 
-def random_source(random_state: Any) -> np.random.Generator:
-    """Return a generator of what scikit-learn calls random_state."""
-    if isinstance(random_state, np.random.RandomState):
-        random_state = int(random_state.randint(2**31 - 1))
-    try:
-        return generator(random_state)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"random_state: expected an int >= 0, a generator or None, got {random_state!r}"
-        ) from error
-
-
 class SequencePredictor(Estimator):
     """One answer for each sequence: reading, scaling, training, and the trained parts.
 
@@ -67,6 +54,11 @@ class SequencePredictor(Estimator):
     scaler_ : Standardizer or None
         Of the features, measured on the training part alone; None with ``scale=False``.
     """
+
+    _fitted: tuple[str, ...] = (
+        "n_features_in_", "feature_names_in_", "scaler_", "loss_", "loss_curve_",
+        "validation_scores_", "best_validation_score_", "n_iter_", "_random", "_columns",
+    )  # fmt: skip
 
     cell: str
     hidden_size: int
@@ -164,13 +156,6 @@ class SequencePredictor(Estimator):
         self._become(fresh)
         return self
 
-    def _become(self, fresh: SequencePredictor) -> None:
-        """Take over what another object of this class has fitted."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)
-        params = self.get_params()
-        vars(self).update({k: v for k, v in vars(fresh).items() if k not in params})
-
     def _roles(self) -> Roles:
         return Roles(self.group, self.order, self.target)
 
@@ -205,7 +190,7 @@ class SequencePredictor(Estimator):
             mask = found.step_mask(data.training)
             weight = None if data.weight is None else np.repeat(data.weight, found.lengths)[mask]
             self.scaler_ = fit_scaler(found.steps[mask], weight)
-        cell = _CELLS[choice("cell", self.cell, [*_CELLS])]
+        cell = CELLS[choice("cell", self.cell, [*CELLS])]
         core = cell(
             found.steps.shape[1], self.hidden_size, self.num_layers, dropout=self.dropout,
             bidirectional=boolean("bidirectional", self.bidirectional), dtype=dtype,
@@ -298,31 +283,6 @@ class SequencePredictor(Estimator):
             raise ValueError(
                 f"X has {got} features, but {kind} is expecting {expected} features as input"
             )
-
-    # --- files ---
-
-    def _state(self) -> dict[str, Any]:
-        names = getattr(self, "feature_names_in_", None)
-        return {
-            "n_features_in": self.n_features_in_, "columns": self._columns,
-            "feature_names_in": None if names is None else names.tolist(),
-            "scaler": self.scaler_, "loss_curve": self.loss_curve_,
-            "validation_scores": self.validation_scores_,
-            "best_validation_score": getattr(self, "best_validation_score_", None),
-            "n_iter": self.n_iter_, "order": self._random.bit_generator.state,
-        }  # fmt: skip
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.n_features_in_, self._columns = state["n_features_in"], state["columns"]
-        if state["feature_names_in"] is not None:
-            self.feature_names_in_ = np.array(state["feature_names_in"], dtype=object)
-        self.scaler_, self.loss_curve_ = state["scaler"], state["loss_curve"]
-        self.validation_scores_ = state["validation_scores"]
-        if self.validation_scores_ is not None:
-            self.best_validation_score_ = state["best_validation_score"]
-        self.n_iter_, self.loss_ = state["n_iter"], self.loss_curve_[-1]
-        self._random = np.random.default_rng()
-        self._random.bit_generator.state = state["order"]
 
 
 def fit_scaler(values: Array, weight: Array | None) -> Standardizer:

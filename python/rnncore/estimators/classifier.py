@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from rnncore._types import Array
-from rnncore.estimators._estimator import labels_from_stored, labels_to_stored
 from rnncore.estimators._frame_sequences import read_y
 from rnncore.estimators._labels import class_weights, classes_of, encode, held_of_each, read_labels
 from rnncore.estimators._network import SequencePredictor, TrainingData, validation_size
@@ -103,6 +102,7 @@ class RNNClassifier(SequencePredictor):
     """
 
     _estimator_type = "classifier"
+    _fitted: tuple[str, ...] = (*SequencePredictor._fitted, "classes_")
 
     classes_: Array
 
@@ -293,10 +293,3 @@ class RNNClassifier(SequencePredictor):
 
     def _score_outputs(self, outputs: Array, targets: Array) -> float:
         return accuracy(outputs, targets)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | {"classes": labels_to_stored(self.classes_)}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
-        self.classes_ = labels_from_stored(state["classes"])

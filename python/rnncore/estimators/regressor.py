@@ -63,6 +63,7 @@ class RNNRegressor(SequencePredictor):
     """
 
     _estimator_type = "regressor"
+    _fitted: tuple[str, ...] = (*SequencePredictor._fitted, "target_scaler_", "_outputs_in")
 
     target_scaler_: Standardizer | None
     _outputs_in: int | None
@@ -235,13 +236,6 @@ class RNNRegressor(SequencePredictor):
 
     def _score_outputs(self, outputs: Array, targets: Array) -> float:
         return r_squared(targets, outputs, None)
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | {"target_scaler": self.target_scaler_, "O": self._outputs_in}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
-        self.target_scaler_, self._outputs_in = state["target_scaler"], state["O"]
 
 
 def r_squared(truth: Array, predicted: Array, weight: Any) -> float:
