@@ -218,7 +218,7 @@ def like(frame: Any, columns: Mapping[Any, Any], *, time: Times | None = None) -
     order += [name for name in made if name not in order]
     if is_series(frame) and len(columns) == 1 and len(made) == 1:
         return with_index(made[order[0]].to_native(), index)
-    joined = narwhals().concat([made[name].to_frame() for name in order], how="horizontal")
+    joined = narwhals().concat([made[name].alias(name).to_frame() for name in order], how="horizontal")
     return with_index(joined.to_native(), index)
 
 
