@@ -31,12 +31,14 @@ __all__ = [
     "check_columns",
     "column_names",
     "has_time_index",
+    "is_category_column",
     "is_frame",
     "is_number_column",
     "is_series",
     "is_time_column",
     "labels",
     "like",
+    "number_of_rows",
     "numbers",
     "times",
 ]
@@ -103,6 +105,25 @@ def numbers(frame: Any, name: Any, *, missing: str = "raise") -> Array:
 def is_number_column(frame: Any, name: Any) -> bool:
     """Whether a column's dtype is one of numbers; booleans are categories."""
     return bool(column(frame, name).dtype.is_numeric())
+
+
+def is_category_column(frame: Any, name: Any) -> bool:
+    """Whether a column holds text or categories."""
+    series = column(frame, name)
+    words = narwhals()
+    if series.dtype in (words.String, words.Categorical, words.Enum):
+        return True
+    if series.dtype != words.Object:
+        return False
+    gone = absent(series)
+    return not gone.all() and all(
+        isinstance(item, str) for item, lost in zip(series.to_list(), gone, strict=True) if not lost
+    )
+
+
+def number_of_rows(frame: Any) -> int:
+    """Return N."""
+    return int(table(frame).shape[0])
 
 
 def is_time_column(frame: Any, name: Any) -> bool:
@@ -218,7 +239,9 @@ def like(frame: Any, columns: Mapping[Any, Any], *, time: Times | None = None) -
     order += [name for name in made if name not in order]
     if is_series(frame) and len(columns) == 1 and len(made) == 1:
         return with_index(made[order[0]].to_native(), index)
-    joined = narwhals().concat([made[name].alias(name).to_frame() for name in order], how="horizontal")
+    joined = narwhals().concat(
+        [made[name].alias(name).to_frame() for name in order], how="horizontal"
+    )
     return with_index(joined.to_native(), index)
 
 
@@ -237,7 +260,9 @@ def _floats_of_objects(series: Any, name: Any) -> Array:
         (row for row, item in enumerate(items) if not gone[row] and not _is_number(item)), None
     )
     if wrong is None:
-        return np.array([np.nan if lost else float(item) for item, lost in zip(items, gone, strict=True)])
+        return np.array(
+            [np.nan if lost else float(item) for item, lost in zip(items, gone, strict=True)]
+        )
     texts = [row for row, item in enumerate(items) if not gone[row] and not _reads(item)]
     if not texts:
         raise TypeError(
