@@ -94,6 +94,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__ or name in (
         "checkpoint",
         "cli",
+        "estimators",
         "module",
         "standardizer",
         "state",

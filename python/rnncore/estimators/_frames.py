@@ -164,8 +164,8 @@ def labels(frame: Any, name: Any, *, missing: str = "raise") -> tuple[Array, lis
     except TypeError:
         row = next(i for i, item in enumerate(items) if not _hashable(item))
         raise TypeError(
-            f"column {name!r}: expected text, numbers, dates or the like, got {dtype_words(series)}, "
-            f"row {row} is {items[row]!r}"
+            f"column {name!r}: expected text, numbers, dates or the like, got "
+            f"{dtype_words(series)}, row {row} is {items[row]!r}"
         ) from None
     codes = np.fromiter(map(index.__getitem__, items), np.int64, len(items))
     if None not in index:

@@ -12,6 +12,7 @@ from rnncore._checks import as_numpy
 from rnncore._parts import storable
 from rnncore._types import Array
 from rnncore.estimators import _frames
+from rnncore.estimators._times import TimeKind, Times
 
 _MANY = ("target", "group", "past", "future", "static")
 
@@ -49,7 +50,7 @@ class Roles:
 def find_roles(data: Any, time: Any, **given: Any) -> Roles:
     """Return the roles that the arguments of `read_panel` give, and what follows from the table.
 
-    ValueError for names that are no columns, columns with two roles, and a target that nothing says.
+    ValueError for names that are no columns, for columns with two roles, and without a target.
     """
     names = _names(data)
     named = {role: _as_list(value, role, names) for role, value in given.items()}
@@ -100,6 +101,34 @@ def array_columns(array: Array, columns: list[Any]) -> Array:
             f"{float(values[row, column])}"
         )
     return values
+
+
+def read_groups(data: Any, columns: list[Any], count: int) -> tuple[Array, list[tuple[Any, ...]]]:
+    """Return the code of each row's group (N,), and the groups in order of first appearance."""
+    group, keys = np.zeros(count, np.int64), [()]
+    for name in columns:
+        codes, values = _frames.labels(data, name)
+        pairs = group * len(values) + codes
+        unique, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
+        order = np.argsort(first)  # the groups as they appear
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        group = rank[inverse]
+        found = unique[order]
+        keys = [(*keys[pair // len(values)], values[pair % len(values)]) for pair in found.tolist()]
+    return group, keys
+
+
+def read_row_times(data: Any, name: Any, group: Array) -> Times:
+    """Return the rows' times; their numbers within each group where the table has none."""
+    if not isinstance(data, np.ndarray) and (name is not None or _frames.has_time_index(data)):
+        return _frames.times(data, name)
+    order = np.argsort(group, kind="stable")
+    count = np.arange(len(group))
+    first = np.diff(group[order], prepend=-1) != 0
+    number = np.empty_like(count)
+    number[order] = count - count[first][np.cumsum(first) - 1]
+    return Times(number, number, TimeKind())
 
 
 def _names(data: Any) -> list[Any]:

@@ -48,16 +48,15 @@ class Rows:
 
     def take(self, index: Array) -> Rows:
         """Return some of the rows."""
-        times = replace(self.times, values=self.times.values[index], local=self.times.local[index])
         arrays = {
             name: getattr(self, name)[index]
             for name in ("group", "step", "row", "target", "past", "future")
         }
-        return replace(self, times=times, **arrays)
+        return replace(self, times=self.times.part(index), **arrays)
 
     def first(self) -> Array:
         """Return which rows (N,) are the first of their group, once ordered."""
-        return np.diff(self.group, prepend=-1) != 0
+        return np.asarray(np.diff(self.group, prepend=-1) != 0)
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,18 @@ from rnncore._types import Array
 from rnncore.estimators import _frames, _zones
 from rnncore.estimators._encoding import Encoding
 from rnncore.estimators._frequency import Frequency, infer, parse
-from rnncore.estimators._roles import Roles, array_columns, as_data, find_roles
+from rnncore.estimators._future import read_future
+from rnncore.estimators._panel import Ahead, Panel, RegularSeries
+from rnncore.estimators._roles import (
+    Roles,
+    array_columns,
+    as_data,
+    find_roles,
+    read_groups,
+    read_row_times,
+)
 from rnncore.estimators._rows import Faults, Rows, in_timezone, note_gaps, ordered
-from rnncore.estimators._times import TimeKind, Times, short
+from rnncore.estimators._times import short
 
 __all__ = [
     "Ahead",
@@ -29,118 +39,6 @@ __all__ = [
     "read_future",
     "read_panel",
 ]
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """The steps after the last target whose future columns are known, M of them, maybe 0.
-
-    Attributes
-    ----------
-    step : numpy.ndarray of int64, shape (M,)
-        They follow the series' last step without a gap.
-    times : Times
-        Of M rows.
-    future : numpy.ndarray of float64, shape (M, F)
-    """
-
-    step: Array
-    times: Times
-    future: Array
-
-
-@dataclass(frozen=True)
-class RegularSeries:
-    """One group's series, N rows in the order of their steps, each step once.
-
-    Attributes
-    ----------
-    key : tuple
-        The group's values; () without groups.
-    step : numpy.ndarray of int64, shape (N,)
-        Numbers of steps: consecutive but at gaps. Comparable between groups, unless every row is a
-        step.
-    times : Times
-        Of N rows.
-    target, past, future : numpy.ndarray of float64, shape (N, D), (N, P), (N, F)
-        NaN where a value is missing.
-    static : numpy.ndarray of float64, shape (S,)
-    segments : list of (start, stop)
-        Runs of rows, as long as they can be, whose steps are consecutive and miss no value.
-    ahead : Ahead
-        What is known of the steps after the last.
-    """
-
-    key: tuple[Any, ...]
-    step: Array
-    times: Times
-    target: Array
-    past: Array
-    future: Array
-    static: Array
-    segments: list[tuple[int, int]]
-    ahead: Ahead
-
-    @property
-    def time(self) -> Array:
-        """Instants in UTC (N,), a wall clock without a zone, or integers."""
-        return self.times.values
-
-    @property
-    def local(self) -> Array:
-        """The wall clock (N,), for the calendar."""
-        return self.times.local
-
-    def __len__(self) -> int:
-        """Return N."""
-        return len(self.step)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Series of one table.
-
-    Attributes
-    ----------
-    series : list of RegularSeries
-        One for each group, in order of first appearance.
-    frequency : Frequency
-    kind : TimeKind
-        What the caller's times are: `series[0].times.at(values)` makes others alike.
-    roles : Roles
-        The columns by what they are for.
-    encoding : Encoding
-        Of the past, future and static columns.
-    repairs : list of str
-        What was repaired, a line each; empty for a regular table.
-    """
-
-    series: list[RegularSeries]
-    frequency: Frequency
-    kind: TimeKind
-    roles: Roles
-    encoding: Encoding
-    repairs: list[str]
-
-    @property
-    def target_names(self) -> list[str]:
-        """Names of the D columns of `target`."""
-        return [str(name) for name in self.roles.target]
-
-    @property
-    def past_names(self) -> list[str]:
-        """Names of the P columns of `past`, such as "shop=A"."""
-        return self.encoding.names(self.roles.past)
-
-    @property
-    def future_names(self) -> list[str]:
-        """Names of the F columns of `future`."""
-        return self.encoding.names(self.roles.future)
-
-    @property
-    def static_names(self) -> list[str]:
-        """Names of the S numbers of `static`."""
-        return self.encoding.names(self.roles.static)
 
 
 def read_panel(
@@ -226,7 +124,7 @@ def _read_rows(
     """Return the rows as the table has them, the groups' keys, and the encoding."""
     if isinstance(data, np.ndarray):
         count = len(data)
-        numbers = {name: None for name in [*roles.past, *roles.future]}
+        numbers = dict.fromkeys([*roles.past, *roles.future])
         encoding = encoding or Encoding(numbers)
         target, past, future = (
             array_columns(data, columns) for columns in (roles.target, roles.past, roles.future)
@@ -240,12 +138,12 @@ def _read_rows(
         past, future = encoding.encode(data, roles.past), encoding.encode(data, roles.future)
     if count == 0:
         raise ValueError("data: expected at least one row, got none")
-    group, keys = _groups(data, roles.group, count)
+    group, keys = read_groups(data, roles.group, count)
     rows = Rows(
         group=group,
         step=np.zeros(count, np.int64),
         row=np.arange(count),
-        times=_times(data, roles.time, group),
+        times=read_row_times(data, roles.time, group),
         target=target,
         past=past,
         future=future,
@@ -253,34 +151,6 @@ def _read_rows(
         future_labels=encoding.is_category(roles.future),
     )
     return rows, keys, encoding
-
-
-def _groups(data: Any, columns: list[Any], count: int) -> tuple[Array, list[tuple[Any, ...]]]:
-    """Return the code of each row's group (N,), and the groups in order of first appearance."""
-    group, keys = np.zeros(count, np.int64), [()]
-    for name in columns:
-        codes, values = _frames.labels(data, name)
-        pairs = group * len(values) + codes
-        unique, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
-        order = np.argsort(first)  # the groups as they appear
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        group = rank[inverse]
-        found = unique[order]
-        keys = [(*keys[pair // len(values)], values[pair % len(values)]) for pair in found.tolist()]
-    return group, keys
-
-
-def _times(data: Any, name: Any, group: Array) -> Times:
-    """Return the rows' times; their numbers within each group where the table has none."""
-    if not isinstance(data, np.ndarray) and (name is not None or _frames.has_time_index(data)):
-        return _frames.times(data, name)
-    order = np.argsort(group, kind="stable")
-    count = np.arange(len(group))
-    first = np.diff(group[order], prepend=-1) != 0
-    number = np.empty_like(count)
-    number[order] = count - count[first][np.cumsum(first) - 1]
-    return Times(number, number, TimeKind())
 
 
 def _zoned(rows: Rows, timezone: str, faults: Faults) -> Rows:
@@ -382,7 +252,7 @@ def _series(
     reach = _reach(rows, ahead, whole, consecutive)
     observed = np.concatenate([[0], np.cumsum(~ahead)])
     result = []
-    for g, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for g, (start, stop) in enumerate(itertools.pairwise(bounds)):
         end = start + int(observed[stop] - observed[start])
         here = slice(start, end)
         segments = zip(starts[cuts[g] : cuts[g + 1]], stops[cuts[g] : cuts[g + 1]], strict=True)
@@ -390,13 +260,13 @@ def _series(
             RegularSeries(
                 key=keys[int(rows.group[start])],
                 step=rows.step[here],
-                times=_part(rows.times, here),
+                times=rows.times.part(here),
                 target=rows.target[here],
                 past=rows.past[here],
                 future=rows.future[here],
                 static=statics[int(rows.group[start])],
                 segments=[(int(a) - start, int(b) - start) for a, b in segments],
-                ahead=_ahead_part(rows, slice(end, end + int(reach[end:stop].sum()))),
+                ahead=_ahead_rows(rows, slice(end, end + int(reach[end:stop].sum()))),
             )
         )
     return result
@@ -410,9 +280,5 @@ def _reach(rows: Rows, ahead: Array, whole: Array, consecutive: Array) -> Array:
     return np.asarray(good & (broken == broken[last]))
 
 
-def _part(times: Times, here: slice) -> Times:
-    return replace(times, values=times.values[here], local=times.local[here])
-
-
-def _ahead_part(rows: Rows, here: slice) -> Ahead:
-    return Ahead(rows.step[here], _part(rows.times, here), rows.future[here])
+def _ahead_rows(rows: Rows, here: slice) -> Ahead:
+    return Ahead(rows.step[here], rows.times.part(here), rows.future[here])
