@@ -31,12 +31,14 @@ __all__ = [
     "check_columns",
     "column_names",
     "has_time_index",
+    "is_category_column",
     "is_frame",
     "is_number_column",
     "is_series",
     "is_time_column",
     "labels",
     "like",
+    "number_of_rows",
     "numbers",
     "times",
 ]
@@ -105,6 +107,25 @@ def is_number_column(frame: Any, name: Any) -> bool:
     return bool(column(frame, name).dtype.is_numeric())
 
 
+def is_category_column(frame: Any, name: Any) -> bool:
+    """Whether a column holds text or categories."""
+    series = column(frame, name)
+    words = narwhals()
+    if series.dtype in (words.String, words.Categorical, words.Enum):
+        return True
+    if series.dtype != words.Object:
+        return False
+    gone = absent(series)
+    return not gone.all() and all(
+        isinstance(item, str) for item, lost in zip(series.to_list(), gone, strict=True) if not lost
+    )
+
+
+def number_of_rows(frame: Any) -> int:
+    """Return N."""
+    return int(table(frame).shape[0])
+
+
 def is_time_column(frame: Any, name: Any) -> bool:
     """Whether a column's dtype is one of dates or times; text is not."""
     series = column(frame, name)
@@ -143,8 +164,8 @@ def labels(frame: Any, name: Any, *, missing: str = "raise") -> tuple[Array, lis
     except TypeError:
         row = next(i for i, item in enumerate(items) if not _hashable(item))
         raise TypeError(
-            f"column {name!r}: expected text, numbers, dates or the like, got {dtype_words(series)}, "
-            f"row {row} is {items[row]!r}"
+            f"column {name!r}: expected text, numbers, dates or the like, got "
+            f"{dtype_words(series)}, row {row} is {items[row]!r}"
         ) from None
     codes = np.fromiter(map(index.__getitem__, items), np.int64, len(items))
     if None not in index:
@@ -218,7 +239,9 @@ def like(frame: Any, columns: Mapping[Any, Any], *, time: Times | None = None) -
     order += [name for name in made if name not in order]
     if is_series(frame) and len(columns) == 1 and len(made) == 1:
         return with_index(made[order[0]].to_native(), index)
-    joined = narwhals().concat([made[name].to_frame() for name in order], how="horizontal")
+    joined = narwhals().concat(
+        [made[name].alias(name).to_frame() for name in order], how="horizontal"
+    )
     return with_index(joined.to_native(), index)
 
 

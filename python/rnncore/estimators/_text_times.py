@@ -70,7 +70,7 @@ def _instants(moments: list[str], items: Sequence[str], unique: list[str], where
     except ValueError:
         for moment, text in zip(moments, unique, strict=True):
             try:
-                np.datetime64(moment, unit)
+                np.array(moment, f"datetime64[{unit}]")
             except ValueError:
                 raise _no_date(items, text, where) from None
         raise

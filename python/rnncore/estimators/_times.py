@@ -85,6 +85,14 @@ class Times:
         """Whether the times are integers, without a calendar."""
         return self.kind.type == "integer"
 
+    def part(self, rows: Any) -> Times:
+        """Return some of the rows: a slice, or an array of row numbers or booleans."""
+        return Times(self.values[rows], self.local[rows], self.kind)
+
+    def of_kind(self, kind: TimeKind) -> Times:
+        """Return the same instants as times of another kind."""
+        return from_instants(self.values, kind)
+
     def at(self, values: Array) -> Times:
         """Return other times of the same kind: `values` as those of this class."""
         return from_instants(values, self.kind)
