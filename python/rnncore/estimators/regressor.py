@@ -76,7 +76,7 @@ class RNNRegressor(SequencePredictor):
         cell: str = "gru",
         num_layers: int = 1,
         bidirectional: bool = True,
-        pooling: str = "mean",
+        pooling: str = "last",
         dropout: float = 0.0,
         scale: bool = True,
         learning_rate: float = 0.01,
