@@ -22,7 +22,7 @@ LISTED = [x[: 3 + i % 8] for i, x in enumerate(X)]
 
 
 def small(**options: Any) -> Seq2Seq:
-    return Seq2Seq(16, **{"max_iter": 30, "random_state": 0} | options)
+    return Seq2Seq(**{"hidden_size": 16, "max_iter": 30, "random_state": 0} | options)
 
 
 def test_text_is_answered_by_text() -> None:
@@ -136,7 +136,8 @@ def test_partial_fit_begins_too() -> None:
 @pytest.mark.parametrize(
     ("x", "y", "options", "kind", "text"),
     [
-        (X, SIGNS[1:], {}, ValueError, "Y: expected one sequence for each of the 120 of X, got 119"),
+        (X, SIGNS[1:], {}, ValueError,
+         "Y: expected one sequence for each of the 120 of X, got 119"),
         (X, SUMS[:, 1:], {}, ValueError,
          "Y: expected a number for each step of X, got sequences of other lengths; symbols alone "
          "are generated"),

@@ -65,11 +65,17 @@ def read_x(X: Any, roles: Roles, names: Array | None = None) -> Sequences:
         if roles.group is not None:
             return _read_groups(X, roles, names)
         return _read_rows(X, roles)
-    if roles.group is not None or roles.target is not None:
-        name = "target" if roles.group is None else "group"
-        value = getattr(roles, name)
-        raise TypeError(f"X: expected a data frame with {name}={value!r}, got {type(X).__name__}")
+    if roles.group is not None:
+        raise TypeError(
+            f"X: expected a data frame with group={roles.group!r}, got {type(X).__name__}"
+        )
     return read_arrays(X)
+
+
+def check_target(X: Any, y: Any, roles: Roles) -> None:
+    """Raise ValueError if a target column is to be read of a frame that has none of that name."""
+    if y is None and _frames.is_frame(X):
+        _frames.check_columns(X, roles.targets, "target")
 
 
 def _read_rows(frame: Any, roles: Roles) -> Sequences:
@@ -165,7 +171,7 @@ def _target_in_frame(X: Any, roles: Roles, sequences: Sequences) -> Array:
             "y: expected what to learn of each sequence, got None: the estimator requires y to be "
             "passed, but the target y is None; or name a column of a data frame with target="
         )
-    _frames.check_columns(X, roles.targets, "target")
+    check_target(X, None, roles)
     columns = [_values(X, name) for name in roles.targets]
     if sequences.groups is not None:
         keys = group_keys(X, roles)

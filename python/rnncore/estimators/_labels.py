@@ -76,16 +76,16 @@ def _refuse_missing(name: str, missing: Array, labels: Array) -> None:
         )
 
 
-def classes_of(labels: Array) -> Array:
+def classes_of(labels: Array, name: str = "y") -> Array:
     """Return the different names, sorted; TypeError for text among numbers."""
     try:
         return np.unique(labels)
     except TypeError as error:
         kinds = sorted({type(label).__name__ for label in labels})
-        raise TypeError(f"y: expected names of one kind, got {' and '.join(kinds)}") from error
+        raise TypeError(f"{name}: expected names of one kind, got {' and '.join(kinds)}") from error
 
 
-def encode(labels: Array, classes: Array) -> Array:
+def encode(labels: Array, classes: Array, name: str = "y") -> Array:
     """Return codes (N,) of labels; ValueError for one that is none of the sorted classes."""
     try:
         codes = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
@@ -95,7 +95,7 @@ def encode(labels: Array, classes: Array) -> Array:
     if wrong.any():
         at = int(wrong.argmax())
         raise ValueError(
-            f"y: expected classes of {_few(classes)}, got {labels[at]!r} at index {at}"
+            f"{name}: expected classes of {_few(classes)}, got {labels[at]!r} at index {at}"
         )
     return np.asarray(codes)
 

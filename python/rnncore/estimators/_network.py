@@ -21,7 +21,7 @@ from rnncore._checks import (
 )
 from rnncore._types import Array
 from rnncore.estimators._estimator import Estimator, random_source
-from rnncore.estimators._frame_sequences import Roles, read_x, read_y
+from rnncore.estimators._frame_sequences import Roles, check_target, read_x, read_y
 from rnncore.estimators._sequences import ModelInput, Sequences, check_names
 from rnncore.estimators._stopping import Stopping
 from rnncore.layers import GRU, LSTM, RNN
@@ -163,6 +163,7 @@ class SequencePredictor(Estimator):
         first = not self.__sklearn_is_fitted__()
         roles = self._roles()
         names = None if first else getattr(self, "feature_names_in_", None)
+        check_target(X, y, roles)
         sequences = read_x(X, roles, names)
         if not first:
             self._check_features(sequences)

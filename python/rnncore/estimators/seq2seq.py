@@ -289,7 +289,7 @@ class Seq2Seq(Estimator):
 
     def _targets(self, answers: Answers) -> list[Array]:
         if self.classes_ is not None:
-            return answers.split(encode(answers.flat, self.classes_))
+            return answers.split(encode(answers.flat, self.classes_, "Y"))
         values = answers.flat.astype(np.float64).reshape(len(answers.flat), -1)
         if values.shape[1] != (self._outputs_in or 1):
             raise ValueError(
@@ -337,7 +337,7 @@ class Seq2Seq(Estimator):
         self.scaler_ = self.target_scaler_ = None
         if scale and found is not None:
             self.scaler_ = fit_scaler(found.steps[found.step_mask(training)], None)
-        self.classes_ = None if answers.numeric else classes_of(answers.flat)
+        self.classes_ = None if answers.numeric else classes_of(answers.flat, "Y")
         self._outputs_in = answers.flat.shape[1] if answers.flat.ndim == 2 else None
         if scale and answers.numeric:
             values = answers.flat[np.repeat(training, answers.lengths)]
