@@ -130,7 +130,7 @@ def is_time_column(frame: Any, name: Any) -> bool:
     """Whether a column's dtype is one of dates or times; text is not."""
     series = column(frame, name)
     date = series.dtype in (narwhals().Datetime, narwhals().Date)
-    return date or dtype_words(series).startswith("period")
+    return date or dtype_words(series).startswith(("period[", "datetime64["))
 
 
 def labels(frame: Any, name: Any, *, missing: str = "raise") -> tuple[Array, list[Any]]:

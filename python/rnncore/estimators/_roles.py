@@ -88,7 +88,7 @@ def as_data(data: Any) -> Any:
             f"{type(data).__name__}"
             + (f" of dtype {array.dtype} and shape {array.shape}" if array.ndim else "")
         )
-    return array.astype(np.float64).reshape(len(array), -1)
+    return array.astype(np.float64)[:, None] if array.ndim == 1 else array.astype(np.float64)
 
 
 def array_columns(array: Array, columns: list[Any]) -> Array:
