@@ -142,6 +142,11 @@ def test_categories_and_lists_as_labels() -> None:
 # --- what is a frame ----------------------------------------------------------------------------
 
 
+def test_floats_stay_floats_beside_a_column_of_integers() -> None:
+    made = _frames.like(pandas.DataFrame({"y": [1, 2]}), {"y": [1.5, 2.0]})
+    assert made["y"].tolist() == [1.5, 2.0]
+
+
 def test_what_is_a_frame_and_what_a_series() -> None:
     data = pandas.DataFrame({"a": [1]})
     for value in (data, polars.DataFrame({"a": [1]}), pyarrow.table({"a": [1]})):

@@ -407,6 +407,21 @@ def test_the_only_dates_are_the_time_and_the_only_numbers_the_target() -> None:
     assert panel.kind.type == "datetime"
 
 
+def test_the_index_of_pandas_may_be_named_as_the_time() -> None:
+    data = table(pandas.date_range("2020-01-01", periods=4)).set_index("ds")
+    panel = read_panel(data, time="ds")
+    assert (panel.roles.time, short(panel.series[0].time[3])) == (None, "2020-01-04")
+    with raises(TypeError, "past: expected names of columns, got ['y']"):
+        read_panel(data, past=[["y"]])
+
+
+@pytest.mark.parametrize("values", [[None] * 4, ["a", None, None, None]])
+def test_missing_categories_are_named(values: list[Any]) -> None:
+    data = table(pandas.date_range("2020-01-01", periods=4), x=values)
+    with pytest.raises(ValueError, match=r"[34] missing values of column 'x', the first at"):
+        read_panel(data, target="y", past="x")
+
+
 def test_several_groups_make_keys_of_several() -> None:
     data = pandas.DataFrame(
         {
