@@ -11,7 +11,8 @@ from rnncore.estimators._frequency import Frequency, parse
 
 _HOUR = 3600 * 10**9
 _DAY = 24 * _HOUR
-_TWO_YEARS = np.timedelta64(730, "D")
+_TWO_YEARS = np.timedelta64(728, "D")  # 104 weeks: what a feature of the year must see
+_STEPS = {"D": 1, "B": 3, "W": 7, "M": 31, "Q": 92}  # days that a step may have
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WAVES_OF_DAY = 4
 _WAVES_OF_YEAR = 2
@@ -31,17 +32,18 @@ def choose(frequency: Frequency, local: Array) -> list[str]:
     -------
     list of str
         Names for `calendar_features`. Steps of whole hours: "hour=0" and so on, of the hours that
-        occur; shorter steps: waves over the day, "day sin 1". Steps of a day and less: "weekday=Mon"
-        and so on. Months and quarters: "month=1" and so on. Up to weeks: waves over the year,
-        "year sin 1". Each only where it varies and the training part covers two of its periods: two
-        days, two weeks, two years.
+        occur; shorter steps: waves over the day, "day sin 1". Steps of a day and less:
+        "weekday=Mon" and so on. Months and quarters: "month=1" and so on. Up to weeks: waves over
+        the year, "year sin 1". Each only where it varies and the training part covers two of its
+        periods: two days, two weeks, two years.
     """
     if frequency.unit == "rows":
         frequency = parse(frequency.nominal)
     if local.dtype.kind != "M" or len(local) == 0 or frequency.unit in ("integer", "Y"):
         return []
-    span = local.max() - local.min()
     length = frequency.nanoseconds
+    step = np.timedelta64(length or frequency.count * _STEPS[frequency.unit] * _DAY, "ns")
+    span = local.max() - local.min() + step
     within_days = length is not None and length < _DAY
     names = []
     if within_days and span >= np.timedelta64(2, "D"):

@@ -36,6 +36,7 @@ __all__ = [
     "is_number_column",
     "is_series",
     "is_time_column",
+    "is_time_index",
     "labels",
     "like",
     "number_of_rows",
@@ -111,12 +112,12 @@ def is_category_column(frame: Any, name: Any) -> bool:
     """Whether a column holds text or categories."""
     series = column(frame, name)
     words = narwhals()
+    gone = absent(series)
+    if gone.all():
+        return False
     if series.dtype in (words.String, words.Categorical, words.Enum):
         return True
-    if series.dtype != words.Object:
-        return False
-    gone = absent(series)
-    return not gone.all() and all(
+    return series.dtype == words.Object and all(
         isinstance(item, str) for item, lost in zip(series.to_list(), gone, strict=True) if not lost
     )
 
@@ -130,7 +131,7 @@ def is_time_column(frame: Any, name: Any) -> bool:
     """Whether a column's dtype is one of dates or times; text is not."""
     series = column(frame, name)
     date = series.dtype in (narwhals().Datetime, narwhals().Date)
-    return date or dtype_words(series).startswith("period")
+    return date or dtype_words(series).startswith(("period[", "datetime64["))
 
 
 def labels(frame: Any, name: Any, *, missing: str = "raise") -> tuple[Array, list[Any]]:
@@ -178,6 +179,12 @@ def labels(frame: Any, name: Any, *, missing: str = "raise") -> tuple[Array, lis
 def has_time_index(frame: Any) -> bool:
     """Whether a frame or series of pandas has dates or periods as its index."""
     return index_of(frame) is not None
+
+
+def is_time_index(frame: Any, name: Any) -> bool:
+    """Whether `name` is that of pandas' index of dates or periods, and of no column."""
+    index = index_of(frame)
+    return index is not None and index.name == name and name not in column_names(frame)
 
 
 def times(frame: Any, name: Any = None) -> Times:
@@ -305,7 +312,7 @@ def _hashable(value: Any) -> bool:
 def _column_like(old: Any, name: Any, values: Any, space: Any) -> Any:
     """Return values as a column of a library; of the dtype that the caller's column has."""
     values = values if isinstance(values, np.ndarray) else list(values)
-    floats = isinstance(values, np.ndarray) and values.dtype.kind == "f"
+    floats = np.asarray(values).dtype.kind == "f"
     if floats or name not in old.columns:
         return narwhals().new_series(name, values, backend=space)
     native = old.get_column(name).to_native()

@@ -54,6 +54,8 @@ def find_roles(data: Any, time: Any, **given: Any) -> Roles:
     """
     names = _names(data)
     named = {role: _as_list(value, role, names) for role, value in given.items()}
+    if time is not None and not isinstance(data, np.ndarray) and _frames.is_time_index(data, time):
+        time = None
     if time is not None:
         _check(data, [time], "time", names)
     taken: dict[Any, str] = {} if time is None else {time: "time"}
@@ -88,7 +90,7 @@ def as_data(data: Any) -> Any:
             f"{type(data).__name__}"
             + (f" of dtype {array.dtype} and shape {array.shape}" if array.ndim else "")
         )
-    return array.astype(np.float64).reshape(len(array), -1)
+    return array.astype(np.float64)[:, None] if array.ndim == 1 else array.astype(np.float64)
 
 
 def array_columns(array: Array, columns: list[Any]) -> Array:
@@ -144,6 +146,9 @@ def _as_list(value: Any, role: str, names: list[Any]) -> list[Any]:
         result = list(value)
     else:
         result = [value]
+    for name in result:
+        if isinstance(name, (list, dict, set, np.ndarray)):
+            raise TypeError(f"{role}: expected names of columns, got {name!r}")
     if len(set(result)) < len(result):
         twice = next(name for name in result if result.count(name) > 1)
         raise ValueError(f"{role}: expected each column once, got {twice!r} twice")

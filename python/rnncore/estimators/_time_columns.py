@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import numpy as np
 
 from rnncore._types import Array
+from rnncore.estimators import _zones
 from rnncore.estimators._native_frames import dtype_words, narwhals, table, wrap
 from rnncore.estimators._text_times import read_text, write_text
 from rnncore.estimators._times import TimeKind, Times, compact, from_instants, shown
 
+_PANDAS = re.compile(r"datetime64\[(\w+)(?:, (.+))?\]")  # narwhals knows not all of its zones
 _WHOLE = 2.0**53  # whole floats below it are exact
 
 
@@ -19,9 +22,10 @@ def read_times(series: Any, name: Any, where: str) -> Times:
     """Return the times of a column without missing rows; `where` names it in errors."""
     dtype, words = series.dtype, dtype_words(series)
     own_name = series.name if name is None else None
-    if isinstance(dtype, narwhals().Datetime):
-        kind = TimeKind(name, "datetime", dtype.time_unit, dtype.time_zone, index_name=own_name)
-        return from_instants(_instants(series, dtype), kind)
+    if _PANDAS.fullmatch(words) or isinstance(dtype, narwhals().Datetime):
+        instants, unit, zone = _instants(series, where)
+        kind = TimeKind(name, "datetime", unit, zone, index_name=own_name)
+        return from_instants(instants, kind)
     if dtype == narwhals().Date:
         kind = TimeKind(name, "date", index_name=own_name)
         days = series.cast(narwhals().Datetime("us")).to_numpy()
@@ -29,7 +33,7 @@ def read_times(series: Any, name: Any, where: str) -> Times:
     if words.startswith("period["):
         starts = wrap(series.to_native().dt.to_timestamp())
         kind = TimeKind(name, "period", words[len("period[") : -1], index_name=own_name)
-        return from_instants(_instants(starts, starts.dtype), kind)
+        return from_instants(_instants(starts, where)[0], kind)
     if dtype.is_integer():
         return from_instants(np.array(series.to_numpy(), np.int64), TimeKind(name, "integer"))
     if dtype.is_float():
@@ -83,14 +87,22 @@ def _name(kind: TimeKind) -> Any:
     return kind.index_name if kind.name is None else kind.name
 
 
-def _instants(series: Any, dtype: Any) -> Array:
-    """Return datetime64 in UTC, or a wall clock without a zone."""
-    if dtype.time_zone is not None:
-        series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    values = np.array(series.to_numpy())
-    if values.dtype.kind != "M":
-        values = values.astype(f"datetime64[{dtype.time_unit}]")
-    return compact(values)
+def _instants(series: Any, where: str) -> tuple[Array, str, str | None]:
+    """Return datetime64 in UTC, or a wall clock without a zone; and the column's unit and zone."""
+    found = _PANDAS.fullmatch(dtype_words(series))
+    if found is None:
+        unit, zone = series.dtype.time_unit, series.dtype.time_zone
+        if zone is not None:
+            series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        values = np.array(series.to_numpy())
+    else:
+        native, unit, zone = series.to_native(), found[1], found[2]
+        if zone is not None:
+            native = native.dt.tz_convert("UTC").dt.tz_localize(None)
+        values = native.to_numpy()
+    if zone is not None:
+        _zones.check_zone(where, zone)
+    return compact(values.astype(f"datetime64[{unit}]")), unit, zone
 
 
 def _whole(values: Array, name: Any, where: str) -> Times:

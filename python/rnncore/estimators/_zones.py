@@ -83,6 +83,9 @@ def _offsets(local: Array, zone: str) -> tuple[Array, Array]:
 def _tzinfo(zone: str) -> datetime.tzinfo:
     """Return the rules of a zone; also of a fixed offset, as pandas and pyarrow write it."""
     found = re.fullmatch(r"(?:UTC)?([+-])(\d\d):?(\d\d)", zone)
+    minutes = re.fullmatch(r"pytz\.FixedOffset\((-?\d+)\)", zone)
+    if minutes is not None:
+        return datetime.timezone(datetime.timedelta(minutes=int(minutes[1])))
     if found is None:
         return datetime.timezone.utc if zone.upper() == "UTC" else zoneinfo.ZoneInfo(zone)
     offset = datetime.timedelta(hours=int(found[2]), minutes=int(found[3]))
