@@ -7,9 +7,10 @@ something is drawn.
 
 from rnncore.plot._classes import confusion_matrix
 from rnncore.plot._forecasts import forecast, forecast_error
+from rnncore.plot._inside import gradient_norm, trace
 from rnncore.plot._training import history
 
-__all__ = ["confusion_matrix", "forecast", "forecast_error", "history"]
+__all__ = ["confusion_matrix", "forecast", "forecast_error", "gradient_norm", "history", "trace"]
 
 
 def __dir__() -> list[str]:
