@@ -158,9 +158,9 @@ print("tqdm.notebook" in sys.modules)
 
 def test_a_notebook_without_widgets_gets_a_text_bar_and_no_warning() -> None:
     pytest.importorskip("IPython", reason="plays a notebook")
-    command = [sys.executable, "-W", "error", "-c", NOTEBOOK]
+    command = [sys.executable, "-W", "default", "-c", NOTEBOOK]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "True\n"  # the notebook's bar was tried
-    assert "IProgress" not in done.stderr
+    assert "Warning" not in done.stderr
     assert "epoch 2/2" in done.stderr

@@ -120,6 +120,22 @@ def test_errors_and_their_mean() -> None:
     assert ax.lines[-1].get_label() == "forecast: mean |error| unknown"
 
 
+def test_the_legend_covers_no_data() -> None:
+    y = np.sin(np.arange(200))
+    for many in ({"a": y}, {f"{i} of many names": y for i in range(9)}):
+        for ax in (
+            plot.forecast(range(200), many, truth=y),
+            plot.forecast_error(range(200), many, y),
+        ):
+            ax.figure.canvas.draw()
+            box = ax.get_legend().get_window_extent()
+            tops = [line.get_window_extent().y1 for line in ax.lines]
+            assert max(tops) <= box.y0 + 2
+            assert box.x1 <= ax.bbox.x1
+    below, ax = ax.get_ylim()[1], plot.forecast(range(200), 9 * y, ax=ax)
+    assert ax.get_ylim()[1] > 9 > below  # what comes later scales the axes again
+
+
 def test_long_names_are_folded() -> None:
     ax = plot.forecast([0, 1], {"word " * 100: [0, 1]})
     assert max(map(len, ax.lines[0].get_label().split("\n"))) <= 60

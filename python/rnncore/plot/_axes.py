@@ -21,6 +21,7 @@ DASHES: tuple[Any, ...] = (
     (0, (9, 3)),
 )
 
+_LEGEND: dict[str, Any] = {"fontsize": 9, "framealpha": 0.85, "edgecolor": "none"}
 _MISSING = "rnncore.plot needs matplotlib: pip install matplotlib"
 _MANY_POINTS = 20_000  # above these, to look for a free place for the legend takes long
 
@@ -79,11 +80,23 @@ def tidy(ax: Any, xlabel: str, ylabel: str) -> None:
     ax.tick_params(which="both", colors=INK, labelsize=9)
 
 
+def legend_on_top(ax: Any) -> None:
+    """Name what is drawn in rows at the top, and make room for them above the data."""
+    names = ax.get_legend_handles_labels()[1]
+    width, height = (size / ax.figure.dpi for size in ax.bbox.size)  # inches
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    columns = min(max(int(width / (0.08 * longest + 0.7)), 1), len(names))
+    lines = -(-len(names) // columns) + sum(name.count("\n") for name in names)
+    share = min((0.2 * lines + 0.15) / height, 0.6)
+    low, high = ax.get_ylim()
+    ax.set_ylim(top=low + (high - low) / (1 - share), auto=None)  # further lines scale it anew
+    ax.legend(loc="upper left", ncols=columns, **_LEGEND)
+
+
 def legend(ax: Any, points: int, **options: Any) -> None:
-    """Name what is drawn, where the Axes are freest; long names go on in a second line."""
+    """Name what is drawn, where the Axes are freest."""
     place = "best" if points <= _MANY_POINTS else "upper left"
-    look: dict[str, Any] = {"fontsize": 9, "framealpha": 0.85, "edgecolor": "none"}
-    ax.legend(**({"loc": place} | look | options))
+    ax.legend(**({"loc": place} | _LEGEND | options))
 
 
 def in_lines(text: str, width: int = 60) -> str:

@@ -17,7 +17,7 @@ from rnncore.plot._axes import (
     INK,
     alone,
     in_lines,
-    legend,
+    legend_on_top,
     one_ax,
     with_unit,
 )
@@ -96,7 +96,7 @@ def forecast(
         _band(ax, times, low, high, text, COLOURS[list(lines).index(label) % len(COLOURS)])
     _draw_lines(ax, times, lines)
     label_times(ax, times, with_unit(name, unit))
-    legend(ax, len(times.values) * (len(lines) + 1))
+    legend_on_top(ax)
     return ax
 
 
@@ -138,7 +138,7 @@ def forecast_error(
     ax.axhline(0, color=INK, linewidth=1)
     _draw_lines(ax, times, errors)
     label_times(ax, times, with_unit(name, unit))
-    legend(ax, len(times.values) * len(lines))
+    legend_on_top(ax)
     return ax
 
 
