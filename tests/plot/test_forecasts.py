@@ -110,6 +110,16 @@ def test_dates_are_labelled_in_their_time_zone() -> None:
     assert ax.xaxis.get_major_formatter().format_ticks(ticks) == ["22:00", "23:00"]
 
 
+def test_days_without_hours() -> None:
+    days = [datetime.date(2024, 2, 28), datetime.date(2024, 2, 29)]
+    x = plot.forecast(days, [1, 2]).lines[0].get_xdata(orig=True)
+    np.testing.assert_array_equal(x, np.array(["2024-02-28", "2024-02-29"], "datetime64[D]"))
+    with pytest.raises(TypeError, match="time: expected dates that all have a time zone, got"):
+        plot.forecast(
+            [datetime.datetime(2024, 2, 28, tzinfo=datetime.timezone.utc), days[1]], [1, 2]
+        )
+
+
 def test_errors_and_their_mean() -> None:
     ax = plot.forecast_error(range(3), {"a": [1, 2, 3]}, [2.0, np.nan, 0.0], unit="kW")
     line = next(line for line in ax.lines if line.get_label().startswith("a"))

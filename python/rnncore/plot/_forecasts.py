@@ -53,7 +53,8 @@ def forecast(
     Parameters
     ----------
     time : array_like, shape (N,)
-        Numbers, datetime64 or datetimes, in order; with a time zone they are labelled in it.
+        Numbers, datetime64, dates or datetimes, in order. Datetimes with a time zone are labelled
+        in it; datetime64 has none.
     forecast : array_like, shape (N,), or mapping of str to such
         One forecast, or several by the names for the legend; the first is drawn most prominently.
     lower, upper : array_like, shape (N,), or mapping of str to such; optional

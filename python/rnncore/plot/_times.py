@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import date, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ class Times(NamedTuple):
 
 
 def read_times(name: str, value: ArrayLike) -> Times:
-    """Return numbers, datetime64 or datetimes, (N,) with N >= 1, that never decrease."""
+    """Return numbers, datetime64, dates or datetimes, (N,) with N >= 1, that never decrease."""
     array, zone = as_numpy(name, value), None
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"{name}: expected (N,) with N >= 1, got {array.shape}")
@@ -53,7 +53,7 @@ def _datetimes(name: str, array: Array) -> tuple[Array, Any]:
     """Return objects as datetime64 in UTC and the first one's time zone; or as they are."""
     zone = getattr(array[0], "tzinfo", None)
     for i, one in enumerate(array):
-        if not isinstance(one, datetime) or (one.tzinfo is None) != (zone is None):
+        if not isinstance(one, date) or (getattr(one, "tzinfo", None) is None) != (zone is None):
             wanted = "dates that all have a time zone" if zone else "numbers or dates"
             raise TypeError(f"{name}: expected {wanted}, got {one!r} at index {i}")
     if zone is not None:
