@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncore._checks import generator, number, positive_int
+from rnncore._html import folded, table
 from rnncore._types import Array, Seed
 from rnncore.layers.embedding import Embedding
 from rnncore.module import Module
@@ -16,6 +17,7 @@ from rnncore.training.protocol import Trainable
 
 __all__ = ["GradientCheck", "Part", "Summary", "check_gradients", "summary"]
 
+_HEADS = "part", "parameters", "bytes", "flops a step"
 _STATES = ("initial_h", "initial_c")  # learned states meet no product
 
 
@@ -63,11 +65,20 @@ class Summary:
     parts: tuple[Part, ...]
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
 
-    def __repr__(self) -> str:
-        rows = [("part", "parameters", "bytes", "flops a step")]
+    def _repr_html_(self) -> str:
+        """Return the same table for notebooks, the shapes folded."""
+        shapes = table(["parameter", "shape"], self.shapes.items())
+        return table(_HEADS, self._rows()) + folded(f"{len(self.shapes)} shapes", shapes)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
         for part in self.parts:
             name = f"{part.name}: {part.kind}" if part.name else part.kind
             rows.append((name, f"{part.parameters:,}", f"{part.bytes:,}", f"{part.flops:,}"))
+        return rows
+
+    def __repr__(self) -> str:
+        rows = [_HEADS, *self._rows()]
         rows += [(f"  {name} {shape}", "", "", "") for name, shape in self.shapes.items()]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore._checks import as_numpy, users_level
+from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
 from rnncore._types import Array
 
@@ -234,6 +235,15 @@ class Module(ABC):
     @abstractmethod
     def backward(self, tape: Any, *gradients: Any, **options: Any) -> Any:
         """Add the parameters' gradients into `grads`; return those of the inputs."""
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: the parts, with the shapes of all parameters folded."""
+        parts = [(name, repr(part), f"{part.num_parameters:,}") for name, part in self.modules()]
+        shapes = [(name, array.shape, f"{array.size:,}") for name, array in self.parameters.items()]
+        return table(["part", "what it is", "parameters"], parts) + folded(
+            f"{len(shapes)} parameter arrays of {self.dtype}",
+            table(["parameter", "shape", "numbers"], shapes),
+        )
 
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:

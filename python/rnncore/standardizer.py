@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncore._checks import as_numpy, integer
+from rnncore._html import folded, paragraph, table
 from rnncore._parts import storable
 from rnncore._types import Array
 
@@ -18,6 +19,7 @@ __all__ = ["Standardizer"]
 
 Columns: TypeAlias = "int | list[int] | str | None"  # an integer, several, or "all"
 
+_MANY = 20  # columns, above which a notebook shows none at first
 _BLOCK = 1 << 18  # numbers that are converted to float64 at a time
 
 
@@ -183,6 +185,15 @@ class Standardizer:
         )
         many = f"{self.mean.size} columns: " if self.mean.size > 1 else ""
         return f"Standardizer({many}mean {mean}, std {std})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the columns for notebooks, folded where they are many."""
+        if not hasattr(self, "mean"):
+            return paragraph(repr(self))
+        both = zip(self.mean.reshape(-1), self.std.reshape(-1), strict=True)
+        rows = [(i, f"{mean:.6g}", f"{std:.6g}") for i, (mean, std) in enumerate(both)]
+        whole = table(["column", "mean", "std"], rows)
+        return whole if len(rows) <= _MANY else folded(repr(self), whole)
 
     def _count(self) -> int:
         """Return how many columns were fitted."""

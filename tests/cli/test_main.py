@@ -1,4 +1,4 @@
-"""The command line as users run it: info, selftest, a short demo, bad usage; pictures; import."""
+"""The command line as users run it: info, selftest, a short demo, bad usage; import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import rnncore
 from rnncore import datasets
 from rnncore._native import isa as _isa
 from rnncore.cli import commands, demo, selftest
-from rnncore.training import History
 
 pytestmark = pytest.mark.per_variant
 
@@ -213,37 +212,6 @@ def test_demo_parts_look_at_nothing_outside_and_lag_by_a_day() -> None:
     np.testing.assert_array_equal(x[len(part.x) :, :, 0], -part.x[:, :, 0])
     np.testing.assert_array_equal(x[len(part.x) :, :, 1:], part.x[:, :, 1:])
     np.testing.assert_array_equal(y[len(part.x) :], -part.change)
-
-
-def test_pictures_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rnncore import plot
-
-    for name in ("matplotlib", "matplotlib.figure", "matplotlib.ticker"):
-        monkeypatch.setitem(sys.modules, name, None)
-    history = History(loss=[1.0], best_epoch=1)
-    for draw in (
-        lambda: plot.forecast(tmp_path / "p", range(3), range(3), {"LSTM": range(3)}),
-        lambda: plot.loss_curves(tmp_path / "q", history),
-    ):
-        with pytest.raises(ImportError, match="pip install matplotlib"):
-            draw()
-
-
-def test_pictures_refuse_what_they_cannot_draw(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="draws the pictures")
-    from rnncore import plot
-
-    path = tmp_path / "p.png"
-    with pytest.raises(ValueError, match=r"LSTM: expected \(N,\) as truth \(3,\), got \(2,\)"):
-        plot.forecast(path, range(3), range(3), {"LSTM": range(2)})
-    with pytest.raises(ValueError, match="at least one"):
-        plot.forecast(path, range(3), range(3), {})
-    with pytest.raises(ValueError, match="history: expected at least one epoch"):
-        plot.loss_curves(path, History())
-    assert not path.exists()
-    plot.forecast(path, range(3), range(3), {"LSTM": [0, 1, 3]}, name="load", unit="kW")
-    plot.loss_curves(tmp_path / "q.png", History(loss=[1.0, 0.01], best_epoch=2))
-    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_import_brings_in_numpy_and_no_optional_package() -> None:

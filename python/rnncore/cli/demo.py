@@ -153,7 +153,7 @@ def _print_errors(values: Array, test: Part, unit: str) -> None:
 def _draw(out: Path, test: Part, values: Array, history: History, unit: str) -> None:
     """Draw the forecasts made at ten midnights, side by side, and the losses."""
     try:
-        import matplotlib  # noqa: F401
+        from matplotlib.figure import Figure
     except ImportError:
         print("no pictures: pip install matplotlib")
         return
@@ -161,17 +161,19 @@ def _draw(out: Path, test: Part, values: Array, history: History, unit: str) -> 
 
     midnight = int(np.flatnonzero(test.time[:, 0].astype(np.int64) % DAY == 0)[0])
     chosen = slice(midnight, midnight + 10 * DAY, DAY)
+    time, truth = test.time[chosen].ravel(), test.truth[chosen].ravel()
     forecasts = {
         "LSTM": values[chosen].ravel(),
         "same hour yesterday": test.yesterday[chosen].ravel(),
     }
     pictures = out / "forecast.png", out / "loss.png"
-    plot.forecast(
-        pictures[0], test.time[chosen].ravel(), test.truth[chosen].ravel(), forecasts,
-        name="temperature", unit=unit,
-        title="San Francisco: each day forecast at midnight from the 168 hours before",
-    )  # fmt: skip
-    plot.loss_curves(
-        pictures[1], history, loss="mean squared error (scaled change)", title="Training"
-    )
+    figure = Figure(figsize=(10, 6.2), dpi=150, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
+    plot.forecast(time, forecasts, truth=truth, name="temperature", unit=unit, ax=above)
+    plot.forecast_error(time, forecasts, truth, unit=unit, ax=below)
+    figure.suptitle("San Francisco: each day forecast at midnight from the 168 hours before")
+    figure.savefig(pictures[0])
+    figure = Figure(figsize=(10, 4.4), dpi=150, layout="constrained")
+    plot.history(history, loss="mean squared error (scaled change)", ax=figure.subplots())
+    figure.savefig(pictures[1])
     print(f"drew {pictures[0]} and {pictures[1]}")

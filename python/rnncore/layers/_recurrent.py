@@ -25,6 +25,7 @@ from rnncore.layers._closed_loop import ClosedLoop
 from rnncore.layers._layout import Layout, as_user, new_sequences, read_like_x
 from rnncore.layers._options import read_spec
 from rnncore.layers._stack import LayerTape, Stack
+from rnncore.layers._state_gradients import state_gradients
 from rnncore.layers._streaming import interruptible_parts
 from rnncore.layers._trace import Trace, check_traceable, read_traces
 from rnncore.module import check_tape, constructor_text
@@ -363,6 +364,8 @@ class Recurrent(Stack, Generic[State]):
         check_traceable(self.spec)
         call = read_call(self.spec, self.batch_first, x, state, lengths, None, self._learned)
         return read_traces(self.spec, call, self.engine_for(call).forward(call)[2].kernels)
+
+    state_gradients = state_gradients  # with its documentation
 
     def _to_user(self, call: Call, sequences: Array | None, state: StackState) -> tuple[Any, State]:
         """Return y or dx, and a state or its gradient, in the user's layout."""

@@ -16,7 +16,7 @@ from rnncore.models.inputs import read_inputs
 from rnncore.models.samples.numeric_streams import NumericStream
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
-from rnncore.models.sequence_model import ModelTape, SequenceModel
+from rnncore.models.sequence_model import SequenceModel
 
 
 class LoopLosses(NamedTuple):
@@ -181,7 +181,5 @@ class ManyToMany(SequenceModel, loadable=True):
     def _features(self, h: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
         return h, None
 
-    def _core_backward(
-        self, tape: ModelTape, dfeatures: Array, input_gradient: bool
-    ) -> Array | None:
-        return self.core.run_backward(tape.layers, dfeatures, input_gradient=input_gradient)[0]
+    def _features_gradient(self, kept: Any, dfeatures: Array) -> tuple[Array | None, Any]:
+        return dfeatures, None

@@ -11,7 +11,7 @@ from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
-from rnncore.models.sequence_model import ModelTape, SequenceModel
+from rnncore.models.sequence_model import SequenceModel
 from rnncore.models.states import gradient_of_state, last_ends
 
 
@@ -71,18 +71,13 @@ class ManyToOne(SequenceModel, loadable=True):
         share = _share(h, valid)  # h is 0 in padding
         return h.sum(axis=1) * share[:, :, 0], (share, h.shape[1])
 
-    def _core_backward(
-        self, tape: ModelTape, dfeatures: Array, input_gradient: bool
-    ) -> Array | None:
-        dh = dstate = None
+    def _features_gradient(self, kept: Any, dfeatures: Array) -> tuple[Array | None, Any]:
         if self.pooling == "last":
-            dstate = gradient_of_state(self.core, dfeatures)
-        elif self.pooling == "max":
-            dh = _from_maximum(dfeatures, *tape.kept)
-        else:
-            share, steps = tape.kept
-            dh = np.repeat(dfeatures[:, None] * share, steps, axis=1)  # padding is not read
-        return self.core.run_backward(tape.layers, dh, dstate, input_gradient=input_gradient)[0]
+            return None, gradient_of_state(self.core, dfeatures)
+        if self.pooling == "max":
+            return _from_maximum(dfeatures, *kept), None
+        share, steps = kept
+        return np.repeat(dfeatures[:, None] * share, steps, axis=1), None  # padding is not read
 
 
 def _share(h: Array, valid: Array | None) -> Array:

@@ -24,6 +24,7 @@ from rnncore.models.samples.label_sequences import LabelSequenceSamples, label_s
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
 from rnncore.models.samples.targets import Wanted, what_counts
+from rnncore.models.state_gradients import StateGradients
 from rnncore.models.streaming import Streaming
 from rnncore.module import Module, check_tape, constructor_text
 
@@ -45,7 +46,7 @@ class ModelTape:
     used: bool = False
 
 
-class SequenceModel(Streaming, Model):
+class SequenceModel(Streaming, StateGradients, Model):
     """What `ManyToOne` and `ManyToMany` share: tokens or features in, core, head, loss.
 
     Attributes
@@ -188,14 +189,12 @@ class SequenceModel(Streaming, Model):
     def _features(self, h: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
         """Return what the head sees of the core's outputs (B, T, F) and final state.
 
-        And what `_core_backward` needs again, as the tape's `kept`.
+        And what `_features_gradient` needs again, as the tape's `kept`.
         """
 
     @abstractmethod
-    def _core_backward(
-        self, tape: ModelTape, dfeatures: Array, input_gradient: bool
-    ) -> Array | None:
-        """Send the gradient of `_features` through the core, and return dx."""
+    def _features_gradient(self, kept: Any, dfeatures: Array) -> tuple[Array | None, Any]:
+        """Return the gradients of the core's outputs and final state for that of `_features`."""
 
     def _run(self, x: Array, lengths: Lengths | None, extras: dict[str, Any]) -> tuple[Array, Any]:
         """Return outputs for checked inputs, anything behind a sequence's end; and the state."""
@@ -228,7 +227,8 @@ class SequenceModel(Streaming, Model):
             through = self.head.run_backward(tape.features, dy)
             assert through is not None
             dfeatures = through
-        dx = self._core_backward(tape, dfeatures, needed)
+        dh, dstate = self._features_gradient(tape.kept, dfeatures)
+        dx, _ = self.core.run_backward(tape.layers, dh, dstate, input_gradient=needed)
         if tape.tokens is not None and self.embedding is not None:
             assert dx is not None
             self.embedding.run_backward(tape.tokens, dx)

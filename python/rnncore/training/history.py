@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import zip_longest
 from typing import Any
+
+from rnncore._html import folded, paragraph, table
+
+_LONG = 12  # epochs, above which a notebook shows the best and the last ones alone
 
 
 @dataclass
@@ -79,6 +85,20 @@ class History:
         if self.validation_loss:
             columns["validation_loss"] = self.validation_loss
         return {name: [*values] for name, values in (columns | self.metrics).items()}
+
+    def _repr_html_(self) -> str:
+        """Return a table of the epochs for notebooks; a long one is folded, but for two rows."""
+        columns = self.per_epoch()
+        rows = [
+            (epoch, *(f"{value:.4g}" for value in values))
+            for epoch, *values in zip_longest(*columns.values(), fillvalue=math.nan)
+        ]
+        text = paragraph(repr(self))
+        if len(rows) <= _LONG:
+            return text + table([*columns], rows) if rows else text
+        chosen = sorted({self.best_epoch, len(rows)} - {0})
+        few = table([*columns], [rows[epoch - 1] for epoch in chosen])
+        return text + few + folded(f"all {len(rows)} epochs", table([*columns], rows))
 
     def __repr__(self) -> str:
         if not self.loss:

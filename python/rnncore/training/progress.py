@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from rnncore.training.trainer import Trainer
+
+
+def _bar() -> Any:
+    """Return tqdm for a notebook or a terminal; without ipywidgets the text one, unasked."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # said once, at the first import
+        from tqdm.auto import tqdm
+    return tqdm
 
 
 class Progress:
@@ -14,8 +23,7 @@ class Progress:
         self._trainer = trainer
         self._bar: Any = None
         if enabled:
-            from tqdm.auto import tqdm
-
+            tqdm = _bar()
             total = trainer.options.epochs * trainer.batches
             done = max(trainer.epoch - (trainer.batch > 0), 0) * trainer.batches + trainer.batch
             self._bar = tqdm(total=total, initial=done, unit="batch", dynamic_ncols=True)
