@@ -122,8 +122,6 @@ def test_every_row_has_a_check_and_a_cell_of_ours():
 
 # What the cells call, with the keywords that Keras 3 documents for it and a cell may use.
 RECURRENT = "units activation dropout recurrent_dropout return_sequences return_state stateful"
-    "units activation dropout recurrent_dropout return_sequences return_state stateful dtype"
-)
 KERAS = {
     "Sequential": "layers",
     "callbacks.EarlyStopping": "monitor patience restore_best_weights",
@@ -479,6 +477,7 @@ def how_many(all_):
     assert all_.keras is None or all_.keras.value == 4 * 16 * (4 + 16 + 1)
 
 
+@pytest.mark.filterwarnings("default")
 def test_an_optimizer_moves_the_two_biases_of_a_gate_each(torch, optional, run_row):
     """Why Keras' ten epochs are not PyTorch's: with the second bias frozen they are."""
     all_ = run_row("an initial state")
