@@ -1,4 +1,5 @@
-# make demo | test | examples | reproduce | data | bench | lint | wheel | mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
+# make demo | test | examples | reproduce | data | bench | lint | reference | wheel | mutants | clean.
+# Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
 # Instruction sets to build: native (this machine's own and base, quick) or all (what a published wheel has).
 VARIANTS ?= native
@@ -62,6 +63,13 @@ lint: $(VENV)/.dev
 	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.cpp' '*.hpp')
 	MYPYPATH=python $(BIN)/mypy
 
+# A page for every public name, from the docstrings, in build/reference/html; a warning is an error. Always the whole
+# build: a second run would not repeat the warnings of pages that have not changed.
+reference: $(VENV)/.plot-$(VARIANTS) $(VENV)/.docs
+	$(BIN)/python docs/sphinx/public_names.py build/reference/source
+	$(BIN)/python -m sphinx -q -E -W --keep-going -c docs/sphinx build/reference/source build/reference/html
+	@echo "build/reference/html/index.html"
+
 # Plants faults in the C++ sources and demands that the tests notice.
 mutants: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutants.py
@@ -91,9 +99,9 @@ $(VENV)/.%-$(VARIANTS): $(WHEELS)/.built
 	@touch $@
 
 # One of pyproject's dependency groups, which only pip >= 25.1 reads.
-$(VENV)/.dev $(VENV)/.build: $(VENV)/.venv pyproject.toml
+$(VENV)/.dev $(VENV)/.build $(VENV)/.docs: $(VENV)/.venv pyproject.toml
 	$(PIP) install -q --upgrade 'pip>=25.1'
 	$(PIP) install -q --group $(@F:.%=%)
 	@touch $@
 
-.PHONY: demo test examples reproduce data bench wheel lint mutants clean
+.PHONY: demo test examples reproduce data bench wheel lint reference mutants clean

@@ -27,6 +27,8 @@ WANTED = {
     "torch": "pip install torch==2.13.0",
     "onnx": "pip install onnx onnxruntime",
     "matplotlib": "pip install matplotlib",
+    "Keras": "pip install keras",
+    "Sphinx": "make reference",
     "pandas": "pip install pandas",
     "data set": "make data && export RNNCORE_DATA=build/data",
     "slow": "--slow",

@@ -19,6 +19,8 @@ from rnncore._parts import from_plain, to_plain
 from rnncore._types import Array
 from rnncore.module import Module, loadable_classes, size_limit
 
+__all__ = ["CheckpointError", "load", "load_parts", "save"]
+
 VERSION = 2  # 1 has no parts
 
 _NOT_SAVED = ("rng", "init", "forget_bias")  # arguments that only concern initial values

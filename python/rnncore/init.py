@@ -11,6 +11,8 @@ from rnncore._checks import choice, number
 from rnncore._native.cells import Cell
 from rnncore._types import Array
 
+__all__ = ["glorot_uniform", "orthogonal", "uniform"]
+
 SCHEMES = ("default", "torch")
 
 

@@ -20,6 +20,8 @@ from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
 from rnncore._types import Array
 
+__all__ = ["LoadedNames", "Module"]
+
 Shapes = dict[str, tuple[int, ...]]
 
 _Self = TypeVar("_Self", bound="Module")
@@ -107,11 +109,11 @@ class Module(ABC):
     """Base of layers and models: named views into one flat parameter and one gradient buffer.
 
     An optimizer step, a gradient norm and a checkpoint are then one pass over one buffer.
-    A composite (a model) is built from `children`; their parameters move into the composite's
+    A composite (a model) is built from ``children``; their parameters move into the composite's
     buffers and keep their names behind the child's, as in ``"core.weight_ih_l0"``. A module is
     part of one composite at most; an array taken from `parameters` before is then a stale copy.
-    Copies (`copy.copy` too) and pickles share nothing with the original. Children and buffers stay:
-    assigning to such an attribute raises AttributeError.
+    Copies (``copy.copy`` too) and pickles share nothing with the original. Children and buffers
+    stay: assigning to such an attribute raises AttributeError.
 
     A subclass with ``loadable=True`` may be saved and loaded: each argument of its constructor is
     an attribute of the same name.

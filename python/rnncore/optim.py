@@ -285,8 +285,8 @@ class AdamW(Adam):
 def clip_grad_norm(module: Module, max_norm: float) -> float:
     """Scale a module's gradients down to a norm of at most `max_norm`.
 
-    As torch.nn.utils.clip_grad_norm_: they are multiplied by max_norm / (norm + 1e-6) where that
-    is below 1 (Pascanu et al. 2013).
+    As ``torch.nn.utils.clip_grad_norm_``: they are multiplied by max_norm / (norm + 1e-6) where
+    that is below 1 (Pascanu et al. 2013).
 
     Parameters
     ----------

@@ -11,6 +11,8 @@ from rnncore._checks import as_array, check_shape
 from rnncore._memory import zeros
 from rnncore._types import Array
 
+__all__ = ["FeedbackState", "LSTMState"]
+
 
 class LSTMState(NamedTuple):
     """State of an LSTM.

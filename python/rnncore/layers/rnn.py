@@ -68,7 +68,7 @@ class RNN(Recurrent[Array], loadable=True):
     ----------
     parameters, grads : mapping of str to numpy.ndarray
         Named as in torch: weight_ih_l0 (H, I), weight_hh_l0 (H, H), bias_ih_l0 and bias_hh_l0
-        (H,), then layer by layer, `_reverse` behind the second direction's; the input of layer
+        (H,), then layer by layer, ``_reverse`` behind the second direction's; the input of layer
         1 and above has D*H features. Without hidden recurrence there is no weight_hh. With
         output_size also weight_oh_l0 (H, F) = U, weight_ho (O, H) = P, weight_oo (O, F) = Q and
         bias_o (O,), F = O times the number of delays. With learn_initial_state at the end

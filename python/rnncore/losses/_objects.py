@@ -70,7 +70,7 @@ class Loss(ABC):
     def unchecked(
         self, y: Array, target: Any, counted: Array | None = None, weights: Array | None = None
     ) -> tuple[float, Array]:
-        """As a call, of arrays that are checked already; see `rnncore._native.losses`."""
+        """As a call, of arrays that are checked already; see ``rnncore._native.losses``."""
         return type(self).kernel(y, target, counted, weights, **self.numbers())
 
 

@@ -9,11 +9,10 @@ goes to       ``fit(lr_schedule=...)``            ``fit(teacher_forcing=...)``
 a function of the share of steps done, in [0, 1)  the epoch, counted from 0
 which gives   a factor of the optimizer's lr      a probability in [0, 1]
 at            every step                          the start of every epoch
-here          `constant_lr`, `linear_lr`,         `linear_decay`, `exponential_decay`,
-              `cosine_lr`, or by their names      `inverse_sigmoid_decay`
-              "constant", "linear", "cosine";
-              `step_lr`, `warm_up_lr`,
-              `one_cycle_lr`
+here          constant_lr, linear_lr, cosine_lr,  linear_decay, exponential_decay,
+              or by their names "constant",       inverse_sigmoid_decay
+              "linear", "cosine"; step_lr,
+              warm_up_lr, one_cycle_lr
 ============= =================================== ========================================
 
 Either argument takes any function of the same kind as well, and refuses the other kind's from

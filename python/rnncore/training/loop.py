@@ -150,8 +150,8 @@ def fit(
         `StatefulBatches`.
     rng : int or numpy.random.Generator, optional
         For the order. The same rng, model and data give the same parameters bit for bit; to the
-        model belongs the generator of its layers (`layer.rng`: dropout, scheduled sampling), which
-        a file does not hold: set it in a model just loaded.
+        model belongs the generator of its layers (``layer.rng``: dropout, scheduled sampling),
+        which a file does not hold: set it in a model just loaded.
     progress : bool
         Show a progress bar (tqdm).
 

@@ -127,7 +127,7 @@ class Trainer:
         self.history.seconds = time.perf_counter() - self._start
 
     def stop(self, reason: str) -> None:
-        """End the training after this batch, or this epoch; `History.stopped` keeps the reason."""
+        """End the training after this batch, or this epoch; the history keeps the reason."""
         self.stopped = self.history.stopped = reason
 
     def begin_epoch(self) -> None:
