@@ -21,6 +21,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 FOLDER = Path(__file__).parent
 METADATA = {
@@ -75,8 +76,11 @@ def run_cell(source, name, namespace):
     body = ast.parse(source, name).body
     last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
     outputs = Outputs()
-    plt.show = lambda: outputs.show_figures()  # a method takes no attributes, which pyplot sets
-    with contextlib.redirect_stdout(outputs):
+
+    def show():  # pyplot sets attributes on it, which a method does not take
+        outputs.show_figures()
+
+    with mock.patch.object(plt, "show", show), contextlib.redirect_stdout(outputs):
         exec(compile(ast.Module(body, []), name, "exec"), namespace)
         if last is not None:
             outputs.show_value(eval(compile(ast.Expression(last.value), name, "eval"), namespace))
