@@ -1,5 +1,5 @@
-# make demo | test | examples | reproduce | data | bench | lint | reference | wheel | mutants | clean.
-# Needs Python >= 3.10, a C++20 compiler and make.
+# make demo | test | examples | tutorials | reproduce | data | bench | lint | reference | wheel |
+# mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
 # Instruction sets to build: native (this machine's own and base, quick) or all (what a published wheel has).
 VARIANTS ?= native
@@ -44,6 +44,12 @@ EXAMPLES ?= vowels sentiment splice pen_strokes weather pronunciation shakespear
 examples: $(VENV)/.plot-$(VARIANTS) build/data/.downloaded
 	@for name in $(EXAMPLES); do echo "== $$name" && \
 	  RNNCORE_DATA=build/data $(BIN)/python examples/$$name.py --out example-output $(EXAMPLE_ARGS) || exit 1; done
+
+# Runs the notebooks and writes them back with what they print and draw: about 20 s. TUTORIALS=tasks runs one.
+TUTORIALS ?= $(patsubst docs/tutorials/%.ipynb,%,$(wildcard docs/tutorials/*.ipynb))
+tutorials: $(VENV)/.plot-$(VARIANTS) build/data/.downloaded
+	@for name in $(TUTORIALS); do \
+	  RNNCORE_DATA=build/data $(BIN)/python docs/tutorials/notebooks.py $$name || exit 1; done
 
 # Published results trained again, into docs/reproduce.md: about 20 minutes of one core. EXPERIMENTS=mnist_1d runs one.
 EXPERIMENTS ?= adding_200 adding_600 copy_memory mnist_1d fashion_mnist
@@ -104,4 +110,4 @@ $(VENV)/.dev $(VENV)/.build $(VENV)/.docs: $(VENV)/.venv pyproject.toml
 	$(PIP) install -q --group $(@F:.%=%)
 	@touch $@
 
-.PHONY: demo test examples reproduce data bench wheel lint reference mutants clean
+.PHONY: demo test examples tutorials reproduce data bench wheel lint reference mutants clean

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import rnncore
+from pages import assert_links_lead_somewhere, assert_prints
 from rnncore._native.isa import core
 
 pytestmark = pytest.mark.per_variant  # the snippets train; numbers differ a little by variant
@@ -36,15 +37,6 @@ def snippets(page: Path) -> list[tuple[int, str, str]]:
             line = text[: block.start()].count("\n") + 1
             found.append((line, block[2], after[2] if after is not None and prints else ""))
     return found
-
-
-def assert_prints(printed: str, said: str) -> None:
-    """Compare all but times; numbers may differ a little, as float32 does between variants."""
-    number = re.compile(r"\d+(?:\.\d+)?")
-    without_times = [re.sub(r"\d+\.\d+ s\b", "TIME", text) for text in (printed, said)]
-    assert number.sub("#", without_times[0]) == number.sub("#", without_times[1])
-    got, wanted = ([float(n) for n in number.findall(text)] for text in without_times)
-    assert got == pytest.approx(wanted, rel=0.1)
 
 
 @pytest.mark.parametrize(("line", "code", "said"), snippets(README))
@@ -91,16 +83,7 @@ def test_the_equation_is_the_same_everywhere() -> None:
 @each_page
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    for link in re.findall(r"\]\(([^)]+)\)", text):
-        if link.startswith("https://"):
-            continue
-        path, _, heading = link.partition("#")
-        target = (page.parent / path) if path else page
-        assert target.exists(), link
-        if heading:
-            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
-            anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
-            assert heading in anchors, link
+    assert_links_lead_somewhere(page, text)
 
 
 @each_page

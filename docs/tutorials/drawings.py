@@ -1,9 +1,8 @@
-"""Draws the pictures of recurrences.md beside it, those of its experiments by running its code.
+"""Draws networks unrolled over time: the pictures of the notebook recurrences that are no results.
 
-python docs/tutorials/recurrences.py [folder]      needs rnncore and matplotlib; about 10 seconds
+python docs/tutorials/drawings.py [folder]      beside the notebook by default; needs matplotlib
 """
 
-import re
 import sys
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
-INK, GRID, FAINT = "#2b2b2b", "#e3e3e3", "#9a9a9a"
+INK, FAINT = "#2b2b2b", "#9a9a9a"
 BLUE, ORANGE, GREEN, VIOLET = "#0b6fb8", "#e08214", "#4d9221", "#8e4aa8"
-PAGE = Path(__file__).with_suffix(".md")
 STEPS = ("t-1", "t", "t+1")
 HEIGHT = {"x": 0.0, "h": 1.0, "y": 2.0, "v": 2.95}
 
@@ -81,7 +79,7 @@ def across(axes, at, below, above, colour, name):
     label(axes, (0.85, (HEIGHT[below] + HEIGHT[above]) / 2), name, colour)
 
 
-def networks(_):
+def networks():
     """Draw four networks unrolled over three steps."""
     figure = Figure(figsize=(10, 6.6), dpi=100, layout="constrained", facecolor="white")
     grid = figure.subplots(2, 2).ravel()
@@ -101,7 +99,7 @@ def networks(_):
     return figure
 
 
-def forcing(_):
+def forcing():
     """Draw a Jordan network under teacher forcing, scheduled sampling and in closed loop."""
     figure = Figure(figsize=(13, 4), dpi=90, layout="constrained", facecolor="white")
     for axes, title, given in zip(
@@ -132,93 +130,10 @@ def forcing(_):
     return figure
 
 
-def tidy(axes, xlabel, ylabel):
-    """Give axes the look of rnncore.plot."""
-    axes.set_xlabel(xlabel, color=INK)
-    axes.set_ylabel(ylabel, color=INK)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.margins(x=0.01)
-
-
-def schedules(_):
-    """Draw probabilities of teacher forcing over the epochs."""
-    from rnncore.schedules import exponential_decay, inverse_sigmoid_decay, linear_decay
-
-    figure = Figure(figsize=(7, 2.8), dpi=100, layout="constrained", facecolor="white")
-    axes, epochs = figure.subplots(), range(301)
-    for text, schedule, colour in (
-        ("linear_decay(epochs=200)", linear_decay(epochs=200), BLUE),
-        ("exponential_decay(0.98)", exponential_decay(0.98), ORANGE),
-        ("inverse_sigmoid_decay(30)", inverse_sigmoid_decay(30), GREEN),
-    ):
-        axes.plot(epochs, [schedule(epoch) for epoch in epochs], color=colour, label=text)
-    tidy(axes, "epoch", "probability of a target")
-    axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
-def tasks(page):
-    """Draw closed-loop outputs on one new sequence of each task."""
-    figure = Figure(figsize=(10, 5), dpi=100, layout="constrained", facecolor="white")
-    for axes, (task, (x, y)) in zip(figure.subplots(2, 1), page["tasks"].items(), strict=True):
-        axes.plot(y[64, :, 0], "o", color=INK, markersize=4, label="right")
-        for name, colour in (
-            ("Elman", BLUE),
-            ("Jordan", ORANGE),
-            ("Jordan, delays 1 and 2", GREEN),
-        ):
-            output, _ = page["trained"][task, name](x[64])
-            axes.plot(output[:, 0], color=colour, linewidth=1.5, label=name)
-        axes.set_title(f"{task}: a new sequence, each network on its own", fontsize=11, color=INK)
-        tidy(axes, "step", "y")
-    figure.axes[0].legend(
-        frameon=False, ncols=4, fontsize=9, loc="upper left", bbox_to_anchor=(0, 1.02)
-    )
-    figure.axes[0].set_ylim(-1.3, 1.8)
-    return figure
-
-
-def horizon(page):
-    """Draw errors over the steps in closed loop, and one sequence, of three ways of training."""
-    figure = Figure(figsize=(10, 6), dpi=100, layout="constrained", facecolor="white")
-    above, below = figure.subplots(2, 1)
-    steps, x, y = np.arange(1, 41), page["x"], page["y"]
-    below.plot(steps, y[64, 20:, 0], "o", color=INK, markersize=4, label="the bell")
-    for (name, error), colour in zip(page["horizons"].items(), (ORANGE, GREEN, BLUE), strict=True):
-        above.plot(steps, error, color=colour, label=name)
-        below.plot(steps, page["example"][name], color=colour, linewidth=1.5, label=name)
-    for t in np.flatnonzero(x[64, 20:, 0]):
-        below.axvline(steps[t], color=GRID, linewidth=4, zorder=0)
-    tidy(above, "steps on its own", "root mean square error")
-    tidy(below, "steps on its own (grey: struck)", "y")
-    above.set_ylim(bottom=0)
-    above.legend(frameon=False, fontsize=9)
-    return figure
-
-
-# Each picture's name, the function that draws it, and whether it needs the page's results.
-PICTURES = {
-    "networks": (networks, False),
-    "tasks": (tasks, True),
-    "forcing": (forcing, False),
-    "schedules": (schedules, False),
-    "horizon": (horizon, True),
-}
-
-
-def run_page():
-    """Return the names that the page's code defines."""
-    names = {}
-    for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE):
-        exec(compile(block, PAGE.name, "exec"), names)
-    return names
+PICTURES = {"recurrences-networks": networks, "recurrences-forcing": forcing}
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE.parent
-    results = run_page()
-    for name, (draw, _) in PICTURES.items():
-        draw(results).savefig(folder / f"{PAGE.stem}-{name}.png", metadata={"Software": None})
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    for name, draw in PICTURES.items():
+        draw().savefig(folder / f"{name}.png", metadata={"Software": None})
