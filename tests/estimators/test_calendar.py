@@ -7,8 +7,8 @@ import datetime
 import numpy as np
 import pytest
 from errors import raises
-from rnncore.estimators._calendar import calendar_features, choose
-from rnncore.estimators._frequency import parse
+from rnncore.estimators.tables.calendar import calendar_features, choose
+from rnncore.estimators.tables.frequency import parse
 
 pytestmark = pytest.mark.once
 
@@ -46,7 +46,6 @@ def test_times_before_1970_have_a_calendar_too() -> None:
     )
 
 
-HOURS = [f"hour={hour}" for hour in range(24)]
 DAYS = [f"weekday={day}" for day in ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")]
 YEAR = ["year sin 1", "year cos 1", "year sin 2", "year cos 2"]
 DAY = [f"day {wave} {k}" for k in (1, 2, 3, 4) for wave in ("sin", "cos")]
@@ -56,10 +55,10 @@ DAY = [f"day {wave} {k}" for k in (1, 2, 3, 4) for wave in ("sin", "cos")]
     ("freq", "hours", "n", "wanted"),
     [
         ("h", 1, 47, []),
-        ("h", 1, 48, HOURS),
-        ("h", 1, 14 * 24 - 1, HOURS),
-        ("h", 1, 14 * 24, HOURS + DAYS),
-        ("h", 1, 730 * 24, HOURS + DAYS + YEAR),
+        ("h", 1, 48, DAY),
+        ("h", 1, 14 * 24 - 1, DAY),
+        ("h", 1, 14 * 24, DAY + DAYS),
+        ("h", 1, 730 * 24, DAY + DAYS + YEAR),
         ("15min", 0.25, 192, DAY),
         ("6h", 6, 8, ["hour=0", "hour=6", "hour=12", "hour=18"]),
         ("24h", 24, 14, DAYS),
@@ -92,10 +91,10 @@ def test_months_and_quarters_have_their_month(months: int, count: int) -> None:
     assert choose(parse("Y"), local) == []
 
 
-def test_business_days_and_rows_have_no_weekend() -> None:
+def test_business_days_have_no_weekend_and_rows_no_calendar() -> None:
     days = np.busday_offset("2020-01-01", np.arange(30)).astype("datetime64[us]")
     assert choose(parse("B"), days) == DAYS[:5]
-    assert choose(parse("rows"), days) == DAYS[:5]
+    assert choose(parse("rows"), days) == []
 
 
 def test_integers_have_no_calendar() -> None:
@@ -105,7 +104,7 @@ def test_integers_have_no_calendar() -> None:
 @pytest.mark.parametrize("name", ["hour=24", "Monday", "year tan 1", "week sin 1"])
 def test_a_feature_that_is_none_is_named(name: str) -> None:
     text = (
-        "names: expected features such as 'hour=13', 'weekday=Mon', 'month=1', 'day sin 1' or "
+        "calendar: expected features such as 'hour=13', 'weekday=Mon', 'month=1', 'day sin 1' or "
         f"'year cos 2', got {name!r}"
     )
     with raises(ValueError, text):

@@ -10,8 +10,8 @@ import child
 import numpy as np
 import pytest
 from errors import raises
-from rnncore.estimators import _frames, _zones
-from rnncore.estimators._times import short
+from rnncore.estimators.tables import frames, zones
+from rnncore.estimators.tables.times import short
 
 pandas = pytest.importorskip("pandas", reason="data frames: pandas is not installed")
 polars = pytest.importorskip("polars", reason="data frames: polars is not installed")
@@ -67,11 +67,11 @@ def test_numbers_are_float64_whatever_holds_them(library: str) -> None:
         "n": [1, np.nan, 3],
         "d": [1.25, 2, 0],
     }.items():
-        found = _frames.numbers(data, name, missing="nan")
+        found = frames.numbers(data, name, missing="nan")
         assert found.dtype == np.float64
         np.testing.assert_array_equal(found, wanted)
     with raises(ValueError, "column 'n': expected a number in every row, row 1 is missing"):
-        _frames.numbers(data, "n")
+        frames.numbers(data, "n")
 
 
 @pytest.mark.parametrize(
@@ -81,27 +81,27 @@ def test_numbers_are_float64_whatever_holds_them(library: str) -> None:
 def test_text_is_no_number(library: str, words: str) -> None:
     data = frame(library, price=["1.5", "2", "n/a"], text=["1.5", None, "2"])
     with raises(TypeError, f"column 'price': expected numbers, got {words}, row 2 is 'n/a'"):
-        _frames.numbers(data, "price")
+        frames.numbers(data, "price")
     with raises(
         TypeError,
         f"column 'text': expected numbers, got numbers written as text ({words}), row 0 is '1.5'",
     ):
-        _frames.numbers(data, "text", missing="nan")
+        frames.numbers(data, "text", missing="nan")
 
 
 def test_objects_that_are_numbers_are_numbers() -> None:
     data = pandas.DataFrame(
         {"a": pandas.Series([True, None, 2, decimal.Decimal("0.5")], dtype=object)}
     )
-    np.testing.assert_array_equal(_frames.numbers(data, "a", missing="nan"), [1, np.nan, 2, 0.5])
+    np.testing.assert_array_equal(frames.numbers(data, "a", missing="nan"), [1, np.nan, 2, 0.5])
     data = pandas.DataFrame({"a": pandas.Series([1, "n/a", 2], dtype=object)})
     with raises(TypeError, "column 'a': expected numbers, got object, row 1 is 'n/a'"):
-        _frames.numbers(data, "a")
+        frames.numbers(data, "a")
     dates = pandas.DataFrame({"a": pandas.to_datetime(["2020-01-01"])})
     with raises(
         TypeError, "column 'a': expected numbers, got datetime64[us], row 0 is 2020-01-01 00:00:00"
     ):
-        _frames.numbers(dates, "a")
+        frames.numbers(dates, "a")
 
 
 @pytest.mark.parametrize("missing", ["raise", "nan"])
@@ -109,52 +109,52 @@ def test_objects_that_are_numbers_are_numbers() -> None:
 def test_infinity_is_never_a_number(library: str, missing: str) -> None:
     data = frame(library, a=[1.0, 2.0, -np.inf])
     with raises(ValueError, "column 'a': expected finite numbers, row 2 is -inf"):
-        _frames.numbers(data, "a", missing=missing)
+        frames.numbers(data, "a", missing=missing)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_labels_are_in_order_of_appearance(library: str) -> None:
     day = datetime.date(2020, 1, 1)
     data = frame(library, s=["b", "a", "b"], i=[7, 7, 3], o=["x", None, "x"], d=[day, day, None])
-    codes, values = _frames.labels(data, "s")
+    codes, values = frames.labels(data, "s")
     assert (codes.tolist(), values, codes.dtype) == ([0, 1, 0], ["b", "a"], np.int64)
-    codes, values = _frames.labels(data, "i")
+    codes, values = frames.labels(data, "i")
     assert (codes.tolist(), values) == ([0, 0, 1], [7, 3])
     for name, wanted in {"o": [0, -1, 0], "d": [0, 0, -1]}.items():
-        assert _frames.labels(data, name, missing="nan")[0].tolist() == wanted
+        assert frames.labels(data, name, missing="nan")[0].tolist() == wanted
     with raises(ValueError, "column 'o': expected a value in every row, row 1 is missing"):
-        _frames.labels(data, "o")
+        frames.labels(data, "o")
 
 
 def test_categories_and_lists_as_labels() -> None:
     data = pandas.DataFrame({"c": pandas.Categorical(["b", "a", "b"], ["z", "a", "b"])})
-    assert _frames.labels(data, "c")[1] == ["b", "a"]
+    assert frames.labels(data, "c")[1] == ["b", "a"]
     data = polars.DataFrame({"c": polars.Series(["b", "a"], dtype=polars.Categorical)})
-    assert _frames.labels(data, "c")[1] == ["b", "a"]
+    assert frames.labels(data, "c")[1] == ["b", "a"]
     data = pandas.DataFrame({"c": [[1], [2]]})
     with raises(
         TypeError,
         "column 'c': expected text, numbers, dates or the like, got object, row 0 is [1]",
     ):
-        _frames.labels(data, "c")
+        frames.labels(data, "c")
 
 
 # --- what is a frame ----------------------------------------------------------------------------
 
 
 def test_floats_stay_floats_beside_a_column_of_integers() -> None:
-    made = _frames.like(pandas.DataFrame({"y": [1, 2]}), {"y": [1.5, 2.0]})
+    made = frames.like(pandas.DataFrame({"y": [1, 2]}), {"y": [1.5, 2.0]})
     assert made["y"].tolist() == [1.5, 2.0]
 
 
 def test_what_is_a_frame_and_what_a_series() -> None:
     data = pandas.DataFrame({"a": [1]})
     for value in (data, polars.DataFrame({"a": [1]}), pyarrow.table({"a": [1]})):
-        assert _frames.is_frame(value)
-        assert not _frames.is_series(value)
+        assert frames.is_frame(value)
+        assert not frames.is_series(value)
     for value in (data["a"], polars.Series([1]), pyarrow.chunked_array([[1]])):
-        assert _frames.is_series(value)
-        assert not _frames.is_frame(value)
+        assert frames.is_series(value)
+        assert not frames.is_frame(value)
     for value in (
         [1],
         np.zeros(3),
@@ -164,19 +164,19 @@ def test_what_is_a_frame_and_what_a_series() -> None:
         "text",
         1j,
     ):
-        assert not _frames.is_frame(value)
-        assert not _frames.is_series(value)
-    assert not _frames.is_frame(polars.DataFrame({"a": [1]}).lazy())
+        assert not frames.is_frame(value)
+        assert not frames.is_series(value)
+    assert not frames.is_frame(polars.DataFrame({"a": [1]}).lazy())
 
 
 def test_a_column_that_is_none_is_named_with_a_near_miss() -> None:
     data = pandas.DataFrame({"price": [1], "date": [2], 5: [3]})
-    _frames.check_columns(data, ["price", 5], "past")
+    frames.check_columns(data, ["price", 5], "past")
     known = "past: expected names of columns, of 'price', 'date', 5, got "
     with raises(ValueError, known + "'prize'; did you mean 'price'?"):
-        _frames.check_columns(data, ["date", "prize"], "past")
+        frames.check_columns(data, ["date", "prize"], "past")
     with raises(ValueError, known + "'zzz'"):
-        _frames.check_columns(data, ["zzz"], "past")
+        frames.check_columns(data, ["zzz"], "past")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "numpy"])
@@ -192,14 +192,14 @@ import sys, numpy as np
 t, y = ["2020-01-01", "2020-01-02", "2020-01-03"], [1.0, 2.0, 3.0]
 {make}
 before = set(sys.modules)
-from rnncore.estimators import _frames
-from rnncore.estimators._time_index import read_panel
+from rnncore.estimators.tables import frames
+from rnncore.estimators.tables.panel_reading import read_panel
 if {library!r} == "numpy":
     panel = read_panel(d)
     assert "narwhals" not in sys.modules
 else:
     panel = read_panel(d, time="t", target="y")
-    _frames.like(d, {{"y": y}}, time=panel.series[0].times)
+    frames.like(d, {{"y": y}}, time=panel.series[0].times)
 new = {{name.split(".")[0] for name in set(sys.modules) - before}}
 print(*sorted(new & {{"pandas", "polars", "pyarrow", "sklearn", "matplotlib"}}))
 """
@@ -264,10 +264,10 @@ def test_times_are_read_and_come_back_alike(kind: str, library: str) -> None:
         data = polars.from_pandas(data)
     elif library == "pyarrow":
         data = pyarrow.Table.from_pandas(data, preserve_index=False)
-    found = _frames.times(data, "t")
+    found = frames.times(data, "t")
     for values, moments in zip((found.values, found.local), wanted(kind), strict=True):
         np.testing.assert_array_equal(values, np.array(moments, "datetime64[us]"))
-    made = _frames.like(data, {"y": np.array([3.0, 4.0])}, time=found)
+    made = frames.like(data, {"y": np.array([3.0, 4.0])}, time=found)
     assert type(made) is type(data)
     assert dtype(made, "t") == dtype(data, "t")
     assert column(made, "t") == column(data, "t")
@@ -279,12 +279,12 @@ def test_times_are_read_and_come_back_alike(kind: str, library: str) -> None:
 def test_times_in_the_index_of_pandas_stay_there(kind: str) -> None:
     values = stamps("us").dt.to_period(kind) if kind in ("M", "D") else stamps(kind)
     data = pandas.DataFrame({"y": [1.0, 2.0]}, index=pandas.Index(values, name="when"))
-    assert _frames.has_time_index(data)
-    found = _frames.times(data)
-    made = _frames.like(data, {"z": np.array([3.0, 4.0])}, time=found.at(found.values))
+    assert frames.has_time_index(data)
+    found = frames.times(data)
+    made = frames.like(data, {"z": np.array([3.0, 4.0])}, time=found.at(found.values))
     pandas.testing.assert_index_equal(made.index, data.index)
     assert made["z"].tolist() == [3, 4]
-    series = _frames.like(data["y"], {"y": np.array([3.0, 4.0])}, time=found)
+    series = frames.like(data["y"], {"y": np.array([3.0, 4.0])}, time=found)
     assert isinstance(series, pandas.Series)
     assert series.name == "y"
     pandas.testing.assert_index_equal(series.index, data.index)
@@ -293,29 +293,29 @@ def test_times_in_the_index_of_pandas_stay_there(kind: str) -> None:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_integers_are_times_too(library: str) -> None:
     data = frame(library, t=[3, 1, 2], y=[1.0, 2.0, 3.0])
-    found = _frames.times(data, "t")
+    found = frames.times(data, "t")
     assert found.is_integer
     assert found.values.tolist() == found.local.tolist() == [3, 1, 2]
-    made = _frames.like(data, {"y": np.zeros(2)}, time=found.at(np.array([4, 5])))
+    made = frames.like(data, {"y": np.zeros(2)}, time=found.at(np.array([4, 5])))
     assert column(made, "t") == [4, 5]
 
 
 def test_nanoseconds_stay() -> None:
     values = pandas.Series(pandas.to_datetime([1, 2_001], unit="ns"))
-    found = _frames.times(pandas.DataFrame({"t": values}), "t")
+    found = frames.times(pandas.DataFrame({"t": values}), "t")
     assert found.values.astype(np.int64).tolist() == [1, 2_001]
 
 
 def test_datetimes_of_python_keep_their_zone() -> None:
     data = pandas.DataFrame({"t": pandas.Series(WITH_ZONE, dtype=object)})
-    found = _frames.times(data, "t")
+    found = frames.times(data, "t")
     assert found.timezone == "UTC"
     np.testing.assert_array_equal(found.values, np.array(MOMENTS, "datetime64[us]"))
 
 
 def test_columns_take_the_dtype_that_they_had() -> None:
     data = pandas.DataFrame({"g": pandas.Categorical(["a", "b"]), "y": [1, 2], "n": [1, 2]})
-    made = _frames.like(
+    made = frames.like(
         data, {"y": np.zeros(3), "low": np.ones(3), "g": ["b", "a", "b"], "n": [1, 1, 1]}
     )
     assert list(made.columns) == ["g", "y", "n", "low"]
@@ -323,7 +323,7 @@ def test_columns_take_the_dtype_that_they_had() -> None:
     table = pyarrow.table(
         {"g": pyarrow.array(["a"], pyarrow.large_string()), "n": pyarrow.array([1], pyarrow.int8())}
     )
-    made = _frames.like(table, {"n": [3, 4], "g": ["b", "a"]})
+    made = frames.like(table, {"n": [3, 4], "g": ["b", "a"]})
     assert made.to_pydict() == {"g": ["b", "a"], "n": [3, 4]}
 
 
@@ -342,24 +342,24 @@ def test_text_that_is_no_date_is_named(items: list[str], error: Any, text: str) 
     expected = "expected dates with the year first, such as 2020-03-29 or 2020-03-29T01:00, "
     for data in (pandas.DataFrame({"ds": items}), polars.DataFrame({"ds": items})):
         with raises(error, f"column 'ds': {expected}{text}"):
-            _frames.times(data, "ds")
+            frames.times(data, "ds")
 
 
 def test_times_that_are_missing_or_none_are_named() -> None:
     data = pandas.DataFrame({"t": [pandas.Timestamp("2020"), pandas.NaT], "f": [1.0, 1.5]})
     with raises(ValueError, "column 't': expected a time in every row, row 1 is missing"):
-        _frames.times(data, "t")
+        frames.times(data, "t")
     with raises(TypeError, "column 'f': expected dates or integers, row 1 is 1.5"):
-        _frames.times(data, "f")
+        frames.times(data, "f")
     data = pandas.DataFrame({"o": [3.5j, 2]})
     with raises(TypeError, "...row 0 is 3.5j"):
-        _frames.times(data, "o")
+        frames.times(data, "o")
     data = polars.DataFrame({"t": ["2020-01-01T00:00Z", "2020-01-01T00:00"]})
     with raises(
         ValueError,
         "column 't': expected a zone in every row or in none, row 1 is '2020-01-01T00:00'",
     ):
-        _frames.times(data, "t")
+        frames.times(data, "t")
 
 
 # --- zones --------------------------------------------------------------------------------------
@@ -373,21 +373,21 @@ def test_zones_are_those_of_pandas(zone: str) -> None:
     index = pandas.date_range("1965-01-01", "2030-01-01", freq="7h13min", tz="UTC")
     utc = index.tz_localize(None).as_unit("us").to_numpy()
     local = index.tz_convert(zone).tz_localize(None).as_unit("us").to_numpy()
-    np.testing.assert_array_equal(_zones.to_local(utc, zone), local)
+    np.testing.assert_array_equal(zones.to_local(utc, zone), local)
     for second in (False, True):
         flags = np.full(len(local), second)
-        twice, never = _zones.shown_twice(local, zone), _zones.never_shown(local, zone)
+        twice, never = zones.shown_twice(local, zone), zones.never_shown(local, zone)
         wanted = pandas.DatetimeIndex(local).tz_localize(zone, ambiguous=~flags)
         wanted = wanted.tz_convert("UTC").tz_localize(None).as_unit("us").to_numpy()
-        np.testing.assert_array_equal(_zones.from_local(local, zone, flags), wanted)
+        np.testing.assert_array_equal(zones.from_local(local, zone, flags), wanted)
         assert not never.any()
-        assert np.array_equal(_zones.from_local(local, zone, flags)[~twice], utc[~twice])
+        assert np.array_equal(zones.from_local(local, zone, flags)[~twice], utc[~twice])
 
 
 def test_hours_that_no_clock_shows_are_read_by_the_clock_before() -> None:
     local = np.array(["2020-03-29T01:59", "2020-03-29T02:00", "2020-03-29T03:00"], "datetime64[us]")
-    assert _zones.never_shown(local, "Europe/Berlin").tolist() == [False, True, False]
-    found = _zones.from_local(local, "Europe/Berlin", np.zeros(3, bool))
+    assert zones.never_shown(local, "Europe/Berlin").tolist() == [False, True, False]
+    found = zones.from_local(local, "Europe/Berlin", np.zeros(3, bool))
     assert [short(moment) for moment in found] == [
         "2020-03-29T00:59", "2020-03-29T01:00", "2020-03-29T01:00",
     ]  # fmt: skip
@@ -397,6 +397,6 @@ def test_hours_that_no_clock_shows_are_read_by_the_clock_before() -> None:
 def test_a_zone_that_is_none_is_named(zone: str) -> None:
     text = f"timezone: expected the name of a time zone, such as 'Europe/Berlin', got {zone!r}"
     with raises(ValueError, text):
-        _zones.check_zone("timezone", zone)
+        zones.check_zone("timezone", zone)
     with raises(TypeError, "timezone: expected the name of a time zone, got 3"):
-        _zones.check_zone("timezone", 3)  # type: ignore[arg-type]
+        zones.check_zone("timezone", 3)  # type: ignore[arg-type]

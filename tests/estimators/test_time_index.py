@@ -10,7 +10,7 @@ import pytest
 from errors import raises
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from rnncore.estimators._time_index import (
+from rnncore.estimators.tables.panel_reading import (
     Encoding,
     Frequency,
     Panel,
@@ -19,7 +19,7 @@ from rnncore.estimators._time_index import (
     read_future,
     read_panel,
 )
-from rnncore.estimators._times import TimeKind, Times, from_instants, short
+from rnncore.estimators.tables.times import TimeKind, Times, from_instants, short
 
 pandas = pytest.importorskip("pandas", reason="data frames: pandas is not installed")
 polars = pytest.importorskip("polars", reason="data frames: polars is not installed")

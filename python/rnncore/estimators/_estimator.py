@@ -132,7 +132,7 @@ class Estimator:
         rows |= self._summary() if fitted else {}
         cells = "".join(
             f'<tr><td style="text-align:left">{html.escape(name)}</td>'
-            f'<td style="text-align:left">{html.escape(str(value))}</td></tr>'
+            f'<td style="text-align:left;white-space:pre-wrap">{html.escape(str(value))}</td></tr>'
             for name, value in rows.items()
         )
         title = f"{type(self).__name__} ({'fitted' if fitted else 'not fitted'})"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from rnncore._types import Array, Lengths
-from rnncore.estimators import _frames
 from rnncore.estimators._sequences import Sequences, read_arrays
+from rnncore.estimators.tables import frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def read_x(X: Any, roles: Roles, names: Array | None = None) -> Sequences:
         If X is none of these, a column is missing or holds no finite numbers, or there is nothing.
     """
     roles.check()
-    if _frames.is_frame(X):
+    if frames.is_frame(X):
         if roles.group is not None:
             return _read_groups(X, roles, names)
         return _read_rows(X, roles)
@@ -74,15 +74,15 @@ def read_x(X: Any, roles: Roles, names: Array | None = None) -> Sequences:
 
 def check_target(X: Any, y: Any, roles: Roles) -> None:
     """Raise ValueError if a target column is to be read of a frame that has none of that name."""
-    if y is None and _frames.is_frame(X):
-        _frames.check_columns(X, roles.targets, "target")
+    if y is None and frames.is_frame(X):
+        frames.check_columns(X, roles.targets, "target")
 
 
 def _read_rows(frame: Any, roles: Roles) -> Sequences:
     """Return each row as a sequence of one feature."""
     taken = roles.targets
-    columns = [name for name in _frames.column_names(frame) if name not in taken]
-    values = [_frames.numbers(frame, name) for name in columns]
+    columns = [name for name in frames.column_names(frame) if name not in taken]
+    values = [frames.numbers(frame, name) for name in columns]
     array = np.column_stack(values) if values else np.empty((len(frame), 0))
     found = read_arrays(array)
     kinds = {isinstance(name, str) for name in columns}
@@ -99,23 +99,23 @@ def _read_rows(frame: Any, roles: Roles) -> Sequences:
 def _read_groups(frame: Any, roles: Roles, names: Array | None) -> Sequences:
     """Return the rows of each group as a sequence, in order of their first appearance."""
     no_features = {roles.group, roles.order, *roles.targets}
-    columns = [*names] if names is not None else _frames.column_names(frame)
+    columns = [*names] if names is not None else frames.column_names(frame)
     if names is None:
         columns = [name for name in columns if name not in no_features]
     needed = [roles.group] if roles.order is None else [roles.group, roles.order]
-    _frames.check_columns(frame, needed[:1], "group")
-    _frames.check_columns(frame, needed[1:], "order")
-    _frames.check_columns(frame, columns, "X")
+    frames.check_columns(frame, needed[:1], "group")
+    frames.check_columns(frame, needed[1:], "order")
+    frames.check_columns(frame, columns, "X")
     if not columns:
         raise ValueError(
             f"X: expected columns besides {[*no_features - {None}]}, 0 feature(s) "
             f"(shape=({len(frame)}, 0)) while a minimum of 1 is required."
         )
-    groups, keys = _frames.labels(frame, roles.group)
+    groups, keys = frames.labels(frame, roles.group)
     if not keys:
         raise ValueError("X: expected rows, got a data frame of 0 sample(s)")
     order = _order(frame, roles, groups)
-    steps = np.column_stack([_frames.numbers(frame, name) for name in columns])[order]
+    steps = np.column_stack([frames.numbers(frame, name) for name in columns])[order]
     lengths: Lengths = np.bincount(groups, minlength=len(keys)).astype(np.int64)
     listed = np.array([str(name) for name in columns], dtype=object)
     return Sequences(steps, lengths, False, names=listed, groups=groups)
@@ -125,16 +125,16 @@ def _order(frame: Any, roles: Roles, groups: Array) -> Array:
     """Return the rows (R,), those of a group together and sorted."""
     if roles.order is None:
         return np.argsort(groups, kind="stable")
-    if _frames.is_number_column(frame, roles.order):
-        key = _frames.numbers(frame, roles.order)
+    if frames.is_number_column(frame, roles.order):
+        key = frames.numbers(frame, roles.order)
     else:
-        key = _frames.times(frame, roles.order).values
+        key = frames.times(frame, roles.order).values
     return np.lexsort((key, groups))
 
 
 def group_keys(frame: Any, roles: Roles) -> list[Any]:
     """Return the groups of a frame, in order of first appearance."""
-    return _frames.labels(frame, roles.group)[1]
+    return frames.labels(frame, roles.group)[1]
 
 
 def read_y(X: Any, y: Any, roles: Roles, sequences: Sequences) -> Any:
@@ -162,11 +162,11 @@ def read_y(X: Any, y: Any, roles: Roles, sequences: Sequences) -> Any:
         raise ValueError(f"y: expected None with target={roles.target!r}, got one")
     if roles.group is not None:
         return _target_beside_groups(X, y, roles, sequences)
-    return np.asarray(y) if _frames.is_frame(y) or _frames.is_series(y) else y
+    return np.asarray(y) if frames.is_frame(y) or frames.is_series(y) else y
 
 
 def _target_in_frame(X: Any, roles: Roles, sequences: Sequences) -> Array:
-    if roles.target is None or not _frames.is_frame(X):
+    if roles.target is None or not frames.is_frame(X):
         raise ValueError(
             "y: expected what to learn of each sequence, got None: the estimator requires y to be "
             "passed, but the target y is None; or name a column of a data frame with target="
@@ -182,11 +182,11 @@ def _target_in_frame(X: Any, roles: Roles, sequences: Sequences) -> Array:
 
 def _values(frame: Any, name: Any) -> Array:
     """Return a column as an array of labels or numbers, without missing ones."""
-    if _frames.is_number_column(frame, name):
-        values = _frames.numbers(frame, name)
-        whole = np.asarray(_frames.labels(frame, name)[1]).dtype.kind in "iu"
+    if frames.is_number_column(frame, name):
+        values = frames.numbers(frame, name)
+        whole = np.asarray(frames.labels(frame, name)[1]).dtype.kind in "iu"
         return values.astype(np.int64) if whole else values
-    codes, names = _frames.labels(frame, name)
+    codes, names = frames.labels(frame, name)
     return np.asarray(names)[codes]
 
 
@@ -209,7 +209,7 @@ def _of_groups(what: str, values: Array, sequences: Sequences, keys: list[Any]) 
 
 def _target_beside_groups(X: Any, y: Any, roles: Roles, sequences: Sequences) -> Any:
     keys = group_keys(X, roles)
-    if _frames.is_frame(y) and roles.group in _frames.column_names(y):
+    if frames.is_frame(y) and roles.group in frames.column_names(y):
         return _by_key(y, roles, keys)
     assert sequences.groups is not None
     values = np.asarray(y)
@@ -231,8 +231,8 @@ def _target_beside_groups(X: Any, y: Any, roles: Roles, sequences: Sequences) ->
 
 def _by_key(y: Any, roles: Roles, keys: list[Any]) -> Array:
     """Return the values that a frame beside X has for each group."""
-    names = [name for name in _frames.column_names(y) if name != roles.group]
-    codes, known = _frames.labels(y, roles.group)
+    names = [name for name in frames.column_names(y) if name != roles.group]
+    codes, known = frames.labels(y, roles.group)
     if len(known) < len(codes):
         row = int(np.flatnonzero(np.bincount(codes)[codes] > 1)[1])
         raise ValueError(f"y: expected each group once, row {row} has {known[codes[row]]!r} again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,35 @@ def with_index(native: Any, index: Any) -> Any:
         return native
     native.index = index
     return native
+
+
+def without_rows(frame: Any) -> Any:
+    """Return a frame or series of the same columns and dtypes, without rows."""
+    return wrap(frame).head(0).to_native()
+
+
+def library_of(frame: Any) -> str:
+    """Return the name of the library: "pandas", "polars", "pyarrow"."""
+    return str(wrap(frame).implementation)
+
+
+def new_table(library: str, columns: Mapping[Any, list[Any]]) -> Any:
+    """Return a frame of a library, imported for that."""
+    return narwhals().from_dict(columns, backend=library).to_native()
+
+
+def as_series(frame: Any, name: Any) -> Any:
+    """Return the last column of a frame as a series of a name, which may be None."""
+    made = wrap(frame)
+    return made.get_column(made.columns[-1]).alias(name).to_native()
+
+
+def name_of(frame: Any) -> Any:
+    """Return the name of a series; None for a frame."""
+    return wrap(frame).name if is_series(frame) else None
+
+
+def in_order(frame: Any, names: list[Any]) -> Any:
+    """Return a frame with its columns in the order of `names`, which may name others too."""
+    wrapped = wrap(frame)
+    return wrapped.select([name for name in names if name in wrapped.columns]).to_native()

@@ -11,8 +11,8 @@ import numpy as np
 from rnncore._checks import as_numpy
 from rnncore._parts import storable
 from rnncore._types import Array
-from rnncore.estimators import _frames
-from rnncore.estimators._times import TimeKind, Times
+from rnncore.estimators.tables import frames
+from rnncore.estimators.tables.times import TimeKind, Times
 
 _MANY = ("target", "group", "past", "future", "static")
 
@@ -37,6 +37,11 @@ class Roles:
     future: list[Any]
     static: list[Any]
 
+    @property
+    def features(self) -> list[Any]:
+        """All columns but time and group."""
+        return [*self.target, *self.past, *self.future, *self.static]
+
     def state_dict(self) -> dict[str, Any]:
         """Return plain data, for `from_state_dict`."""
         return asdict(self)
@@ -54,7 +59,7 @@ def find_roles(data: Any, time: Any, **given: Any) -> Roles:
     """
     names = _names(data)
     named = {role: _as_list(value, role, names) for role, value in given.items()}
-    if time is not None and not isinstance(data, np.ndarray) and _frames.is_time_index(data, time):
+    if time is not None and not isinstance(data, np.ndarray) and frames.is_time_index(data, time):
         time = None
     if time is not None:
         _check(data, [time], "time", names)
@@ -77,7 +82,7 @@ def find_roles(data: Any, time: Any, **given: Any) -> Roles:
 
 def as_data(data: Any) -> Any:
     """Return a frame or series as it is, and anything else as an array (N, D) of numbers."""
-    if _frames.is_frame(data) or _frames.is_series(data):
+    if frames.is_frame(data) or frames.is_series(data):
         return data
     if hasattr(data, "collect"):
         raise TypeError(
@@ -109,7 +114,7 @@ def read_groups(data: Any, columns: list[Any], count: int) -> tuple[Array, list[
     """Return the code of each row's group (N,), and the groups in order of first appearance."""
     group, keys = np.zeros(count, np.int64), [()]
     for name in columns:
-        codes, values = _frames.labels(data, name)
+        codes, values = frames.labels(data, name)
         pairs = group * len(values) + codes
         unique, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
         order = np.argsort(first)  # the groups as they appear
@@ -123,8 +128,8 @@ def read_groups(data: Any, columns: list[Any], count: int) -> tuple[Array, list[
 
 def read_row_times(data: Any, name: Any, group: Array) -> Times:
     """Return the rows' times; their numbers within each group where the table has none."""
-    if not isinstance(data, np.ndarray) and (name is not None or _frames.has_time_index(data)):
-        return _frames.times(data, name)
+    if not isinstance(data, np.ndarray) and (name is not None or frames.has_time_index(data)):
+        return frames.times(data, name)
     order = np.argsort(group, kind="stable")
     count = np.arange(len(group))
     first = np.diff(group[order], prepend=-1) != 0
@@ -136,7 +141,7 @@ def read_row_times(data: Any, name: Any, group: Array) -> Times:
 def _names(data: Any) -> list[Any]:
     if isinstance(data, np.ndarray):
         return list(range(data.shape[1]))
-    return _frames.column_names(data)
+    return frames.column_names(data)
 
 
 def _as_list(value: Any, role: str, names: list[Any]) -> list[Any]:
@@ -157,7 +162,7 @@ def _as_list(value: Any, role: str, names: list[Any]) -> list[Any]:
 
 def _check(data: Any, columns: list[Any], role: str, names: list[Any]) -> None:
     if not isinstance(data, np.ndarray):
-        _frames.check_columns(data, columns, role)
+        frames.check_columns(data, columns, role)
         return
     if role in ("time", "group", "static") and columns:
         raise ValueError(f"{role}: expected None for an array, which names no columns")
@@ -169,10 +174,14 @@ def _check(data: Any, columns: list[Any], role: str, names: list[Any]) -> None:
 
 
 def _time_column(data: Any, free: list[Any]) -> Any:
-    """Return the only column of dates that has no role; None if pandas' index has the times."""
-    if _frames.has_time_index(data) or _frames.is_series(data):
+    """Return the only column of dates that has no role, if none is one, of dates as text.
+
+    None if pandas' index has the times.
+    """
+    if frames.has_time_index(data) or frames.is_series(data):
         return None
-    dates = [name for name in free if _frames.is_time_column(data, name)]
+    dates = [name for name in free if frames.is_time_column(data, name)]
+    dates = dates or [name for name in free if frames.has_dates_as_text(data, name)]
     if len(dates) > 1:
         raise ValueError(f"time: expected the name of one of {', '.join(map(repr, dates))}")
     return dates[0] if dates else None
@@ -184,9 +193,9 @@ def _only_target(data: Any, free: list[Any]) -> list[Any]:
         if not free:
             raise ValueError("target: expected a column, but all have another role")
         return free
-    if _frames.is_series(data):
+    if frames.is_series(data):
         return free
-    choices = [name for name in free if _frames.is_number_column(data, name)]
+    choices = [name for name in free if frames.is_number_column(data, name)]
     if len(choices) != 1:
         raise ValueError(
             "target: expected which column to forecast"

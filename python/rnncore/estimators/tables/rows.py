@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rnncore._types import Array
-from rnncore.estimators import _zones
-from rnncore.estimators._frequency import Frequency
-from rnncore.estimators._times import Times, in_zone, short
+from rnncore.estimators.tables import zones
+from rnncore.estimators.tables.frequency import Frequency
+from rnncore.estimators.tables.times import Times, in_zone, short
 
 _NIGHT = np.timedelta64(4, "h")  # clocks change before it
 
@@ -107,7 +107,7 @@ def in_timezone(rows: Rows, zone: str, faults: Faults) -> Rows:
             [[False], np.diff(local[order]).astype(np.int64) == 0]
         )[: len(rows)]
         second[order] = same
-        never = _zones.never_shown(local, zone)
+        never = zones.never_shown(local, zone)
         if never.any():
             at = int(never.argmax())
             faults.add(

@@ -12,8 +12,8 @@ import numpy as np
 from rnncore._checks import as_integers
 from rnncore._parts import storable
 from rnncore._types import Array
-from rnncore.estimators import _zones
-from rnncore.estimators._times import Times
+from rnncore.estimators.tables import zones
+from rnncore.estimators.tables.times import Times
 
 _FIXED = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _WORDS = {"h": "hour", "min": "minute", "s": "second", "D": "day", "B": "business day"}
@@ -149,7 +149,7 @@ class Frequency:
         local = (days + clock).astype(last.local.dtype)
         if last.timezone is None:
             return last.at(local)
-        return last.at(_zones.from_local(local, last.timezone, np.zeros(len(local), np.bool_)))
+        return last.at(zones.from_local(local, last.timezone, np.zeros(len(local), np.bool_)))
 
     def anchored(self, times: Times) -> Frequency:
         """Return this frequency with the day of the month that `times` are on."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._types import Array
-from rnncore.estimators._times import TimeKind, Times, compact, from_instants, shown
+from rnncore.estimators.tables.times import TimeKind, Times, compact, from_instants, shown
 
 _TEXT = re.compile(
     r"\s*(\d{4}(?:([-/])\d\d(?:\2\d\d)?)?)"  # year, month and day
@@ -42,6 +42,12 @@ def read_text(items: Sequence[str], name: Any, where: str) -> Times:
     codes = np.fromiter(map(unique.__getitem__, items), np.int64, len(items))
     kind = TimeKind(name, "text", _shape(unique), _timezone(set(zones)))
     return from_instants(compact(instants[codes]), kind)
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date, or a month of a year; a year alone may be any number."""
+    found = _TEXT.fullmatch(text)
+    return found is not None and found[2] is not None
 
 
 def write_text(times: Times) -> list[str]:

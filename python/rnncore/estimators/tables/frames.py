@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._types import Array
-from rnncore.estimators._native_frames import (
+from rnncore.estimators.tables.native import (
     absent,
     column,
     dtype_words,
@@ -23,13 +23,17 @@ from rnncore.estimators._native_frames import (
     with_index,
     wrap,
 )
-from rnncore.estimators._time_columns import index_like, read_times, series_of_times
-from rnncore.estimators._times import Times
+from rnncore.estimators.tables.text_times import is_date
+from rnncore.estimators.tables.time_columns import index_like, read_times, series_of_times
+from rnncore.estimators.tables.times import Times
+
+_UNNAMED = "value"  # the column of a series without a name
 
 __all__ = [
     "Times",
     "check_columns",
     "column_names",
+    "has_dates_as_text",
     "has_time_index",
     "is_category_column",
     "is_frame",
@@ -46,7 +50,9 @@ __all__ = [
 
 
 def column_names(frame: Any) -> list[Any]:
-    """Return the names of a frame's columns, in order; of a series its one name."""
+    """Return the names of a frame's columns, in order; of a series its one name, or "value"."""
+    if is_series(frame):
+        return [_UNNAMED if wrap(frame).name in (None, "") else wrap(frame).name]
     return list(table(frame).columns)
 
 
@@ -132,6 +138,16 @@ def is_time_column(frame: Any, name: Any) -> bool:
     series = column(frame, name)
     date = series.dtype in (narwhals().Datetime, narwhals().Date)
     return date or dtype_words(series).startswith(("period[", "datetime64["))
+
+
+def has_dates_as_text(frame: Any, name: Any) -> bool:
+    """Whether a column of text, as read from a CSV file, begins with a date."""
+    if not is_category_column(frame, name):
+        return False
+    series = column(frame, name)
+    if series.dtype in (narwhals().Categorical, narwhals().Enum):
+        return False
+    return is_date(series.drop_nulls().item(0))
 
 
 def labels(frame: Any, name: Any, *, missing: str = "raise") -> tuple[Array, list[Any]]:
@@ -238,14 +254,14 @@ def like(frame: Any, columns: Mapping[Any, Any], *, time: Times | None = None) -
     index: Any = None
     if time is not None:
         series = series_of_times(frame, time, space)
-        if time.kind.name is None:
-            index = index_like(series)
-        else:
+        if time.kind.name is not None:
             made[time.kind.name] = series
+        elif space.is_pandas_like():
+            index = index_like(series)
     order = [name for name in old.columns if name in made]
     order += [name for name in made if name not in order]
     if is_series(frame) and len(columns) == 1 and len(made) == 1:
-        return with_index(made[order[0]].to_native(), index)
+        return with_index(made[order[0]].alias(wrap(frame).name).to_native(), index)
     joined = narwhals().concat(
         [made[name].alias(name).to_frame() for name in order], how="horizontal"
     )

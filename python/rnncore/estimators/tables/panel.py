@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnncore._types import Array
-from rnncore.estimators._encoding import Encoding
-from rnncore.estimators._frequency import Frequency
-from rnncore.estimators._roles import Roles
-from rnncore.estimators._times import TimeKind, Times
+from rnncore.estimators.tables.encoding import Encoding
+from rnncore.estimators.tables.frequency import Frequency
+from rnncore.estimators.tables.roles import Roles
+from rnncore.estimators.tables.times import TimeKind, Times
 
 
 @dataclass(frozen=True)

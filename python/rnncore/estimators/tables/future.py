@@ -8,10 +8,10 @@ import numpy as np
 
 from rnncore._checks import positive_int
 from rnncore._types import Array
-from rnncore.estimators import _frames
-from rnncore.estimators._panel import Ahead, Panel, RegularSeries
-from rnncore.estimators._roles import array_columns, as_data, read_groups, read_row_times
-from rnncore.estimators._times import Times, in_zone, short
+from rnncore.estimators.tables import frames
+from rnncore.estimators.tables.panel import Ahead, Panel, RegularSeries
+from rnncore.estimators.tables.roles import array_columns, as_data, read_groups, read_row_times
+from rnncore.estimators.tables.times import Times, in_zone, short
 
 
 def read_future(data: Any, panel: Panel, n: int) -> list[Ahead]:
@@ -47,7 +47,7 @@ def read_future(data: Any, panel: Panel, n: int) -> list[Ahead]:
         group, keys = np.zeros(len(data), np.int64), [()]
     else:
         columns = [*roles.group, *([] if roles.time is None else [roles.time]), *roles.future]
-        _frames.check_columns(data, columns, "future")
+        frames.check_columns(data, columns, "future")
         values = panel.encoding.encode(data, roles.future)
         group, keys = read_groups(data, roles.group, len(values))
     _refuse_missing(values, panel)
@@ -83,7 +83,7 @@ def _refuse_missing(values: Array, panel: Panel) -> None:
 def _times(data: Any, panel: Panel, group: Array) -> Times | None:
     """Return the rows' times, of the panel's kind; None where rows just follow one another."""
     frame = not isinstance(data, np.ndarray)
-    if panel.roles.time is None and not (frame and _frames.has_time_index(data)):
+    if panel.roles.time is None and not (frame and frames.has_time_index(data)):
         if panel.kind.type != "integer":
             raise ValueError("future: expected a table whose index has the times")
         return None

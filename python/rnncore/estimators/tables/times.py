@@ -10,7 +10,7 @@ import numpy as np
 
 from rnncore._parts import storable
 from rnncore._types import Array
-from rnncore.estimators import _zones
+from rnncore.estimators.tables import zones
 
 
 @storable
@@ -100,7 +100,7 @@ class Times:
 
 def from_instants(values: Array, kind: TimeKind) -> Times:
     """Return times of a kind from their values: instants in UTC, a wall clock, or integers."""
-    return Times(values, _zones.to_local(values, kind.timezone), kind)
+    return Times(values, zones.to_local(values, kind.timezone), kind)
 
 
 def in_zone(times: Times, zone: str, second: Array) -> Times:
@@ -110,7 +110,7 @@ def in_zone(times: Times, zone: str, second: Array) -> Times:
     """
     if times.timezone is not None:
         return from_instants(times.values, replace(times.kind, timezone=zone))
-    instants = _zones.from_local(times.values, zone, second)
+    instants = zones.from_local(times.values, zone, second)
     return from_instants(instants, replace(times.kind, timezone=zone, reads_local=True))
 
 

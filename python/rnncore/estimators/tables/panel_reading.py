@@ -11,12 +11,12 @@ import numpy as np
 
 from rnncore._checks import choice
 from rnncore._types import Array
-from rnncore.estimators import _frames, _zones
-from rnncore.estimators._encoding import Encoding
-from rnncore.estimators._frequency import Frequency, infer, parse
-from rnncore.estimators._future import read_future
-from rnncore.estimators._panel import Ahead, Panel, RegularSeries
-from rnncore.estimators._roles import (
+from rnncore.estimators.tables import frames, zones
+from rnncore.estimators.tables.encoding import Encoding
+from rnncore.estimators.tables.frequency import Frequency, infer, parse
+from rnncore.estimators.tables.future import read_future
+from rnncore.estimators.tables.panel import Ahead, Panel, RegularSeries
+from rnncore.estimators.tables.roles import (
     Roles,
     array_columns,
     as_data,
@@ -24,8 +24,8 @@ from rnncore.estimators._roles import (
     read_groups,
     read_row_times,
 )
-from rnncore.estimators._rows import Faults, Rows, in_timezone, note_gaps, ordered
-from rnncore.estimators._times import short
+from rnncore.estimators.tables.rows import Faults, Rows, in_timezone, note_gaps, ordered
+from rnncore.estimators.tables.times import short
 
 __all__ = [
     "Ahead",
@@ -130,10 +130,10 @@ def _read_rows(
             array_columns(data, columns) for columns in (roles.target, roles.past, roles.future)
         )
     else:
-        count = _frames.number_of_rows(data)
+        count = frames.number_of_rows(data)
         columns = [*roles.past, *roles.future, *roles.static]
         encoding = encoding or Encoding.fit(data, columns)
-        targets = [_frames.numbers(data, name, missing="nan") for name in roles.target]
+        targets = [frames.numbers(data, name, missing="nan") for name in roles.target]
         target = np.stack(targets, axis=1)
         past, future = encoding.encode(data, roles.past), encoding.encode(data, roles.future)
     if count == 0:
@@ -154,7 +154,7 @@ def _read_rows(
 
 
 def _zoned(rows: Rows, timezone: str, faults: Faults) -> Rows:
-    _zones.check_zone("timezone", timezone)
+    zones.check_zone("timezone", timezone)
     if rows.times.is_integer:
         raise ValueError("timezone: expected None, since the times are integers")
     return in_timezone(rows, timezone, faults)
@@ -224,7 +224,7 @@ def _statics(data: Any, roles: Roles, encoding: Encoding, rows: Rows, faults: Fa
     group = rows.group
     _, first = np.unique(group, return_index=True)
     for name in roles.static:
-        codes, values = _frames.labels(data, name)
+        codes, values = frames.labels(data, name)
         wrong = codes != codes[first][group]
         if wrong.any():
             at = int(wrong.argmax())

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnncore._parts import storable
 from rnncore._types import Array
-from rnncore.estimators import _frames
+from rnncore.estimators.tables import frames
 
 
 @storable
@@ -36,8 +36,8 @@ class Encoding:
         found: dict[Any, list[str] | None] = {}
         for name in columns:
             found[name] = None
-            if _frames.is_category_column(frame, name):
-                _, values = _frames.labels(frame, name, missing="nan")
+            if frames.is_category_column(frame, name):
+                _, values = frames.labels(frame, name, missing="nan")
                 found[name] = sorted({str(value) for value in values})
         return cls(found)
 
@@ -59,13 +59,13 @@ class Encoding:
 
     def encode(self, frame: Any, columns: Sequence[Any]) -> Array:
         """Return columns of a frame as float64 (N, K); NaN in the rows that miss a value."""
-        parts = [np.zeros((_frames.number_of_rows(frame), 0))]
+        parts = [np.zeros((frames.number_of_rows(frame), 0))]
         for name in columns:
             known = self._categories[name]
             if known is None:
-                parts.append(_frames.numbers(frame, name, missing="nan")[:, None])
+                parts.append(frames.numbers(frame, name, missing="nan")[:, None])
                 continue
-            codes, values = _frames.labels(frame, name, missing="nan")
+            codes, values = frames.labels(frame, name, missing="nan")
             table = [[float(str(value) == each) for each in known] for value in values]
             table.append([np.nan] * len(known))  # code -1: missing
             parts.append(np.array(table).reshape(-1, len(known))[codes])

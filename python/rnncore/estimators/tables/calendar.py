@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rnncore._types import Array
-from rnncore.estimators._frequency import Frequency, parse
+from rnncore.estimators.tables.frequency import Frequency
 
 _HOUR = 3600 * 10**9
 _DAY = 24 * _HOUR
@@ -15,6 +15,7 @@ _TWO_YEARS = np.timedelta64(728, "D")  # 104 weeks: what a feature of the year m
 _STEPS = {"D": 1, "B": 3, "W": 7, "M": 31, "Q": 92}  # days that a step may have
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WAVES_OF_DAY = 4
+_MOST_HOURS = 8  # beyond these, waves are fewer
 _WAVES_OF_YEAR = 2
 
 
@@ -26,7 +27,8 @@ def choose(frequency: Frequency, local: Array) -> list[str]:
     frequency : Frequency
         Of the series.
     local : numpy.ndarray of datetime64, shape (N,)
-        The wall clock of the training part alone, all groups together. Integers have no calendar.
+        The wall clock of the training part alone, all groups together. Integers have no calendar,
+        and rows that are steps whatever their time are given none.
 
     Returns
     -------
@@ -37,9 +39,7 @@ def choose(frequency: Frequency, local: Array) -> list[str]:
         the year, "year sin 1". Each only where it varies and the training part covers two of its
         periods: two days, two weeks, two years.
     """
-    if frequency.unit == "rows":
-        frequency = parse(frequency.nominal)
-    if local.dtype.kind != "M" or len(local) == 0 or frequency.unit in ("integer", "Y"):
+    if local.dtype.kind != "M" or len(local) == 0 or frequency.unit in ("rows", "integer", "Y"):
         return []
     length = frequency.nanoseconds
     step = np.timedelta64(length or frequency.count * _STEPS[frequency.unit] * _DAY, "ns")
@@ -102,14 +102,14 @@ def calendar_features(local: Array, names: Sequence[str]) -> Array:
             result[:, k] = wave(2 * np.pi * int(words[2]) * cache[words[0]])
         else:
             raise ValueError(
-                "names: expected features such as 'hour=13', 'weekday=Mon', 'month=1', 'day sin 1' "
-                f"or 'year cos 2', got {name!r}"
+                "calendar: expected features such as 'hour=13', 'weekday=Mon', 'month=1', "
+                f"'day sin 1' or 'year cos 2', got {name!r}"
             )
     return result
 
 
 def _parts_of_day(local: Array, length: int) -> list[str]:
-    if length % _HOUR:
+    if length % _HOUR or _MOST_HOURS * length < _DAY:
         return _waves("day", _WAVES_OF_DAY)
     return _varying([f"hour={hour}" for hour in np.unique(_hour(local))])
 

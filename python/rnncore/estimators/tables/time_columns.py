@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from rnncore._types import Array
-from rnncore.estimators import _zones
-from rnncore.estimators._native_frames import dtype_words, narwhals, table, wrap
-from rnncore.estimators._text_times import read_text, write_text
-from rnncore.estimators._times import TimeKind, Times, compact, from_instants, shown
+from rnncore.estimators.tables import zones
+from rnncore.estimators.tables.native import dtype_words, narwhals, table, wrap
+from rnncore.estimators.tables.text_times import read_text, write_text
+from rnncore.estimators.tables.times import TimeKind, Times, compact, from_instants, shown
 
 _PANDAS = re.compile(r"datetime64\[(\w+)(?:, (.+))?\]")  # narwhals knows not all of its zones
 _WHOLE = 2.0**53  # whole floats below it are exact
@@ -101,7 +101,7 @@ def _instants(series: Any, where: str) -> tuple[Array, str, str | None]:
             native = native.dt.tz_convert("UTC").dt.tz_localize(None)
         values = native.to_numpy()
     if zone is not None:
-        _zones.check_zone(where, zone)
+        zones.check_zone(where, zone)
     return compact(values.astype(f"datetime64[{unit}]")), unit, zone
 
 
