@@ -99,7 +99,7 @@ def load(path: str | PathLike[str]) -> Any:
     OSError
         If the file can't be read.
     """
-    return _load(path)[0]
+    return _load(path, with_parts=False)[0]
 
 
 def load_parts(path: str | PathLike[str]) -> dict[str, Any]:
@@ -120,25 +120,25 @@ def load_parts(path: str | PathLike[str]) -> dict[str, Any]:
     CheckpointError, OSError
         As `load`.
     """
-    model, parts = _load(path)
+    model, parts = _load(path, with_parts=True)
     return {"model": model} | parts
 
 
-def _load(path: str | PathLike[str]) -> tuple[Module, dict[str, Any]]:
+def _load(path: str | PathLike[str], *, with_parts: bool) -> tuple[Module, dict[str, Any]]:
     path = os.fsdecode(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise CheckpointError(f"{path}: expected a model file, got something that is no file")
     with open(path, "rb") as file:
         data = file.read()
     try:
-        return _read(data)
+        return _read(data, with_parts)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error.__cause__
     except RecursionError:
         raise CheckpointError(f"{path}: the configuration is nested too deeply") from None
 
 
-def _read(data: bytes) -> tuple[Module, dict[str, Any]]:
+def _read(data: bytes, with_parts: bool) -> tuple[Module, dict[str, Any]]:
     tensors, metadata = _parse(data)
     text = metadata.get("rnncore")
     if not isinstance(text, str) or len(text) > _LONGEST:
@@ -159,6 +159,8 @@ def _read(data: bytes) -> tuple[Module, dict[str, Any]]:
         raise CheckpointError("damaged: the checksum differs from the one saved")
     own = {name: array for name, array in tensors.items() if not name.startswith(_PART)}
     model = _build_filled(header["model"], own)
+    if not with_parts:
+        return model, {}
     try:
         parts = from_plain(plain, tensors, model)
     except (AttributeError, TypeError, ValueError, LookupError) as error:

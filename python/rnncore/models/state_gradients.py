@@ -29,7 +29,7 @@ class StateGradients:
     ) -> list[Array]:
         """Return the gradient of the mean loss with respect to h of every step of the core.
 
-        As `core.state_gradients` gives it, for the loss of all sequences at once, in inference
+        As ``core.state_gradients`` gives it, for the loss of all sequences at once, in inference
         mode; for looking at a few sequences.
 
         Parameters

@@ -1,0 +1,1 @@
+"""How RNNForecaster forecasts: windows of series in numbers, linear part, network, scores."""

@@ -1,0 +1,97 @@
+"""Backtest: a forecaster fitted and tried again from several origins."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rnncore._types import Array
+from rnncore.estimators.forecasting.fitted import fit_panel
+from rnncore.estimators.forecasting.scores import ForecastScores
+from rnncore.estimators.forecasting.series import cut, tail
+from rnncore.estimators.forecasting.settings import Settings
+from rnncore.estimators.tables.panel import Panel
+
+_LOW, _HIGH = "lower end", "upper end"
+
+
+@dataclass(eq=False)
+class Backtest:
+    """What forecasts from several origins were worth.
+
+    Attributes
+    ----------
+    scores : ForecastScores
+        Over all origins.
+    origins : list of ForecastScores
+        Of each, the earliest first.
+    coverage : float
+        Share of the values that the intervals held.
+    wanted_coverage : float
+        What they were to hold.
+    """
+
+    scores: ForecastScores
+    origins: list[ForecastScores]
+    coverage: float
+    wanted_coverage: float
+
+    def __repr__(self) -> str:
+        held = f"intervals of {self.wanted_coverage:.0%} held {self.coverage:.0%} of the values"
+        return f"{self.scores!r}\n  {held}"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        held = f"intervals of {self.wanted_coverage:.0%} held {self.coverage:.0%} of the values"
+        return f"{self.scores.to_html()}<p>{held}</p>"
+
+
+def run_backtest(panel: Panel, settings: Settings, origins: int, every: int) -> Backtest:
+    """Fit to what came before each origin, forecast the steps behind it, and compare.
+
+    An origin lies as many rows before the end of every series.
+
+    Raises
+    ------
+    ValueError
+        If a series has too few rows in front of the first origin.
+    """
+    names, horizon = panel.target_names, settings.horizon
+    first = (origins - 1) * every + horizon
+    shortest = min(len(each) for each in panel.series)
+    if shortest <= first:
+        raise ValueError(
+            f"origins: expected fewer, for {origins} of them, {every} steps apart, reach back "
+            f"{first} steps, and the shortest series has {shortest}"
+        )
+    folds, trials = [], []
+    for back in range(first, horizon - 1, -every):
+        truth, forecasts = _trial(panel, settings, back)
+        folds.append(ForecastScores.of(f"origin {back} steps back", names, truth, forecasts))
+        trials.append((truth, forecasts))
+    truth = np.concatenate([each for each, _ in trials])
+    together = {
+        method: np.concatenate([forecasts[method] for _, forecasts in trials])
+        for method in trials[0][1]
+    }
+    low, high = together.pop(_LOW), together.pop(_HIGH)
+    scores = ForecastScores.of(f"backtest, {origins} origins", names, truth, together)
+    held = float(((low <= truth) & (truth <= high)).mean())
+    return Backtest(scores, folds, held, settings.coverage)
+
+
+def _trial(panel: Panel, settings: Settings, back: int) -> tuple[Array, dict[str, Array]]:
+    """Return what came behind one origin, (M, H, D), and all forecasts of it."""
+    stops = [len(each) - back for each in panel.series]
+    seen = [cut(each, stop) for each, stop in zip(panel.series, stops, strict=True)]
+    settings = replace(settings, rng=deepcopy(settings.rng))  # each origin as a fit of its own
+    fitted, _ = fit_panel(replace(panel, series=seen), settings)
+    reach = fitted.core.past + settings.horizon
+    come = [cut(a, n + settings.horizon) for a, n in zip(panel.series, stops, strict=True)]
+    table, own = fitted.table([tail(each, reach) for each in come])
+    windows = own.windows(table)
+    interval = own.values(table, windows, settings.coverage)
+    forecasts = own.forecasts(table, windows)
+    return windows.truth, {**forecasts, _LOW: interval[..., 0], _HIGH: interval[..., 2]}
