@@ -11,6 +11,19 @@ import pytest
 _DECIMAL = re.compile(r"-?\d+\.\d*(?:e[+-]?\d+)?")
 
 
+def snippets(page: Path) -> list[tuple[int, str, str]]:
+    """Every Python block: its line, its code, and what the text block behind it says it prints."""
+    text = page.read_text()
+    blocks = list(re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    found = []
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        if block[1] == "python":
+            prints = after is not None and text[block.end() : after.start()].split() == ["prints"]
+            line = text[: block.start()].count("\n") + 1
+            found.append((line, block[2], after[2] if after is not None and prints else ""))
+    return found
+
+
 def assert_prints(printed: str, said: str) -> None:
     """Compare all but times and spaces; decimals may differ a little, as between variants.
 

@@ -1,4 +1,4 @@
-"""The command line as users run it: info, selftest, a short demo, bad usage; import."""
+"""The command line as users run it: info, selftest, bad usage; import."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import os
 import runpy
 import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import rnncore
-from rnncore import datasets
 from rnncore._native import isa as _isa
-from rnncore.cli import commands, demo, selftest
+from rnncore.cli import commands, info, selftest
 
 pytestmark = pytest.mark.per_variant
 
@@ -74,7 +71,7 @@ def test_info_says_what_is_here(arguments: Any) -> None:
 
 
 def test_info_names_missing_packages(monkeypatch: Any, capsys: Any) -> None:
-    monkeypatch.setattr(commands, "_OPTIONAL", {"no-such-package": "nothing", "numpy": "arrays"})
+    monkeypatch.setattr(info, "OPTIONAL", {"no-such-package": "nothing", "numpy": "arrays"})
     assert commands.main(["info"]) == 0
     out = capsys.readouterr().out
     assert "no-such-package not installed" in out
@@ -89,7 +86,9 @@ def test_selftest_passes_with_a_line_per_cell() -> None:
     assert "FAIL" not in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("info",), ("selftest",), ("--help",), ("demo", "-h")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("info",), ("selftest",), ("--help",), ("demo", "-h"), ("train", "-h")]
+)
 @pytest.mark.parametrize("buffered", ["", "1"])
 def test_a_reader_that_has_gone_ends_it_quietly(arguments: Any, buffered: str) -> None:
     command = [sys.executable, "-W", "error", "-m", "rnncore", *arguments]
@@ -150,6 +149,8 @@ def test_selftest_finds_a_wrong_gradient(fault: str, monkeypatch: Any, capsys: A
         (("demo", "--hidden", "2.5"), "--hidden: expected a positive integer, got '2.5'"),
         (("demo", "--seed", "-1"), "--seed: expected"),
         (("demo", "--speed", "1"), "unrecognized arguments"),
+        (("train",), "the following arguments are required: DATA, --horizon"),
+        (("predict",), "the following arguments are required: MODEL"),
     ],
 )
 def test_bad_usage_is_named(arguments: Any, text: str, capsys: Any) -> None:
@@ -159,68 +160,15 @@ def test_bad_usage_is_named(arguments: Any, text: str, capsys: Any) -> None:
     assert text in capsys.readouterr().err
 
 
-def test_demo_without_its_data_says_what_to_install(
-    monkeypatch: Any, capsys: Any, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(datasets.sources, "sys", SimpleNamespace(path=[str(tmp_path)]))
-    monkeypatch.delenv("RNNCORE_DATA", raising=False)
-    assert commands.main(["demo", "--out", str(tmp_path / "out")]) == 1
-    assert "pip install --no-deps vega_datasets==0.9.0" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def temperatures() -> Any:
-    try:
-        return datasets.load("sf-temps")
-    except ModuleNotFoundError as error:
-        pytest.skip(str(error))
-
-
-def test_demo_in_short(tmp_path: Path) -> None:
-    temperatures()
-    pytest.importorskip("matplotlib", reason="draws the pictures")
-    done = run("demo", "--epochs", "1", "--hidden", "8", "--out", str(tmp_path / "a" / "b"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "read back it predicts the same bits" in done.stdout
-    assert "naive: same hour yesterday           0.1487 °F          0.1792 °F" in done.stdout
-    assert "training windows of 144 steps per second" in done.stdout
-    assert "epoch 1/1" in done.stderr
-    model = rnncore.load(tmp_path / "a" / "b" / "forecast.safetensors")
-    assert model.core.hidden_size == 8
-    for picture in ("forecast.png", "loss.png"):
-        data = (tmp_path / "a" / "b" / picture).read_bytes()
-        assert data.startswith(b"\x89PNG")
-        assert len(data) > 20_000
-
-
-def test_demo_parts_look_at_nothing_outside_and_lag_by_a_day() -> None:
-    series = temperatures()
-    scaler = demo.Standardizer().fit(np.array([-0.5, 0.5]))
-    part = demo.make_part(series, slice(6000, 6300), scaler)
-    degrees = series.values[6000:6300, 0]
-    assert len(part.x) == 300 - 192 + 1
-    w = 7
-    np.testing.assert_array_equal(part.truth[w], degrees[w + 168 : w + 192])
-    np.testing.assert_array_equal(part.yesterday[w], degrees[w + 144 : w + 168])
-    change = (degrees[24:] - degrees[:-24]) / 0.5
-    np.testing.assert_allclose(part.x[w, :, 0], change[w : w + 144], rtol=1e-6)
-    np.testing.assert_allclose(part.change[w], change[w + 144 : w + 168], rtol=1e-6)
-    hour = series.time[6000 + w + 24].astype(object).hour
-    np.testing.assert_allclose(part.x[w, 0, 1], np.sin(2 * np.pi * hour / 24), atol=1e-6)
-    assert part.time[w, 0] == series.time[6000 + w + 168]
-    x, y = demo.mirrored(part)
-    np.testing.assert_array_equal(x[len(part.x) :, :, 0], -part.x[:, :, 0])
-    np.testing.assert_array_equal(x[len(part.x) :, :, 1:], part.x[:, :, 1:])
-    np.testing.assert_array_equal(y[len(part.x) :], -part.change)
-
-
-def test_import_brings_in_numpy_and_no_optional_package() -> None:
-    code = (
-        "import sys, rnncore\n"
-        "heavy = {'safetensors', 'tqdm', 'matplotlib', 'torch', 'asyncio', 'importlib.metadata'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
+@pytest.mark.parametrize("command", [(), ("info",)])
+def test_import_brings_in_numpy_and_no_optional_package(command: Any) -> None:
+    """Nor does info, which itself asks for versions."""
+    heavy = {"safetensors", "tqdm", "matplotlib", "torch", "asyncio", "narwhals", "pandas"}
+    heavy |= {"polars", "pyarrow", "sklearn"} | (set() if command else {"importlib.metadata"})
+    code = "import sys, rnncore\n"
+    code += f"from rnncore.cli import main\nmain({command})\n" if command else ""
+    code += f"print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
     )
-    assert done.stdout == "[]\n", done.stderr
+    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr

@@ -1,179 +1,148 @@
-"""The main job: an LSTM learns to forecast the next 24 hours of temperature from the last 168."""
+"""demo: a forecaster of temperatures, beside simple methods on a test part, with pictures."""
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 import rnncore
 from rnncore import datasets
 from rnncore._types import Array
-from rnncore.checkpoint import load
-from rnncore.data import Standardizer, split, windows
-from rnncore.datasets import Series
-from rnncore.layers import LSTM
-from rnncore.models import ManyToOne
-from rnncore.optim import Adam
-from rnncore.training import History
+from rnncore.cli.arguments import count, seed
+from rnncore.cli.failures import warnings_as_notes
+from rnncore.cli.info import described
+from rnncore.cli.pictures import new_figure
+from rnncore.cli.tables import table_of
 
-PAST, FUTURE, DAY = 168, 24, 24  # hours
-
-
-class Part(NamedTuple):
-    """Every window of one part of the year.
-
-    Attributes
-    ----------
-    x : numpy.ndarray of float32, shape (W, PAST - DAY, 3)
-        For each hour but those of the first day: how it differs from the hour a day before, in
-        standard deviations of the training part, and sine and cosine of the hour of the day.
-    change : numpy.ndarray of float32, shape (W, FUTURE)
-        What the model is to say: the same difference for the hours to come.
-    truth, yesterday : numpy.ndarray, shape (W, FUTURE)
-        Degrees to come, and those a day before: the naive forecast.
-    time : numpy.ndarray of datetime64[h], shape (W, FUTURE)
-        Of the hours to come.
-    """
-
-    x: Array
-    change: Array
-    truth: Array
-    yesterday: Array
-    time: Array
+HORIZON, DAY = 24, 24  # hours
+TARGET = "temperature"
+TEST = 0.15  # of the series, at its end; the validation part before it is as long
+SETTINGS: dict[str, Any] = {"irregular": "repair", "validation_fraction": 0.15 / 0.85}
+_DRAWN = 7  # days
 
 
-def make_part(series: Series, which: slice, scaler: Standardizer) -> Part:
-    """Cut one part of the series into windows; nothing outside the part is looked at."""
-    degrees, clock = series.values[which, 0], series.time[which]
-    seen, truth = windows(degrees, PAST, FUTURE)
-    both = np.lib.stride_tricks.sliding_window_view(clock, PAST + FUTURE)
-    angle = 2 * np.pi * (both[:, DAY:PAST].astype(np.int64) % DAY) / DAY
-    seen = seen[:, :, 0]
-    change = scaler.transform(seen[:, DAY:] - seen[:, :-DAY])
-    x = np.stack([change, np.sin(angle), np.cos(angle)], axis=2)
-    yesterday = seen[:, -FUTURE:]
-    wanted = scaler.transform(truth - yesterday)
-    return Part(x.astype(np.float32), wanted.astype(np.float32), truth, yesterday, both[:, PAST:])
+def add_parser(commands: Any) -> None:
+    """Add the command to a parser's."""
+    parser = commands.add_parser("demo", help="forecast a year of temperatures")
+    parser.add_argument(
+        "--out", type=Path, default=Path("rnncore-demo"), metavar="DIR",
+        help="where the model and the pictures go (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--epochs", type=count, default=50, help="at most (default: %(default)s)")
+    parser.add_argument("--hidden", type=count, default=32, help="units (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of all that is random (default: 0)")
+    parser.set_defaults(run=run)
 
 
-def mirrored(part: Part) -> tuple[Array, Array]:
-    """Return inputs and targets with their mirror images, in which every change is reversed.
-
-    The training months mostly warm up and the test months cool down: a forecaster that treats
-    both alike has to be shown both.
-    """
-    mirrored_x = part.x * np.array([-1, 1, 1], np.float32)
-    return np.concatenate([part.x, mirrored_x]), np.concatenate([part.change, -part.change])
-
-
-def forecast(model: ManyToOne, part: Part, scaler: Standardizer) -> Array:
-    """Return the forecast degrees (W, FUTURE)."""
-    return part.yesterday + scaler.inverse(model.predict(part.x).astype(np.float64))
-
-
-def errors(values: Array, truth: Array) -> tuple[float, float]:
-    """Return mean absolute and root mean square error."""
-    error = values - truth
-    return float(np.abs(error).mean()), float(np.sqrt(np.square(error).mean()))
-
-
-def run(out: Path, epochs: int, hidden: int, seed: int) -> int:
-    """Train, test, save and draw; print what happened.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Folder for the model and the pictures; created if it is missing.
-    epochs, hidden : int
-        At most so many epochs; units of the LSTM.
-    seed : int
-        Of initial values and order.
-
-    Returns
-    -------
-    int
-        0; 1 if the model read back does not predict the same bits.
-    """
-    begin = time.perf_counter()
+def parts() -> tuple[Any, Any]:
+    """Return the temperatures up to the test part, and the test part: frames."""
     series = datasets.load("sf-temps")
-    out.mkdir(parents=True, exist_ok=True)
-    unit, slices = series.units[0], split(len(series.time), (0.7, 0.15, 0.15))
-    training = series.values[slices[0], 0]
-    changes = training[DAY:] - training[:-DAY]
-    scaler = Standardizer().fit(np.concatenate([changes, -changes]))  # as `mirrored` will be
-    train, validation, test = parts = [make_part(series, which, scaler) for which in slices]
+    times = series.time.astype("datetime64[us]")
+    table = table_of({"time": times, TARGET: series.values[:, 0]})
+    start = round((1 - TEST) * len(table))
+    return table[:start].to_native(), table[start:].to_native()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, test, save and draw; return 1 if the forecaster read back says other bits, else 0."""
+    from rnncore.estimators import RNNForecaster
+
+    begin = time.perf_counter()
+    past, test = parts()
+    options.out.mkdir(parents=True, exist_ok=True)
     print(f"rnncore {rnncore.__version__}, {rnncore.isa()} kernels, ", end="")
     print(f"{rnncore.get_num_threads()} threads")
-    print(f"data: {len(series.time):,} hourly temperatures of San Francisco, 2010, in {unit}")
-    for name, part in zip(("train", "validation", "test"), parts, strict=True):
-        print(f"  {name:10} {len(part.x):5,} windows, {part.time[0, 0]} to {part.time[-1, -1]}")
-
-    model = ManyToOne(LSTM(3, hidden, rng=seed), FUTURE, rng=seed + 1)
-    print("  each training window is seen twice a pass: as it is, and with its changes reversed")
-    print(f"model: {model}, {model.num_parameters:,} parameters")
-    x, y = mirrored(train)
-    history = model.fit(
-        x, y, epochs=epochs, batch_size=64, optimizer=Adam(model, 1e-3), clip_norm=1.0,
-        validation_data=(validation.x, validation.change), patience=5, rng=seed,
+    print(f"data: {len(past) + len(test):,} hourly temperatures of San Francisco, 2010, in °F;")
+    print(f"  the last {len(test):,} hours are the test part, the {len(past):,} before are fitted")
+    forecaster = RNNForecaster(
+        HORIZON, **SETTINGS, hidden_size=options.hidden, max_iter=options.epochs,
+        random_state=options.seed,
     )  # fmt: skip
-    print(history)
-    values = forecast(model, test, scaler)
-    _print_errors(values, test, unit)
-
-    path = out / "forecast.safetensors"
-    model.save(path)
-    same = np.array_equal(forecast(load(path), test, scaler), values)
-    print(f"saved {path}; read back it predicts {'the same bits' if same else 'OTHER VALUES'}")
-    _draw(out, test, values, history, unit)
-    rate = len(x) * len(history.loss) / history.seconds
-    print(
-        f"speed: {rate:,.0f} training windows of {x.shape[1]} steps per second, "
-        f"{history.seconds / len(history.loss):.2f} s per epoch; "
-        f"all of this {time.perf_counter() - begin:.1f} s"
-    )
+    with warnings_as_notes():
+        forecaster.fit(past)
+    for name, value in described(forecaster).items():
+        print(f"{name:14} {value}")
+    print(f"{'model':14} {forecaster.model_}")
+    print(f"{'training':14} {forecaster.history_}")
+    print(forecaster.scores_)
+    scores = forecaster.evaluate(test)
+    print(scores)
+    for method in ("seasonal naive", "ridge regression"):
+        print(f"  the forecaster's error is {_gain(scores, method)} than that of {method}")
+    answer, truth = columns(forecaster.predict_history(test)), columns(test)
+    print(f"  intervals of {forecaster.coverage:.0%} held {_held(answer, truth):.0%} of the values")
+    path = options.out / "forecast.safetensors"
+    forecaster.save(path)
+    again = columns(RNNForecaster.load(path).predict_history(test))
+    same = all(np.array_equal(answer[name], again[name]) for name in answer)
+    print(f"saved {path}; read back it forecasts {'the same bits' if same else 'OTHER VALUES'}")
+    _draw(options.out, forecaster, answer, truth)
+    print(f"all of this took {time.perf_counter() - begin:.1f} s")
     return 0 if same else 1
 
 
-def _print_errors(values: Array, test: Part, unit: str) -> None:
-    mae, rmse = errors(values, test.truth)
-    naive_mae, naive_rmse = errors(test.yesterday, test.truth)
-    print(f"test error over the next {FUTURE} hours   mean absolute   root mean square")
-    print(f"  LSTM                             {mae:10.4f} {unit}   {rmse:13.4f} {unit}")
-    print(
-        f"  naive: same hour yesterday       {naive_mae:10.4f} {unit}   {naive_rmse:13.4f} {unit}"
-    )
-    gain = 1 - mae / naive_mae
-    better = f"{gain:.0%} lower" if gain > 0 else f"{-gain:.0%} HIGHER"
-    print(f"  the LSTM's mean absolute error is {better} than naive's")
+def columns(frame: Any) -> dict[str, Array]:
+    """Return the columns of a frame as arrays."""
+    import narwhals.stable.v2 as nw
+
+    table = nw.from_native(frame, eager_only=True)
+    return {name: table[name].to_numpy() for name in table.columns}
 
 
-def _draw(out: Path, test: Part, values: Array, history: History, unit: str) -> None:
-    """Draw the forecasts made at ten midnights, side by side, and the losses."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
+def _gain(scores: Any, method: str) -> str:
+    change = scores.error() / scores.error(method) - 1
+    return f"{abs(change):.1%} {'lower' if change < 0 else 'HIGHER'}"
+
+
+def _held(answer: dict[str, Array], test: dict[str, Array]) -> float:
+    """Return the share of the test part's values that lie in their interval."""
+    truth = test[TARGET][np.searchsorted(test["time"], answer["time"])]
+    inside = (answer[f"{TARGET}_lower"] <= truth) & (truth <= answer[f"{TARGET}_upper"])
+    return float(inside.mean())
+
+
+def _draw(out: Path, forecaster: Any, answer: dict[str, Array], test: dict[str, Array]) -> None:
+    """Draw some days, each forecast at midnight, and the losses."""
+    if importlib.util.find_spec("matplotlib") is None:
         print("no pictures: pip install matplotlib")
         return
     from rnncore import plot
 
-    midnight = int(np.flatnonzero(test.time[:, 0].astype(np.int64) % DAY == 0)[0])
-    chosen = slice(midnight, midnight + 10 * DAY, DAY)
-    time, truth = test.time[chosen].ravel(), test.truth[chosen].ravel()
-    forecasts = {
-        "LSTM": values[chosen].ravel(),
-        "same hour yesterday": test.yesterday[chosen].ravel(),
-    }
     pictures = out / "forecast.png", out / "loss.png"
-    figure = Figure(figsize=(10, 6.2), dpi=150, layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
-    plot.forecast(time, forecasts, truth=truth, name="temperature", unit=unit, ax=above)
-    plot.forecast_error(time, forecasts, truth, unit=unit, ax=below)
-    figure.suptitle("San Francisco: each day forecast at midnight from the 168 hours before")
+    figure = forecast_figure(answer, test, forecaster.coverage)
     figure.savefig(pictures[0])
-    figure = Figure(figsize=(10, 4.4), dpi=150, layout="constrained")
-    plot.history(history, loss="mean squared error (scaled change)", ax=figure.subplots())
+    figure, (ax,) = new_figure(height=4.4)
+    plot.history(forecaster, loss="mean squared error (scaled change)", ax=ax)
     figure.savefig(pictures[1])
     print(f"drew {pictures[0]} and {pictures[1]}")
+
+
+def forecast_figure(answer: dict[str, Array], test: dict[str, Array], coverage: float) -> Any:
+    """Return a figure of forecasts and truth: degrees, and changes since the day before.
+
+    The changes are small beside the course of a day: they alone tell forecast and truth apart.
+    """
+    from rnncore import plot
+
+    shown = slice(DAY, (1 + _DRAWN) * DAY)  # not the first, for which a day before is missing
+    when = answer["time"][shown]
+    at = np.searchsorted(test["time"], when)
+    truth, yesterday = test[TARGET][at], test[TARGET][at - DAY]
+    middle, low, high = (answer[f"{TARGET}{end}"][shown] for end in ("", "_lower", "_upper"))
+    figure, (above, below) = new_figure(2, 6.4, sharex=True, height_ratios=(1, 1.6))
+    plot.forecast(when, middle, truth=truth, name=TARGET, unit="°F", ax=above)
+    plot.forecast(
+        when, middle - yesterday, truth=truth - yesterday, lower=low - yesterday,
+        upper=high - yesterday, name="change since the day before", unit="°F", ax=below,
+    )  # fmt: skip
+    above.set_xlabel("")
+    figure.suptitle(
+        f"San Francisco: each day forecast at midnight, with an interval for {coverage:.0%} of "
+        "values"
+    )
+    return figure

@@ -113,6 +113,12 @@ def check_cell(cell: Cell) -> tuple[float, float]:
     return gradient_error, single_error
 
 
+def add_parser(commands: Any) -> None:
+    """Add the command to a parser's."""
+    parser = commands.add_parser("selftest", help="check the gradients of every cell (2 s)")
+    parser.set_defaults(run=lambda options: run())
+
+
 def run() -> int:
     """Check every cell and print a line for each; return 0 if all are right."""
     start, failed = time.perf_counter(), 0
