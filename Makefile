@@ -1,5 +1,5 @@
-# make demo | test | examples | tutorials | reproduce | data | bench | lint | reference | wheel |
-# mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
+# make demo | test | examples | tutorials | reproduce | forecasts | data | bench | lint | reference |
+# wheel | mutants | clean. Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
 # Instruction sets to build: native (this machine's own and base, quick) or all (what a published wheel has).
 VARIANTS ?= native
@@ -47,7 +47,7 @@ examples: $(VENV)/.plot-$(VARIANTS) build/data/.downloaded
 
 # Runs the notebooks and writes them back with what they print and draw: about 20 s. TUTORIALS=tasks runs one.
 TUTORIALS ?= $(patsubst docs/tutorials/%.ipynb,%,$(wildcard docs/tutorials/*.ipynb))
-tutorials: $(VENV)/.plot-$(VARIANTS) build/data/.downloaded
+tutorials: $(VENV)/.demo-$(VARIANTS) build/data/.downloaded
 	@for name in $(TUTORIALS); do \
 	  RNNCORE_DATA=build/data $(BIN)/python docs/tutorials/notebooks.py $$name || exit 1; done
 
@@ -57,6 +57,10 @@ reproduce: $(VENV)/.bench-$(VARIANTS) data
 	@for name in $(EXPERIMENTS); do echo "== $$name" && \
 	  RNNCORE_DATA=build/data $(BIN)/python reproduce/$$name.py $(REPRODUCE_ARGS) || exit 1; done
 	$(if $(REPRODUCE_ARGS),,$(BIN)/python reproduce/page.py)
+
+# The forecaster beside simple methods, into docs/forecasting.md: a minute.
+forecasts: $(VENV)/.test-$(VARIANTS) build/data/.downloaded
+	RNNCORE_DATA=build/data $(BIN)/python bench/forecast_table.py --write
 
 bench: $(VENV)/.bench-$(VARIANTS)
 	$(BIN)/python bench/compare.py $(BENCH_ARGS)
@@ -110,4 +114,4 @@ $(VENV)/.dev $(VENV)/.build $(VENV)/.docs: $(VENV)/.venv pyproject.toml
 	$(PIP) install -q --group $(@F:.%=%)
 	@touch $@
 
-.PHONY: demo test examples tutorials reproduce data bench wheel lint reference mutants clean
+.PHONY: demo test examples tutorials reproduce forecasts data bench wheel lint reference mutants clean
