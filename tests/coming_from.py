@@ -15,7 +15,10 @@ import numpy as np
 
 PAGE = Path(__file__).parents[1] / "docs" / "coming-from.md"
 COLUMNS = ("torch", "keras", "sklearn", "rnncore")
-DEFINING = ("an LSTM layer", "a GRU", "a number for each sequence", "an optimizer")
+DEFINING = (
+    "an LSTM layer", "a GRU", "a number for each sequence", "an optimizer",
+    "classes by their names",
+)  # fmt: skip
 
 
 class Row(NamedTuple):

@@ -84,7 +84,7 @@ def run_row(torch, optional, monkeypatch, tmp_path):
 
     def run_cell(row, column, names):
         code = getattr(row, column)
-        if names is None or code is None or (NEEDS_TENSORFLOW in code and not has_tensorflow):
+        if names is None or code is None or any(word in code for word in missing):
             return None
         for module in re.findall(r"sklearn\.\w+", code):
             importlib.import_module(module)
@@ -93,7 +93,7 @@ def run_row(torch, optional, monkeypatch, tmp_path):
         names["value"] = coming_from.run(code, names)
         return SimpleNamespace(**names)
 
-    has_tensorflow = optional("tensorflow") is not None
+    missing = [word for word, name in NEEDED.items() if optional(name) is None]
     threads, precision = rnncore.get_num_threads(), rnncore.get_float32_matmul_precision()
     yield run
     rnncore.set_num_threads(threads)
@@ -102,7 +102,11 @@ def run_row(torch, optional, monkeypatch, tmp_path):
     torch.set_float32_matmul_precision("highest")
 
 
-NEEDS_TENSORFLOW = "timeseries_dataset_from_array"
+# What a cell calls, and the library that it needs beside its column's.
+NEEDED = {
+    "timeseries_dataset_from_array": "tensorflow", "from sklearn.": "sklearn",
+    "import pandas": "pandas", "pd.DataFrame": "narwhals",
+}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")  # of other libraries, on ten samples and ten iterations
@@ -618,6 +622,107 @@ def truncated(all_):
     assert batches.length == 3
     close(np.concatenate([first, second], axis=1)[0, :, 0], series[:50])
     assert len(all_.rnncore.history.loss) == 10
+
+
+# --- Estimators -----------------------------------------------------------------------------------
+
+
+@row("classes by their names", "classes by their names: every class counts as much")
+def named_classes(all_):
+    for each in (all_.rnncore, all_.sklearn):
+        if each is not None:
+            assert each.value.classes_.tolist() == ["a", "e", "o"]
+            assert each.classifier.n_iter_ == 10
+    if "counts" in all_.title:
+        by_name = {"a": 8 / 9, "e": 8 / 9, "o": 8 / 6}  # 3, 3 and 2 sequences of three classes
+        fits = [
+            rnncore.estimators.RNNClassifier(max_iter=1, class_weight=weight, random_state=0).fit(
+                all_.rnncore.x, all_.rnncore.names
+            )
+            for weight in ("balanced", by_name, None)
+        ]
+        balanced, named, even = (each.predict_proba(all_.rnncore.x) for each in fits)
+        np.testing.assert_allclose(balanced, named, atol=1e-6)
+        assert np.abs(balanced - even).max() > 1e-4
+        assert all_.rnncore.value.class_weight == "balanced"
+
+
+@row(
+    "classes by their names: the class of a sequence",
+    "classes by their names: how probable each is",
+)
+def predicted_classes(all_):
+    """Probabilities of the classes in their order; the class is the most probable."""
+    for each, x in ((all_.rnncore, "x"), (all_.sklearn, "flat")):
+        if each is not None:
+            shares = each.classifier.predict_proba(getattr(each, x))
+            close(shares.sum(axis=1), np.ones(8), 1e-6)
+            likely = each.classifier.classes_[shares.argmax(axis=1)]
+            np.testing.assert_array_equal(
+                each.value, shares if "probable" in all_.title else likely
+            )
+
+
+@row("classes by their names: go on with more sequences")
+def one_more_epoch(all_):
+    for each in (all_.rnncore, all_.sklearn):
+        if each is not None:
+            losses = each.classifier.loss_curve_
+            assert each.value is each.classifier
+            assert len(losses) == 11
+            assert losses[-1] < losses[0]
+
+
+@row("a share of variance that is explained, R^2")
+def explained(all_):
+    x, y = all_.rnncore.x, all_.rnncore.y[:, 0]
+    fitted = rnncore.estimators.RNNRegressor(max_iter=10, random_state=0).fit(x, y)
+    error = np.square(fitted.predict(x) - y).sum()
+    assert fitted.score(x, y) == pytest.approx(1 - error / np.square(y - y.mean()).sum(), rel=1e-5)
+    for each in (all_.rnncore, all_.sklearn):
+        assert each is None or -10 < each.value < 1
+
+
+@row("cross-validation")
+def cross_validation(all_):
+    """The same folds by hand: our cell's scores are those of fits on half of the sequences."""
+    if all_.rnncore is None:
+        pytest.skip("cross-validation needs scikit-learn, which is not installed")
+    assert all_.sklearn.value.shape == all_.rnncore.value.shape == (2,)
+    selection = importlib.import_module("sklearn.model_selection")
+    x, names, scores = all_.rnncore.x, np.array(all_.rnncore.names), []
+    for train, test in selection.StratifiedKFold(2).split(x, names):
+        half = rnncore.estimators.RNNClassifier(max_iter=10, random_state=0)
+        half.fit(x[train], names[train])
+        scores.append(np.mean(half.predict(x[test]) == names[test]))
+    close(all_.rnncore.value, scores, 1e-12)
+
+
+@row("the best of some settings")
+def best_settings(all_):
+    if all_.rnncore is None:
+        pytest.skip("a search needs scikit-learn, which is not installed")
+    for each in (all_.rnncore, all_.sklearn):
+        ((name, values),) = each.value.param_grid.items()
+        assert each.value.best_params_[name] in values
+        assert len(each.value.cv_results_["mean_test_score"]) == 2
+    best = all_.rnncore.value.best_estimator_
+    assert best.model_.core.hidden_size == all_.rnncore.value.best_params_["hidden_size"]
+
+
+@row("forecast a series from its last 24 values", "forecast columns of a data frame")
+def seven_steps(all_):
+    """The cells forecast 7 steps; of a straight line they say that it goes on."""
+    if all_.rnncore is None:
+        pytest.skip("data frames need pandas and narwhals, which are not installed")
+    for column in ("rnncore", "sklearn"):
+        if getattr(all_, column) is not None:
+            code, names = getattr(ROWS[all_.title], column), vars(getattr(all_, column))
+            line = coming_from.run(code, names | {"series": np.arange(500.0)})
+            for value in (names["value"], line):
+                assert len(value) == 7
+            line = line if isinstance(line, np.ndarray) else line["y"].to_numpy()
+            close(line, np.arange(500.0, 507.0), 2e-3)
 
 
 # --- Files and the process ------------------------------------------------------------------------

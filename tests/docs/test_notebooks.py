@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 SCRIPT = FOLDER / "notebooks.py"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS = 60  # on one core
+WITH_FRAMES = ("forecasting",)
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -42,6 +43,8 @@ def without_outputs(notebook: dict[str, Any]) -> dict[str, Any]:
 def runs(name: str, folder: Path) -> str:
     """Run a notebook in a process of its own, as `make tutorials` does; return what that says."""
     pytest.importorskip("matplotlib", reason="the notebooks draw with matplotlib")
+    if name in WITH_FRAMES:
+        pytest.importorskip("pandas", reason="this notebook reads tables of pandas")
     done = subprocess.run(
         [sys.executable, str(SCRIPT), name, "--out", str(folder)],
         capture_output=True, text=True, timeout=600,

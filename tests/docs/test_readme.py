@@ -7,14 +7,16 @@ import importlib.util
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import rnncore
-from pages import assert_links_lead_somewhere, assert_prints
+from pages import assert_links_lead_somewhere, assert_prints, snippets
 from rnncore._native.isa import core
+from rnncore.cli import main
 
 pytestmark = pytest.mark.per_variant  # the snippets train; numbers differ a little by variant
 
@@ -26,28 +28,29 @@ PAGES = [*(ROOT / f"{name}.md" for name in NAMES), *sorted(ROOT.glob("docs/**/*.
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def snippets(page: Path) -> list[tuple[int, str, str]]:
-    """Every Python block: its line, its code, and what the text block behind it says it prints."""
-    text = page.read_text()
-    blocks = list(re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
-    found = []
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
-        if block[1] == "python":
-            prints = after is not None and text[block.end() : after.start()].split() == ["prints"]
-            line = text[: block.start()].count("\n") + 1
-            found.append((line, block[2], after[2] if after is not None and prints else ""))
-    return found
+def skip_without_what_is_needed(code: str) -> None:
+    """Skip a snippet whose optional packages or data are missing."""
+    needed = {"matplotlib": ".savefig(", "narwhals": "import pandas"}
+    needed |= {name: f"import {name}" for name in ("torch", "pandas")} | {"sklearn": "from sklearn"}
+    for name, word in needed.items():
+        if word in code and importlib.util.find_spec(name) is None:
+            pytest.skip(f"this snippet needs {name}")
+    for name in re.findall(r'datasets\.load\("([\w-]+)"\)', code):
+        try:
+            rnncore.datasets.load(name)
+        except ModuleNotFoundError as error:
+            pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(("line", "code", "said"), snippets(README))
 def test_a_snippet_runs_as_copied(line: int, code: str, said: str, tmp_path: Path) -> None:
     """In an interpreter of its own, in a folder of its own, without a warning."""
-    if "import torch" in code and importlib.util.find_spec("torch") is None:
-        pytest.skip("this snippet needs torch")
+    skip_without_what_is_needed(code)
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", code],
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
-        env=os.environ | {"PYTHONPATH": str(Path(rnncore.__file__).parents[1])},
+        env=os.environ
+        | {"PYTHONPATH": str(Path(rnncore.__file__).parents[1]), "MPLBACKEND": "agg"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -56,6 +59,8 @@ def test_a_snippet_runs_as_copied(line: int, code: str, said: str, tmp_path: Pat
 
 def test_how_to_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    pytest.importorskip("matplotlib").use("Agg")
+    pytest.importorskip("pandas")
     threads = rnncore.get_num_threads()
     namespace: dict[str, object] = {"__name__": "how_to"}
     try:
@@ -66,6 +71,25 @@ def test_how_to_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Monk
             assert printed.getvalue() == said, f"block in line {line}"
     finally:
         rnncore.set_num_threads(threads)
+
+
+def test_the_commands_of_how_to_forecast_its_csv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("matplotlib", "narwhals", "pandas"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "how-to.md"
+    codes = [code for _, code, _ in snippets(page)]
+    made = next(code for code in codes if 'to_csv("sales.csv"' in code)
+    exec(compile(codes[0] + made, "how-to.md", "exec"), {})
+    block = re.search(r"^```sh\n(python -m rnncore train .*?)^```$", page.read_text(), re.S | re.M)
+    for command in block[1].replace("\\\n", "").splitlines():
+        assert main(shlex.split(command.removeprefix("python -m rnncore "))) == 0
+    assert (tmp_path / "sales-forecast.png").exists()
+    lines = (tmp_path / "forecast.csv").read_text().splitlines()
+    assert lines[0] == "day,shop,sales,sales_lower,sales_upper"
+    assert len(lines) == 1 + 2 * 14
 
 
 def test_readme_is_short_and_shows_a_forecast_first() -> None:
@@ -118,7 +142,7 @@ def test_architecture_names_what_exists() -> None:
 def test_the_reference_has_every_public_name() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     named = {name.rpartition(".")[2] for name in re.findall(r"`([\w.]+)", text)}
-    assert sorted(set(rnncore.__all__) - named) == []
+    assert sorted({*rnncore.__all__, *rnncore.estimators.__all__} - named) == []
 
 
 def test_the_table_of_cells_is_the_kernels_table() -> None:
