@@ -18,8 +18,9 @@ def ax() -> Any:
 
 @pytest.fixture(autouse=True)
 def no_figure_stays() -> Iterator[None]:
-    """Close what a test drew with pyplot."""
-    yield
+    """Close what a test drew with pyplot, and what tests of other folders did before it."""
     from matplotlib import pyplot
 
+    pyplot.close("all")
+    yield
     pyplot.close("all")
