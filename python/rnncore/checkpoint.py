@@ -160,12 +160,24 @@ def _read(data: bytes, with_parts: bool) -> tuple[Module, dict[str, Any]]:
     own = {name: array for name, array in tensors.items() if not name.startswith(_PART)}
     model = _build_filled(header["model"], own)
     if not with_parts:
+        _refuse_estimator(plain)
         return model, {}
     try:
         parts = from_plain(plain, tensors, model)
     except (AttributeError, TypeError, ValueError, LookupError) as error:
         raise CheckpointError(f"the parts fit no class of this version: {error}") from error
     return model, {} if parts is None else parts
+
+
+def _refuse_estimator(plain: Any) -> None:
+    """Raise CheckpointError for the file of an estimator, whose model alone says other things."""
+    stored = plain.get("estimator") if isinstance(plain, dict) else None
+    if isinstance(stored, dict):
+        name = stored.get("class")
+        raise CheckpointError(
+            f"expected a model alone, got one of {name}, whose scales and names the file has too: "
+            f"rnncore.estimators.{name}.load(path)"
+        )
 
 
 def _parse(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rnncore
 from pages import snippets
 from rnncore import datasets
 from rnncore.cli import commands, demo
@@ -56,7 +55,7 @@ def test_it_trains_compares_saves_and_draws(temperatures: Any, tmp_path: Path, c
     forecaster = RNNForecaster.load(out / "forecast.safetensors")
     assert forecaster.model_.core.hidden_size == 4
     assert forecaster.scores_.windows == 1291
-    assert rnncore.load(out / "forecast.safetensors").core.hidden_size == 4
+    assert RNNForecaster.load(out / "forecast.safetensors").hidden_size == 4
     for picture in ("forecast.png", "loss.png"):
         data = (out / picture).read_bytes()
         assert data.startswith(b"\x89PNG")

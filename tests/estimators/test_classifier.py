@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from errors import raises
 from labelled import NAMES, equal, ragged
-from rnncore import GRU, ManyToOne
+from rnncore import GRU, CheckpointError, ManyToOne, load
 from rnncore.estimators import Estimator, NotFittedError, RNNClassifier
 from rnncore.optim import AdamW
 
@@ -197,6 +197,17 @@ def test_a_generator_is_no_part_of_a_file(tmp_path: Any) -> None:
     x, labels = equal()
     small(random_state=np.random.default_rng(0)).fit(x, labels).save(tmp_path / "a")
     assert RNNClassifier.load(tmp_path / "a").random_state is None
+
+
+def test_the_model_alone_is_not_read_out_of_an_estimators_file(tmp_path: Any) -> None:
+    """It takes scaled steps and gives logits: other answers than those of the estimator."""
+    small().fit(*equal()).save(tmp_path / "kinds")
+    with raises(
+        CheckpointError,
+        f"{tmp_path / 'kinds'}: expected a model alone, got one of RNNClassifier, whose scales and "
+        "names the file has too: rnncore.estimators.RNNClassifier.load(path)",
+    ):
+        load(tmp_path / "kinds")
 
 
 def test_training_stops_when_the_loss_falls_no_more() -> None:

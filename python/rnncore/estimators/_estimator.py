@@ -194,9 +194,8 @@ class Estimator:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to a safetensors file; see `rnncore.checkpoint.save`.
 
-        `rnncore.load` reads the model alone out of such a file, `load` all of it. The optimizer is
-        kept too, so that `partial_fit` goes on as it would have. A generator given as
-        ``random_state`` is not kept: None stands in its place.
+        `load` reads it. The optimizer is kept too, so that `partial_fit` goes on as it would have.
+        A generator given as ``random_state`` is not kept: None stands in its place.
 
         Parameters
         ----------
