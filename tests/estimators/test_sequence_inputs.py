@@ -113,6 +113,22 @@ def test_a_series_of_pandas_is_taken_by_its_index() -> None:
         small(**options).fit(apart, pandas.concat([series, series[3:4]]))
 
 
+def test_an_index_that_counts_places_holds_no_groups() -> None:
+    pandas = pytest.importorskip("pandas")
+    x, labels = ragged()
+    frame = pandas.DataFrame(columns(x, labels))
+    frame["id"] = frame["id"].str[1:].astype(int)  # 0 to 59, as the index of a series counts
+    options: Any = {"group": "id", "order": "when"}
+    whole = small(**options, target="kind").fit(frame)
+    apart, seen = frame.drop(columns="kind"), frame["id"].unique()
+    assert list(seen) != sorted(seen)
+    in_order = pandas.Series(labels[seen])
+    same(whole, small(**options).fit(apart, in_order), frame, apart)
+    by_key = pandas.Series(labels, index=pandas.RangeIndex(60, name="id"))
+    same(whole, small(**options).fit(apart, by_key), frame, apart)
+    same(whole, small(**options).fit(apart, in_order.set_axis(seen)[::-1]), frame, apart)
+
+
 def test_rows_are_sorted_by_numbers_and_by_dates() -> None:
     pandas = pytest.importorskip("pandas")
     x, labels = ragged()

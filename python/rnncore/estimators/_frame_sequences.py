@@ -145,8 +145,9 @@ def read_y(X: Any, y: Any, roles: Roles, sequences: Sequences) -> Any:
     X : array, list or data frame
     y : array_like, series, data frame or None
         None: the target columns of X. For a frame of groups: a value for each group, in order of
-        first appearance; a series of pandas by group; a frame with the group's column; or a value
-        for each row, the same in all rows of a group.
+        first appearance; a series of pandas whose index holds the groups (a RangeIndex that has
+        not the group's name counts places, and holds none); a frame with the group's column; or a
+        value for each row, the same in all rows of a group.
     roles : Roles
     sequences : Sequences
         Of X.
@@ -217,7 +218,8 @@ def _target_beside_groups(X: Any, y: Any, roles: Roles, sequences: Sequences) ->
     named = index is not None and index.name is not None and index.name == roles.group
     if not named and values.ndim > 0 and len(values) == len(sequences.groups) != len(sequences):
         return _of_groups("y", values, sequences, keys)
-    if index is None or not (named or set(keys) <= set(index)):
+    counted = type(index).__name__ == "RangeIndex"  # places, not the names of groups
+    if index is None or not (named or (not counted and set(keys) <= set(index))):
         return values
     if not index.is_unique:
         double = index[index.duplicated()][0]

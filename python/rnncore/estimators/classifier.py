@@ -154,8 +154,9 @@ class RNNClassifier(SequencePredictor):
         y : array_like, shape (n,), optional
             Classes: text, integers or booleans. None: the target column of X. For a frame of
             groups, one for each group in order of first appearance; a pandas Series whose index
-            holds the groups; a frame with the group's column and one of classes; or one for each
-            row of X, the same in all rows of a group.
+            holds the groups (a RangeIndex, only if it has the group's name); a frame with the
+            group's column and one of classes; or one for each row of X, the same in all rows of a
+            group.
         sample_weight : array_like, shape (n,), optional
             How much each sequence counts, >= 0.
 
