@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from errors import raises
 from labelled import columns, equal, ragged
-from rnncore.estimators import RNNClassifier, RNNRegressor
+from rnncore.estimators import Estimator, RNNClassifier, RNNRegressor
 
 pytestmark = pytest.mark.once
 
@@ -127,6 +127,21 @@ def test_an_index_that_counts_places_holds_no_groups() -> None:
     by_key = pandas.Series(labels, index=pandas.RangeIndex(60, name="id"))
     same(whole, small(**options).fit(apart, by_key), frame, apart)
     same(whole, small(**options).fit(apart, in_order.set_axis(seen)[::-1]), frame, apart)
+
+
+def test_names_of_features_that_are_no_text_are_kept(tmp_path: Any) -> None:
+    pandas = pytest.importorskip("pandas")
+    x, labels = ragged()
+    frame = pandas.DataFrame(columns(x, labels))
+    fitted = small(group="id", order="when", target="kind").fit(frame)
+    numbered = frame.rename(columns={"height": 7, "speed": 2, "id": 0})
+    other = small(group=0, order="when", target="kind").fit(numbered)
+    assert list(other.feature_names_in_) == [7, 2]
+    same(fitted, other, frame, numbered[[2, 7, "when", 0]])
+    other.save(tmp_path / "a")
+    again = Estimator.load(tmp_path / "a")
+    assert list(again.feature_names_in_) == [7, 2]
+    same(fitted, again, frame, numbered[[2, 7, "when", 0]])
 
 
 def test_rows_are_sorted_by_numbers_and_by_dates() -> None:

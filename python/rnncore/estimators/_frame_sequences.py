@@ -117,7 +117,8 @@ def _read_groups(frame: Any, roles: Roles, names: Array | None) -> Sequences:
     order = _order(frame, roles, groups)
     steps = np.column_stack([frames.numbers(frame, name) for name in columns])[order]
     lengths: Lengths = np.bincount(groups, minlength=len(keys)).astype(np.int64)
-    listed = np.array([str(name) for name in columns], dtype=object)
+    listed = np.empty(len(columns), dtype=object)
+    listed[:] = columns  # their own names, text or not: by these the same columns are found again
     return Sequences(steps, lengths, False, names=listed, groups=groups)
 
 

@@ -71,7 +71,7 @@ class RNNClassifier(SequencePredictor):
     n_features_in_ : int
         F, or T for X (n, T).
     feature_names_in_ : numpy.ndarray of object
-        For data frames whose columns have text as names.
+        For data frames whose columns have text as names; with ``group``, names of any kind.
     model_ : ManyToOne
         Trained on scaled sequences.
     scaler_ : Standardizer or None
