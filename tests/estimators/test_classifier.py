@@ -171,6 +171,18 @@ def test_warm_start_goes_on_and_fit_begins_anew() -> None:
     assert warm.loss_curve_[2] < fitted.loss_curve_[0]
 
 
+@pytest.mark.parametrize("dtype", ["<M8[D]", "<M8[ns]", ">M8[s]", "<m8[h]"])
+def test_a_file_keeps_dates_as_classes(dtype: str, tmp_path: Any) -> None:
+    x, labels = equal()
+    dates = np.array([18262, -3, 19000])[np.searchsorted(NAMES, labels)].astype(dtype)
+    fitted = small(max_iter=2).fit(x, dates)
+    fitted.save(tmp_path / "dates.safetensors")
+    again = Estimator.load(tmp_path / "dates.safetensors")
+    assert again.classes_.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(again.classes_, np.unique(dates))
+    np.testing.assert_array_equal(again.predict(x), fitted.predict(x))
+
+
 @pytest.mark.parametrize(
     "kept", [pickle.dumps, copy.deepcopy, None], ids=["pickle", "copy", "file"]
 )

@@ -207,7 +207,8 @@ class Estimator:
         NotFittedError
             Before `fit`.
         TypeError
-            If a parameter or a class name can't be stored.
+            If a parameter or a class name can't be stored: text, numbers, booleans and numpy's
+            datetime64 and timedelta64 can.
         OSError
             If the file can't be written.
         """
@@ -289,6 +290,8 @@ def _to_stored(value: Any) -> Any:
         return {"dtype": np.dtype(value).name}
     if isinstance(value, np.random.Generator):
         return {"generator": _to_stored(value.bit_generator.state)}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "mM":
+        return {"array": value.astype(np.int64).tolist(), "kind": value.dtype.newbyteorder("=").str}
     if isinstance(value, np.ndarray) and value.dtype not in (np.float32, np.float64):
         return {"array": value.tolist(), "kind": value.dtype.str}  # names, of any kind
     return value
