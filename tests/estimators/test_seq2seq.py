@@ -76,6 +76,31 @@ def test_numbers_for_each_step_in_their_unit() -> None:
     assert small(max_iter=1).fit(X, two).predict(X).shape == (120, 10, 2)
 
 
+def test_integers_are_numbers_where_those_of_fit_were() -> None:
+    y = np.rint(100 + 5 * SUMS)
+    fitted = small(max_iter=20).fit(X[:90], y=y[:90])
+    whole = y.astype(int)
+    assert fitted.score(X[90:], y=whole[90:]) == fitted.score(X[90:], y[90:]) > 0.5
+    other = small(max_iter=20).fit(X[:90], y=y[:90]).partial_fit(X, y=whole)
+    fitted.partial_fit(X, y)
+    np.testing.assert_array_equal(fitted.model_.flat_parameters, other.model_.flat_parameters)
+    two = small(max_iter=1).fit(X, np.stack([y, -y], axis=2))
+    assert two.score(X, np.stack([whole, -whole], axis=2)) == two.score(X, np.stack([y, -y], 2))
+    with raises(ValueError, "y: expected 2 numbers a step, got (1200, 1)"):
+        two.score(X, whole)
+    with raises(ValueError, "y[0]: expected an answer for each of the 10 steps of X[0], got 9"):
+        fitted.score(X, whole[:, 1:])
+    with raises(TypeError, "y: expected numbers as in fit, got dtype <U4"):
+        fitted.score(X, SIGNS)
+
+
+def test_scikit_learn_passes_answers_by_name() -> None:
+    selection = pytest.importorskip("sklearn.model_selection")
+    scores = selection.cross_val_score(small(max_iter=5), X, SUMS, cv=2, error_score="raise")
+    fitted = small(max_iter=5).fit(X[60:], SUMS[60:])
+    assert scores[0] == fitted.score(X[:60], SUMS[:60])
+
+
 def test_lists_of_any_length_and_their_kinds() -> None:
     sums = [SUMS[i, : len(x)] for i, x in enumerate(LISTED)]
     fitted = small().fit(LISTED, sums)
@@ -126,10 +151,10 @@ def test_partial_fit_begins_too() -> None:
         fitted.partial_fit(X, SIGNS)
     assert fitted.n_iter_ == 3
     assert fitted.loss_curve_[2] < fitted.loss_curve_[0]
-    with raises(ValueError, f"Y: expected classes of ['down', 'up'], got {np.str_('flat')!r} "
+    with raises(ValueError, f"y: expected classes of ['down', 'up'], got {np.str_('flat')!r} "
                 "at index 0"):  # fmt: skip
         fitted.partial_fit(X[:1], np.full((1, 10), "flat"))
-    with raises(TypeError, "Y: expected labels as in fit, got dtype float64"):
+    with raises(TypeError, "y: expected labels as in fit, got dtype float64"):
         fitted.partial_fit(X, SUMS)
 
 
@@ -137,20 +162,20 @@ def test_partial_fit_begins_too() -> None:
     ("x", "y", "options", "kind", "text"),
     [
         (X, SIGNS[1:], {}, ValueError,
-         "Y: expected one sequence for each of the 120 of X, got 119"),
+         "y: expected one sequence for each of the 120 of X, got 119"),
         (X, SUMS[:, 1:], {}, ValueError,
-         "Y: expected a number for each step of X, got sequences of other lengths; symbols alone "
+         "y: expected a number for each step of X, got sequences of other lengths; symbols alone "
          "are generated"),
         (X, SIGNS[:, 1:], {"aligned": True}, ValueError,
-         "Y[0]: expected an answer for each of the 10 steps of X[0], got 9"),
-        (X, None, {}, ValueError, "Y: expected a list of sequences, or an array, got NoneType"),
-        (WORDS[:2], "ab", {}, ValueError, "Y: expected a list of sequences, or an array, got str"),
+         "y[0]: expected an answer for each of the 10 steps of X[0], got 9"),
+        (X, None, {}, ValueError, "y: expected a list of sequences, or an array, got NoneType"),
+        (WORDS[:2], "ab", {}, ValueError, "y: expected a list of sequences, or an array, got str"),
         (WORDS[:2], ["a", ""], {"attention": 1}, TypeError,
          "attention: expected True or False, got 1"),
         (X[:2], [[1.0, np.nan], [2.0]], {}, ValueError,
-         "Y[0]: expected finite numbers, got nan at step 1"),
+         "y[0]: expected finite numbers, got nan at step 1"),
         (WORDS[:2], ["", ""], {}, ValueError,
-         "Y: expected labels or numbers, got 2 empty sequences"),
+         "y: expected labels or numbers, got 2 empty sequences"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(x: Any, y: Any, options: Any, kind: Any, text: str) -> None:

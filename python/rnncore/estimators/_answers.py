@@ -57,26 +57,28 @@ def is_text(X: Any) -> bool:
     return False
 
 
-def read_answers(Y: Any, N: int | None = None) -> Answers:
+def read_answers(y: Any, N: int | None = None, *, numbers: bool = False) -> Answers:
     """Return sequences of labels, or of floats.
 
     Parameters
     ----------
-    Y : list of N strings, lists or arrays (S_i,), or array (N, S); of floats with a last axis O too
+    y : list of N strings, lists or arrays (S_i,), or array (N, S); of floats with a last axis O too
     N : int, optional
+    numbers : bool
+        Whether integers and booleans are numbers too, and no labels.
 
     Raises
     ------
     ValueError, TypeError
-        If Y is none of these, or has another number of sequences.
+        If y is none of these, or has another number of sequences.
     """
-    if Y is None or isinstance(Y, str) or np.ndim(Y[:0] if hasattr(Y, "__getitem__") else Y) == 0:
-        raise ValueError(f"Y: expected a list of sequences, or an array, got {type(Y).__name__}")
-    items = list(Y)
+    if y is None or isinstance(y, str) or np.ndim(y[:0] if hasattr(y, "__getitem__") else y) == 0:
+        raise ValueError(f"y: expected a list of sequences, or an array, got {type(y).__name__}")
+    items = list(y)
     if N is not None and len(items) != N:
-        raise ValueError(f"Y: expected one sequence for each of the {N} of X, got {len(items)}")
+        raise ValueError(f"y: expected one sequence for each of the {N} of X, got {len(items)}")
     if not items:
-        raise ValueError("Y: expected at least one sequence, got none")
+        raise ValueError("y: expected at least one sequence, got none")
     kind = "array"
     if isinstance(items[0], str):
         kind = "text"
@@ -86,22 +88,24 @@ def read_answers(Y: Any, N: int | None = None) -> Answers:
     lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
     full = [array for array in arrays if len(array) > 0]
     if not full:
-        raise ValueError(f"Y: expected labels or numbers, got {len(items)} empty sequences")
+        raise ValueError(f"y: expected labels or numbers, got {len(items)} empty sequences")
     try:
         flat = np.concatenate(full)
     except ValueError as error:
-        raise ValueError(f"Y: expected sequences alike in shape: {error}") from None
+        raise ValueError(f"y: expected sequences alike in shape: {error}") from None
+    if numbers and flat.dtype.kind in "iub":
+        flat = flat.astype(np.float64)
     if flat.dtype.kind == "f":
         _check_numbers(flat, lengths)
     else:
-        flat = read_labels(flat, None, "Y")
+        flat = read_labels(flat, None, "y")
     return Answers(flat, lengths, kind)
 
 
 def _array(i: int, item: Any) -> Array:
     array = np.array(list(item)) if isinstance(item, str) else np.asarray(item)
     if array.ndim not in (1, 2):
-        raise ValueError(f"Y[{i}]: expected (S_i,) or (S_i, O), got {array.shape}")
+        raise ValueError(f"y[{i}]: expected (S_i,) or (S_i, O), got {array.shape}")
     return array
 
 
@@ -111,7 +115,7 @@ def _check_numbers(flat: Array, lengths: Lengths) -> None:
         at = int(wrong.argmax())
         row = int(np.searchsorted(lengths.cumsum(), at, side="right"))
         step = at - int(lengths[:row].sum())
-        raise ValueError(f"Y[{row}]: expected finite numbers, got {flat[at]} at step {step}")
+        raise ValueError(f"y[{row}]: expected finite numbers, got {flat[at]} at step {step}")
 
 
 def in_kind(kind: str, sequences: list[Array]) -> list[Any]:
@@ -122,15 +126,15 @@ def in_kind(kind: str, sequences: list[Array]) -> list[Any]:
 
 
 def in_unit(outputs: Any, scaler: Standardizer | None, width: int | None) -> Any:
-    """Return a model's outputs in the unit of Y, an array or a list as they are.
+    """Return a model's outputs in the unit of y, an array or a list as they are.
 
     Parameters
     ----------
     outputs : numpy.ndarray, shape (N, T, O), or list of (T_i, O)
     scaler : Standardizer or None
-        Of Y.
+        Of y.
     width : int or None
-        O; None: Y had no axis of outputs, and the result has none.
+        O; None: y had no axis of outputs, and the result has none.
     """
     rows = outputs if isinstance(outputs, list) else [outputs]
     found = [row if scaler is None else scaler.inverse(row, "all") for row in rows]
@@ -151,6 +155,6 @@ def check_aligned(answers: Answers, steps: Array) -> None:
     if (wrong := answers.lengths != steps).any():
         at = int(wrong.argmax())
         raise ValueError(
-            f"Y[{at}]: expected an answer for each of the {steps[at]} steps of X[{at}], got "
+            f"y[{at}]: expected an answer for each of the {steps[at]} steps of X[{at}], got "
             f"{answers.lengths[at]}"
         )

@@ -74,7 +74,7 @@ class Seq2Seq(Estimator):
     model_ : ManyToMany or EncoderDecoder
     aligned_ : bool
     classes_ : numpy.ndarray, shape (C,), or None
-        The symbols of Y, sorted; None for numbers.
+        The symbols of y, sorted; None for numbers.
     vocabulary_ : Vocabulary or None
         The symbols of X, where it is text. One never seen is "<unknown>".
     scaler_, target_scaler_ : Standardizer or None
@@ -86,8 +86,8 @@ class Seq2Seq(Estimator):
     Notes
     -----
     X is an array (n, T, F) or (n, T), or a list of n arrays (T_i, F) or (T_i,); or text: a list of
-    strings, whose characters are symbols, or of lists of strings. Y is a list of n strings, lists
-    or arrays (S_i,), or an array (n, S). Y of floats is numbers, (S_i, O) or (n, S, O) too; all
+    strings, whose characters are symbols, or of lists of strings. y is a list of n strings, lists
+    or arrays (S_i,), or an array (n, S). y of floats is numbers, (S_i, O) or (n, S, O) too; all
     else, integers too, is labels.
     """
 
@@ -146,12 +146,12 @@ class Seq2Seq(Estimator):
         self.max_steps, self.random_state = max_steps, random_state
         self.verbose, self.dtype = verbose, dtype
 
-    def fit(self, X: Any, Y: Any) -> Seq2Seq:
+    def fit(self, X: Any, y: Any) -> Seq2Seq:
         """Train on sequences and their answers.
 
         Parameters
         ----------
-        X, Y
+        X, y
             See the class.
 
         Returns
@@ -169,7 +169,7 @@ class Seq2Seq(Estimator):
         fresh = type(self)(**self.get_params())
         epochs = positive_int("max_iter", self.max_iter)
         try:
-            fresh._start(X, Y, epochs, "cosine")
+            fresh._start(X, y, epochs, "cosine")
         except KeyboardInterrupt:
             if fresh.__sklearn_is_fitted__():
                 self._become(fresh)
@@ -177,15 +177,16 @@ class Seq2Seq(Estimator):
         self._become(fresh)
         return self
 
-    def partial_fit(self, X: Any, Y: Any) -> Seq2Seq:
+    def partial_fit(self, X: Any, y: Any) -> Seq2Seq:
         """Train for one epoch on these sequences, and go on from the last call or from `fit`.
 
         The first call measures the scaling and collects the symbols, which stay: answers with
-        others are refused later. The learning rate is constant.
+        others are refused later. If its answers were floats, integers later count as numbers.
+        The learning rate is constant.
 
         Parameters
         ----------
-        X, Y
+        X, y
             As `fit` takes them.
 
         Returns
@@ -202,11 +203,11 @@ class Seq2Seq(Estimator):
             raise ValueError("early_stopping: expected False with partial_fit, got True")
         if self.__sklearn_is_fitted__():
             x, sequences = self._read_x(X)
-            answers = self._read_y(Y, x, sequences)
+            answers = self._read_y(y, x, sequences)
             self._train(self.model_, x, self._targets(answers), None, 1, "constant")
             return self
         fresh = type(self)(**self.get_params())
-        fresh._start(X, Y, 1, "constant")
+        fresh._start(X, y, 1, "constant")
         self._become(fresh)
         return self
 
@@ -215,8 +216,8 @@ class Seq2Seq(Estimator):
 
         Returns
         -------
-        list of n strings, lists or arrays (S_i,), as Y was
-            An array (n, T) or (n, T, O) for aligned numbers or labels if X is one and Y was no
+        list of n strings, lists or arrays (S_i,), as y was
+            An array (n, T) or (n, T, O) for aligned numbers or labels if X is one and y was no
             list.
 
         Raises
@@ -241,20 +242,27 @@ class Seq2Seq(Estimator):
             return values
         return in_kind(self._kind, list(values))
 
-    def score(self, X: Any, Y: Any) -> float:
+    def score(self, X: Any, y: Any) -> float:
         """Return the share of sequences that are right as a whole; of numbers R2 over all steps.
 
         Parameters
         ----------
-        X, Y
-            As `fit` takes them.
+        X, y
+            As `fit` takes them; integers count as numbers where those of fit were floats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            As `predict`; also for a y that is not as in `fit`.
         """
+        self._check_fitted()
+        x, sequences = self._read_x(X)
+        truth = self._read_y(y, x, sequences)
         found = list(self.predict(X))
-        truth = read_answers(Y, len(found))
-        if truth.numeric and self.classes_ is None:
+        if self.classes_ is None:
             flat = np.concatenate([np.asarray(each) for each in found])
-            shape = (len(truth.flat), self._outputs_in or 1)
-            return r_squared(truth.flat.reshape(shape), flat.reshape(shape), None)
+            expected = self._numbers(truth)
+            return r_squared(expected, flat.reshape(expected.shape), None)
         own = truth.split(truth.flat)
         right = [list(a) == list(b) for a, b in zip(found, own, strict=True)]
         return float(np.mean(right))
@@ -278,37 +286,42 @@ class Seq2Seq(Estimator):
         steps = found.steps if self.scaler_ is None else self.scaler_.transform(found.steps)
         return found.as_input(steps.astype(np.dtype(self.dtype), copy=False)), found
 
-    def _read_y(self, Y: Any, x: Any, sequences: Sequences | None) -> Answers:
-        answers = read_answers(Y, len(x))
+    def _read_y(self, y: Any, x: Any, sequences: Sequences | None) -> Answers:
+        answers = read_answers(y, len(x), numbers=self.classes_ is None)
         if answers.numeric != (self.classes_ is None):
             expected = "numbers" if self.classes_ is None else "labels"
-            raise TypeError(f"Y: expected {expected} as in fit, got dtype {answers.flat.dtype}")
+            raise TypeError(f"y: expected {expected} as in fit, got dtype {answers.flat.dtype}")
         if self.aligned_:
             check_aligned(answers, steps_of(x, sequences))
         return answers
 
     def _targets(self, answers: Answers) -> list[Array]:
         if self.classes_ is not None:
-            return answers.split(encode(answers.flat, self.classes_, "Y"))
-        values = answers.flat.astype(np.float64).reshape(len(answers.flat), -1)
-        if values.shape[1] != (self._outputs_in or 1):
-            raise ValueError(
-                f"Y: expected {self._outputs_in or 1} numbers a step, got {values.shape}"
-            )
+            return answers.split(encode(answers.flat, self.classes_, "y"))
+        values = self._numbers(answers)
         return answers.split(
             values if self.target_scaler_ is None else self.target_scaler_.transform(values)
         )
 
+    def _numbers(self, answers: Answers) -> Array:
+        """Return the numbers of all steps (S, O); ValueError for another O than that of the fit."""
+        values = answers.flat.astype(np.float64).reshape(len(answers.flat), -1)
+        if values.shape[1] != (self._outputs_in or 1):
+            raise ValueError(
+                f"y: expected {self._outputs_in or 1} numbers a step, got {values.shape}"
+            )
+        return values
+
     # --- training ---
 
-    def _start(self, X: Any, Y: Any, epochs: int, schedule: str) -> None:
+    def _start(self, X: Any, y: Any, epochs: int, schedule: str) -> None:
         """Fit from the beginning."""
         self._random = random_source(self.random_state)
         text = is_text(X)
         self.vocabulary_ = Vocabulary.of(X, unknown=_UNKNOWN) if text else None
         found = None if text else read_x(X, Roles())
         N = len(X) if found is None else len(found)
-        answers = read_answers(Y, N)
+        answers = read_answers(y, N)
         held = np.zeros(N, bool)
         if boolean("early_stopping", self.early_stopping):
             count = validation_size(self.validation_fraction, N)
@@ -323,7 +336,7 @@ class Seq2Seq(Estimator):
             check_aligned(answers, steps)
         elif answers.numeric:
             raise ValueError(
-                "Y: expected a number for each step of X, got sequences of other lengths; symbols "
+                "y: expected a number for each step of X, got sequences of other lengths; symbols "
                 "alone are generated"
             )
         self._kind, self._longest = answers.kind, int(answers.lengths.max())
@@ -337,7 +350,7 @@ class Seq2Seq(Estimator):
         self.scaler_ = self.target_scaler_ = None
         if scale and found is not None:
             self.scaler_ = fit_scaler(found.steps[found.step_mask(training)], None)
-        self.classes_ = None if answers.numeric else classes_of(answers.flat, "Y")
+        self.classes_ = None if answers.numeric else classes_of(answers.flat, "y")
         self._outputs_in = answers.flat.shape[1] if answers.flat.ndim == 2 else None
         if scale and answers.numeric:
             values = answers.flat[np.repeat(training, answers.lengths)]
