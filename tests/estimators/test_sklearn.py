@@ -9,7 +9,7 @@ import child
 import numpy as np
 import pytest
 from labelled import equal, ragged
-from rnncore.estimators import RNNClassifier, RNNRegressor, Seq2Seq
+from rnncore.estimators import RNNClassifier, RNNForecaster, RNNRegressor, Seq2Seq
 
 sklearn = pytest.importorskip("sklearn", reason="needs scikit-learn", minversion="1.6")
 
@@ -67,6 +67,9 @@ def test_clone_tags_and_not_fitted() -> None:
     assert is_classifier(fitted)
     assert is_regressor(RNNRegressor())
     assert not is_classifier(Seq2Seq())
+    for estimator in (fitted, RNNRegressor(), Seq2Seq()):
+        assert estimator.__sklearn_tags__().input_tags.three_d_array
+    assert not RNNForecaster(1).__sklearn_tags__().input_tags.three_d_array
 
 
 def test_cross_validation_of_lists_and_arrays() -> None:

@@ -62,6 +62,7 @@ class Estimator:
     """
 
     _estimator_type: str | None = None  # "classifier" or "regressor"
+    _takes_3d: bool = False  # whether X may be an array (n, T, F)
     _fitted: tuple[str, ...] = ()  # attributes besides model_ and history_ that files keep
 
     model_: Any
@@ -152,7 +153,7 @@ class Estimator:
             estimator_type=kind, target_tags=sklearn.TargetTags(required=kind is not None)
         )
         tags.non_deterministic = False
-        tags.input_tags.three_d_array = True
+        tags.input_tags.three_d_array = self._takes_3d
         if kind == "classifier":
             tags.classifier_tags = sklearn.ClassifierTags()
         elif kind == "regressor":

@@ -55,6 +55,7 @@ class SequencePredictor(Estimator):
         Of the features, measured on the training part alone; None with ``scale=False``.
     """
 
+    _takes_3d = True
     _fitted: tuple[str, ...] = (
         "n_features_in_", "feature_names_in_", "scaler_", "loss_", "loss_curve_",
         "validation_scores_", "best_validation_score_", "n_iter_", "_random", "_columns",

@@ -91,6 +91,7 @@ class Seq2Seq(Estimator):
     else, integers too, is labels.
     """
 
+    _takes_3d = True
     _fitted: tuple[str, ...] = (
         "classes_", "vocabulary_", "scaler_", "target_scaler_", "aligned_", "n_features_in_",
         "loss_curve_", "n_iter_", "_kind", "_outputs_in", "_longest", "_random",
@@ -306,10 +307,9 @@ class Seq2Seq(Estimator):
     def _numbers(self, answers: Answers) -> Array:
         """Return the numbers of all steps (S, O); ValueError for another O than that of the fit."""
         values = answers.flat.astype(np.float64).reshape(len(answers.flat), -1)
-        if values.shape[1] != (self._outputs_in or 1):
-            raise ValueError(
-                f"y: expected {self._outputs_in or 1} numbers a step, got {values.shape}"
-            )
+        wanted = self._outputs_in or 1
+        if values.shape[1] != wanted:
+            raise ValueError(f"y: expected {wanted} numbers a step, got {values.shape}")
         return values
 
     # --- training ---
