@@ -171,6 +171,18 @@ def test_warm_start_goes_on_and_fit_begins_anew() -> None:
     assert warm.loss_curve_[2] < fitted.loss_curve_[0]
 
 
+def test_a_warm_start_that_fails_notes_no_training() -> None:
+    x, labels = ragged()
+    fitted = small(max_iter=2, warm_start=True).fit(x, labels)
+    before, curve = parameters(fitted).copy(), list(fitted.loss_curve_)
+    with raises(ValueError, "batch_size: expected an integer in [1, 2147483647], got 0"):
+        fitted.set_params(batch_size=0).fit(x, labels)
+    assert (fitted.loss_curve_, fitted.n_iter_) == (curve, 2)
+    with pytest.raises(FloatingPointError):
+        fitted.set_params(batch_size=32, learning_rate=1e30, clip_norm=None).fit(x, labels)
+    np.testing.assert_array_equal(parameters(fitted), before)  # there was no whole epoch
+
+
 @pytest.mark.parametrize("dtype", ["<M8[D]", "<M8[ns]", ">M8[s]", "<m8[h]"])
 def test_a_file_keeps_dates_as_classes(dtype: str, tmp_path: Any) -> None:
     x, labels = equal()

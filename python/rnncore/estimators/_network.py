@@ -220,7 +220,7 @@ class SequencePredictor(Estimator):
             options = {"validation_data": validation, "metrics": {"score": self._score_outputs}}
         every = not held.any()
         weight = data.weight if every or data.weight is None else data.weight[data.training]
-        self.model_ = model
+        self.model_, before = model, model.history
         try:
             model.fit(
                 x if every else _chosen(x, data.training),
@@ -231,7 +231,7 @@ class SequencePredictor(Estimator):
                 progress=boolean("verbose", self.verbose), **options,
             )  # fmt: skip
         finally:
-            if model.history is not None:
+            if model.history is not before:
                 self._note(model.history, stopping)
 
     def _note(self, history: Any, stopping: Stopping) -> None:

@@ -170,7 +170,9 @@ class RNNClassifier(SequencePredictor):
         ValueError, TypeError
             If an argument or a parameter is not as described; nothing has changed then.
         FloatingPointError
-            If the loss becomes NaN or infinite.
+            If the loss becomes NaN or infinite. With ``warm_start`` a fitted model then has the
+            parameters of the call's best epoch, or those from before it; without it nothing has
+            changed.
         """
         return self._fit(X, y, sample_weight)
 

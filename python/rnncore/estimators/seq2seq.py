@@ -370,7 +370,7 @@ class Seq2Seq(Estimator):
             parts = [np.flatnonzero(each).tolist() for each in (~held, held)]
             (x, y), validation = [([x[i] for i in part], [y[i] for i in part]) for part in parts]
             options = {"validation_data": validation, "patience": patience}
-        self.model_ = model
+        self.model_, before = model, model.history
         try:
             model.fit(
                 x, y, epochs=epochs, batch_size=self.batch_size, lr_schedule=schedule,
@@ -378,7 +378,7 @@ class Seq2Seq(Estimator):
                 progress=boolean("verbose", self.verbose), **options,
             )  # fmt: skip
         finally:
-            if model.history is not None:
+            if model.history is not before:
                 self.history_ = model.history
                 self.loss_curve_ = self.loss_curve_ + model.history.loss
                 self.n_iter_ += len(model.history.loss)
