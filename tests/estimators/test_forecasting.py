@@ -25,6 +25,7 @@ from rnncore.estimators.forecasting.source import read_first
 from rnncore.estimators.forecasting.views import View, views
 from rnncore.estimators.forecasting.windows import SeriesTable, Windows, windows_between
 from rnncore.estimators.tables.frequency import parse
+from rnncore.estimators.tables.panel_reading import read_panel
 from rnncore.layers import GRU
 
 pytestmark = pytest.mark.once
@@ -580,12 +581,37 @@ def test_cut_tail_and_joined() -> None:
     assert last.segments == [(0, 2), (3, 22)]
     assert last.step.tolist() == list(range(8, 30))
     later = replace(tail(series, 10), segments=[(0, 10)])
-    both = joined(tail(first, 12), later)
+    both = joined(tail(first, 12), later, panel.frequency)
     assert both.segments == [(0, 2), (3, 22)]
     np.testing.assert_array_equal(both.target, last.target)
     np.testing.assert_array_equal(both.times.values, last.times.values)
-    assert joined(cut(series, 19), later) is later  # a step is missing between them
-    assert joined(None, later) is later
+    assert joined(cut(series, 19), later, panel.frequency) is later  # a step is missing between
+    assert joined(None, later, panel.frequency) is later
+
+
+@pytest.mark.parametrize(
+    ("freq", "start", "goes_on", "does_not"),
+    [("W-MON", "2020-01-06", "2020-02-10", "2020-02-11"),
+     ("2D", "2020-01-01", "2020-01-11", "2020-01-12"),
+     ("ME", "2020-01-31", "2020-06-30", "2020-06-01"),
+     ("2h", "2020-01-01 00:00", "2020-01-01 10:00", "2020-01-01 11:00")],
+)  # fmt: skip
+def test_what_begins_on_another_day_does_not_go_on(
+    freq: str, start: str, goes_on: str, does_not: str
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("narwhals")
+    step = {"W-MON": "7D"}.get(freq, freq)
+
+    def read(first: str, frequency: Any) -> Any:
+        stamps = pandas.date_range(first, periods=5, freq={"2020-06-01": "MS"}.get(first, step))
+        return read_panel(pandas.DataFrame({"ds": stamps, "y": 1.0}), freq=frequency)
+
+    known = read(start, None)
+    for first, count in ((goes_on, 10), (does_not, 5)):
+        later = read(first, known.frequency).series[0]
+        assert later.step[0] == known.series[0].step[-1] + 1  # numbers alone do not tell
+        assert len(joined(known.series[0], later, known.frequency)) == count
 
 
 # --- scores -------------------------------------------------------------------------------------

@@ -98,11 +98,13 @@ def rows(series: RegularSeries, which: slice) -> RegularSeries:
     )  # fmt: skip
 
 
-def joined(before: RegularSeries | None, series: RegularSeries) -> RegularSeries:
+def joined(
+    before: RegularSeries | None, series: RegularSeries, frequency: Frequency
+) -> RegularSeries:
     """Return a series with the rows that came before it, if it goes on where they end."""
     if before is None or len(before) == 0 or len(series) == 0:
         return series
-    if before.step[-1] + 1 != series.step[0]:
+    if not _goes_on(before, series, frequency):
         return series
     n = len(before)
     segments = [*before.segments, *((a + n, b + n) for a, b in series.segments)]
@@ -117,6 +119,19 @@ def joined(before: RegularSeries | None, series: RegularSeries) -> RegularSeries
         series, step=step, times=series.times.at(values), target=target, past=past, future=future,
         segments=segments,
     )  # fmt: skip
+
+
+def _goes_on(before: RegularSeries, series: RegularSeries, frequency: Frequency) -> bool:
+    """Whether a series begins a step after another: on its weekday too, say."""
+    if before.step[-1] + 1 != series.step[0]:
+        return False
+    first = series.times.part(slice(0, 1))
+    expected = frequency.future(before.times.part(slice(-1, None)), 1)
+    if frequency.nanoseconds is not None or first.is_integer:
+        return bool(expected.values[0] == first.values[0])
+    if frequency.anchor:
+        return bool(expected.local.astype("datetime64[D]") == first.local.astype("datetime64[D]"))
+    return bool(frequency.ticks(expected)[0] == frequency.ticks(first)[0])
 
 
 def followed(series: RegularSeries, past: int, horizon: int, frequency: Frequency) -> RegularSeries:

@@ -58,7 +58,7 @@ class Source:
         """Return the same, behind the last `past` rows where they go on from these."""
         panel = self.read(data, params)
         known = {each.key: tail(each, past) for each in self.panel.series}
-        series = [joined(known.get(each.key), each) for each in panel.series]
+        series = [joined(known.get(each.key), each, panel.frequency) for each in panel.series]
         return replace(panel, series=series)
 
     def answer(
