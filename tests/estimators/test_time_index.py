@@ -511,7 +511,11 @@ def test_rows_without_a_target_at_the_end_are_ahead() -> None:
     assert len(series["B"].ahead.step) == 0
     known = read_panel(data, **ROLES)  # nothing is wrong with such a table
     assert len(known.series[1].ahead.step) == 4
-    with pytest.raises(ValueError, match="4 missing values of column 'sales'"):
+    bare = read_panel(data, **ROLES | {"future": (), "past": ()})  # nor where no column is known
+    assert [len(each) for each in bare.series] == [20, 16]
+    assert shown(bare.series[1].ahead.times) == shown(ahead.times)
+    data.loc[data.index[30], "sales"] = None
+    with pytest.raises(ValueError, match="1 missing value of column 'sales'"):
         read_panel(data, **ROLES | {"future": (), "past": ()})
 
 
@@ -672,6 +676,7 @@ def test_segments_are_maximal_and_cross_nothing(
     assert sorted(series.key[0] for series in panel.series) == sorted(set(data["g"]))
     for series in panel.series:
         mine = data[data["g"] == series.key[0]].sort_values("t")
+        mine = mine[mine["y"][::-1].notna().cummax()[::-1]]  # rows at the end are to predict
         np.testing.assert_array_equal(series.target[:, 0], mine["y"])
         np.testing.assert_array_equal(series.time, mine["t"].to_numpy().astype("M8[us]"))
         assert np.array_equal(np.diff(series.step), np.diff(mine["at"]))

@@ -178,7 +178,7 @@ def _frequency(rows: Rows, freq: Any) -> Frequency:
 
 
 def _ahead(rows: Rows, frequency: Frequency, faults: Faults) -> Array:
-    """Return which rows (N,) stand after their group's last target, with future columns."""
+    """Return which rows (N,) stand after their group's last target: those to predict."""
     known = ~np.isnan(rows.target).all(axis=1)
     last = np.full(len(faults.groups), -1)
     index = np.flatnonzero(known)
@@ -186,8 +186,6 @@ def _ahead(rows: Rows, frequency: Frequency, faults: Faults) -> Array:
     if (last < 0).any():
         where = faults.where(int(np.flatnonzero(last < 0)[0])).removeprefix(" in ")
         raise ValueError(f"{where or 'target'}: expected at least one row with a target")
-    if rows.future.shape[1] == 0:
-        return np.zeros(len(rows), np.bool_)
     return np.asarray(np.arange(len(rows)) > last[rows.group])
 
 
