@@ -422,6 +422,39 @@ def test_missing_categories_are_named(values: list[Any]) -> None:
         read_panel(data, target="y", past="x")
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize("role", ["past", "future", "static"])
+def test_numbers_as_text_are_no_categories(role: str, library: str) -> None:
+    days = pandas.date_range("2020-01-01", periods=4)
+
+    def read(values: list[Any], dtype: Any = None) -> Panel:
+        data = table(days, x=pandas.Series(values, dtype=dtype))
+        made = {"polars": polars.from_pandas, "pyarrow": pyarrow.Table.from_pandas}
+        return read_panel(made.get(library, lambda same: same)(data), target="y", **{role: "x"})
+
+    with pytest.raises(TypeError, match=r"column 'x': expected numbers, .*, row 2 is 'n/a'"):
+        read(["1.5", "2", "n/a", "3"])
+    with pytest.raises(TypeError, match=r"'x': .* numbers written as text .*, row 0 is '7'; names"):
+        read(["7"] * 4)
+    for values, dtype in ((["7"] * 4, "category"), (["07"] * 4, None), (["7" * 19] * 4, None)):
+        panel = read(values, dtype)
+        assert panel.encoding.names(["x"]) == [f"x={values[0]}"]
+    if role != "static":
+        assert read(["1", "2", "a", "b"]).encoding.names(["x"])[2:] == ["x=a", "x=b"]
+
+
+def test_what_occurs_once_is_no_category() -> None:
+    days = pandas.date_range("2020-01-01", periods=42)
+    names = [f"n{k % 21}" for k in range(42)]
+    assert len(read_panel(table(days, x=names), target="y", past="x").past_names) == 21
+    names[0] = "another"
+    text = r"'x': expected categories that occur again and again, got 22 different ones in 42 rows"
+    with pytest.raises(ValueError, match=text):
+        read_panel(table(days, x=names), target="y", past="x")
+    short = read_panel(table(days[:20], x=list("abcdefghijklmnopqrst")), target="y", past="x")
+    assert len(short.past_names) == 20
+
+
 def test_several_groups_make_keys_of_several() -> None:
     data = pandas.DataFrame(
         {

@@ -11,6 +11,8 @@ from rnncore._parts import storable
 from rnncore._types import Array
 from rnncore.estimators.tables import frames
 
+_MANY = 20  # categories, beyond which each must occur about twice
+
 
 @storable
 class Encoding:
@@ -32,14 +34,21 @@ class Encoding:
 
     @classmethod
     def fit(cls, frame: Any, columns: Sequence[Any]) -> Encoding:
-        """Return the encoding of some columns of a frame; TypeError for columns of neither kind."""
-        found: dict[Any, list[str] | None] = {}
-        for name in columns:
-            found[name] = None
-            if frames.is_category_column(frame, name):
-                _, values = frames.labels(frame, name, missing="nan")
-                found[name] = sorted({str(value) for value in values})
-        return cls(found)
+        """Return the encoding of some columns of a frame.
+
+        Raises
+        ------
+        TypeError
+            If a column is of neither kind, or of text most of which is numbers.
+        ValueError
+            If a column has more than 20 categories, and more than half as many as rows.
+        """
+        return cls(
+            {
+                name: _categories(frame, name) if frames.is_category_column(frame, name) else None
+                for name in columns
+            }
+        )
 
     def names(self, columns: Sequence[Any]) -> list[str]:
         """Return the names of what `encode` gives: "price", "shop=A", "shop=B"."""
@@ -83,3 +92,21 @@ class Encoding:
     def __repr__(self) -> str:
         """Return the columns with their categories."""
         return f"Encoding({self._categories!r})"
+
+
+def _categories(frame: Any, name: Any) -> list[str]:
+    """Return the categories of a column, in order; errors as of `Encoding.fit`."""
+    if frames.has_numbers_as_text(frame, name):
+        try:
+            frames.numbers(frame, name, missing="nan")
+        except TypeError as error:
+            raise TypeError(f"{error}; names that are digits need a dtype of categories") from None
+    codes, values = frames.labels(frame, name, missing="nan")
+    found = sorted({str(value) for value in values})
+    present = int((codes >= 0).sum())
+    if len(found) > _MANY and 2 * len(found) > present:
+        raise ValueError(
+            f"column {name!r}: expected categories that occur again and again, got {len(found)} "
+            f"different ones in {present} rows"
+        )
+    return found

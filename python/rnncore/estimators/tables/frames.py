@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import difflib
 import numbers as kinds
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,12 +29,14 @@ from rnncore.estimators.tables.time_columns import index_like, read_times, serie
 from rnncore.estimators.tables.times import Times
 
 _UNNAMED = "value"  # the column of a series without a name
+_NAME = re.compile(r"0\d|\d{19}")  # how text begins that is no amount, though it may read as one
 
 __all__ = [
     "Times",
     "check_columns",
     "column_names",
     "has_dates_as_text",
+    "has_numbers_as_text",
     "has_time_index",
     "is_category_column",
     "is_frame",
@@ -148,6 +151,20 @@ def has_dates_as_text(frame: Any, name: Any) -> bool:
     if series.dtype in (narwhals().Categorical, narwhals().Enum):
         return False
     return is_date(series.drop_nulls().item(0))
+
+
+def has_numbers_as_text(frame: Any, name: Any) -> bool:
+    """Whether most rows of a column of text are numbers; `numbers` says what is wrong with it.
+
+    Digits after a zero, and more of them than integers have, are names: "01234". So is all that has
+    a dtype of categories.
+    """
+    series = column(frame, name)
+    if series.dtype in (narwhals().Categorical, narwhals().Enum):
+        return False
+    items = [item for item in series.drop_nulls().to_list() if isinstance(item, str)]
+    reading = {item: _reads(item) and not _NAME.match(item) for item in set(items)}
+    return 2 * sum(reading[item] for item in items) > len(items)
 
 
 def labels(frame: Any, name: Any, *, missing: str = "raise") -> tuple[Array, list[Any]]:
