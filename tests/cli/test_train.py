@@ -247,6 +247,8 @@ WRONG = [
     (("short.csv", "--horizon", "7"), 1, "train: data: expected "),
     (("two.csv", "--horizon", "7"), 2,
      "train: --time: expected the name of one of the columns 'a', 'b'\n"),
+    (("german.csv", "--horizon", "1"), 2, "train: --time: found no column of times; column 'ds' "
+     "holds '31.01.2024'; pass --time, or --freq rows\n"),
     (("german.csv", "--horizon", "1", "--time", "ds"), 1,
      "column 'ds': expected dates with the year first, such as 2020-03-29"),
     (("data.csv", "--horizon", "7", "--target", "z"), 2,

@@ -10,6 +10,7 @@ import pytest
 from errors import raises
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from rnncore.estimators.tables.frames import like
 from rnncore.estimators.tables.panel_reading import (
     Encoding,
     Frequency,
@@ -413,6 +414,75 @@ def test_the_index_of_pandas_may_be_named_as_the_time() -> None:
     assert (panel.roles.time, short(panel.series[0].time[3])) == (None, "2020-01-04")
     with raises(TypeError, "past: expected names of columns, got ['y']"):
         read_panel(data, past=[["y"]])
+
+
+def dated(stamps: Any, **options: Any) -> Any:
+    return pandas.DataFrame({"y": [3.0, 1, 2]}, index=pandas.Index(stamps, **options))
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [["2020-01-03", "2020-01-01", "2020-01-02"],
+     [datetime.date(2020, 1, day) for day in (3, 1, 2)],
+     [datetime.datetime(2020, 1, day) for day in (3, 1, 2)]],
+)  # fmt: skip
+@pytest.mark.parametrize("named", [None, "when"])
+def test_times_are_read_from_indices_and_columns_of_objects(stamps: Any, named: Any) -> None:
+    objects = dated(stamps, name=named, dtype=object)
+    for data in (objects, objects["y"], pandas.DataFrame({"when": objects.index, "y": objects.y})):
+        with pytest.raises(ValueError, match="1 row earlier than the one before it"):
+            read_panel(data)
+        panel = read_panel(data, irregular="repair")
+        assert shown(panel.series[0].times) == ["2020-01-01", "2020-01-02", "2020-01-03"]
+        assert panel.series[0].target[:, 0].tolist() == [1, 2, 3]
+    text = dated(["2020-01-01", "2020-01-02", "2020-01-03"], name=named)  # read_csv(index_col=0)
+    panel = read_panel(text, time=named)
+    assert panel.roles.time is None
+    later = panel.frequency.future(panel.series[0].times.part(slice(2, 3)), 1)
+    made = like(text, {"y": [1.0]}, time=later)
+    assert (made.index.tolist(), made.index.name) == (["2020-01-04"], named)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [(pandas.DataFrame({"when": ["01/09/2020", "02/09/2020"], "y": [1.0, 2]}),
+      "time: found no column of times; column 'when' holds '01/09/2020'; pass time=, or "
+      "freq='rows'"),
+     (pandas.DataFrame({"y": [1.0, 2, 3], "shop": [None, "A", "B"]}, index=[4, 5, 6]),
+      "time: found no column of times; column 'shop' holds 'A'; pass time=, or freq='rows'"),
+     (polars.DataFrame({"when": ["1.9.2020", "2.9.2020"], "y": [1.0, 2]}),
+      "time: found no column of times; column 'when' holds '1.9.2020'; pass time=, or "
+      "freq='rows'"),
+     (dated([2, 0, 1]),
+      "time: found no column of times; the index holds 2, 0, 1, ...; call reset_index() and pass "
+      "time=, or freq='rows'"),
+     (dated(["Jan", "Feb", "Mar"])["y"],
+      "time: found no column of times; the index holds 'Jan', 'Feb', 'Mar', ...; call "
+      "reset_index() and pass time=, or freq='rows'"),
+     (dated(range(3))[::-1],
+      "time: found no column of times; the index holds 2, 1, 0, ...; call reset_index() and pass "
+      "time=, or freq='rows'")],
+)  # fmt: skip
+def test_rows_of_a_frame_are_counted_only_where_nothing_else_is_meant(data: Any, text: str) -> None:
+    with raises(ValueError, text):
+        read_panel(data)
+    panel = read_panel(data, freq="rows")
+    assert panel.series[0].step.tolist() == list(range(len(data)))
+    numbers = dated(range(3)).assign(x=True)
+    for plain in (numbers, numbers.iloc[[1, 2]], numbers.iloc[1:], polars.DataFrame({"y": [1, 2]})):
+        assert read_panel(plain, target="y").series[0].time.tolist() == list(range(len(plain)))
+
+
+def test_an_index_of_several_levels_is_refused() -> None:
+    data = sales().set_index(["shop", "day"])
+    text = (
+        "data: expected one index, got a MultiIndex of ['shop', 'day']; call reset_index() to make "
+        "columns of it"
+    )
+    with raises(ValueError, text):
+        read_panel(data, target="sales")
+    with raises(ValueError, text):
+        read_panel(data["sales"], freq="rows")
 
 
 @pytest.mark.parametrize("values", [[None] * 4, ["a", None, None, None]])

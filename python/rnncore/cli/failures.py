@@ -21,6 +21,7 @@ _OPTIONS = {
 }  # fmt: skip
 _WORDS = {
     "irregular='repair' does": "--repair does", "pass future=,": "pass --future,",
+    "pass time=,": "pass --time,",
     "strategy='": "--strategy '", "freq='rows'": "--freq rows",
 }  # fmt: skip
 

@@ -32,7 +32,7 @@ class RNNForecaster(Estimator):
         allow it.
     time : hashable, optional
         The column of times. By default pandas' index of dates, else the only column of dates, or
-        of text that is dates, else the number of the row.
+        of text that is dates, else, if no text is left over, the number of the row.
     target : hashable or list, optional
         What to forecast. By default the only column of numbers without another role; all columns of
         an array.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import difflib
 import numbers as kinds
@@ -137,8 +138,12 @@ def number_of_rows(frame: Any) -> int:
 
 
 def is_time_column(frame: Any, name: Any) -> bool:
-    """Whether a column's dtype is one of dates or times; text is not."""
+    """Whether a column's dtype is one of dates or times, or all its objects are; text is not."""
     series = column(frame, name)
+    if series.dtype == narwhals().Object:
+        gone = absent(series)
+        items = zip(series.to_list(), gone, strict=True)
+        return not gone.all() and all(lost or isinstance(x, datetime.date) for x, lost in items)
     date = series.dtype in (narwhals().Datetime, narwhals().Date)
     return date or dtype_words(series).startswith(("period[", "datetime64["))
 

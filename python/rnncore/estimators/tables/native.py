@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rnncore._types import Array
+from rnncore.estimators.tables.text_times import is_date
 
 _PLAIN = (np.ndarray, list, tuple, dict, str, bytes, int, float, type(None))  # never a frame
 
@@ -47,11 +49,35 @@ def column(frame: Any, name: Any) -> Any:
 
 
 def index_of(frame: Any) -> Any:
-    """Return pandas' index of dates or periods as a series; None for any other frame."""
+    """Return pandas' index of dates, as text or objects too, or periods as a series; else None."""
     index: Any = getattr(frame, "index", None)
-    if type(index).__name__ not in ("DatetimeIndex", "PeriodIndex"):
-        return None
-    return wrap(index.to_series())
+    kind = type(index).__name__
+    if kind in ("DatetimeIndex", "PeriodIndex") or (kind == "Index" and _begins_with_date(index)):
+        return wrap(index.to_series())
+    return None
+
+
+def refuse_levels(argument: str, frame: Any) -> None:
+    """Raise ValueError for a frame of pandas whose index has levels."""
+    index: Any = getattr(frame, "index", None)
+    if type(index).__name__ == "MultiIndex":
+        raise ValueError(
+            f"{argument}: expected one index, got a MultiIndex of {list(index.names)}; call "
+            "reset_index() to make columns of it"
+        )
+
+
+def odd_index(frame: Any) -> list[Any]:
+    """Return the first labels of pandas' index if they are no numbers of rows in order; else []."""
+    index: Any = getattr(frame, "index", None)
+    if not hasattr(index, "to_numpy") or len(index) == 0:
+        return []
+    values = index.to_numpy()
+    if type(index).__name__ == "RangeIndex":
+        counted = len(values) == 1 or values[1] > values[0]
+    else:  # rows that were picked by their numbers, as by TimeSeriesSplit
+        counted = values.dtype.kind in "iu" and bool((np.diff(values.astype(np.int64)) == 1).all())
+    return [] if counted else index[:3].tolist()
 
 
 def dtype_words(series: Any) -> str:
@@ -106,3 +132,8 @@ def in_order(frame: Any, names: list[Any]) -> Any:
     """Return a frame with its columns in the order of `names`, which may name others too."""
     wrapped = wrap(frame)
     return wrapped.select([name for name in names if name in wrapped.columns]).to_native()
+
+
+def _begins_with_date(index: Any) -> bool:
+    first = next(iter(index.dropna()[:1].tolist()), None)
+    return isinstance(first, datetime.date) or (isinstance(first, str) and is_date(first))

@@ -23,6 +23,7 @@ from rnncore.estimators.tables.roles import (
     find_roles,
     read_groups,
     read_row_times,
+    refuse_unknown_times,
 )
 from rnncore.estimators.tables.rows import Faults, Rows, in_timezone, note_gaps, ordered
 from rnncore.estimators.tables.times import short
@@ -63,7 +64,8 @@ def read_panel(
         One row for each group and step. Columns of an array are named by their numbers.
     time : hashable, optional
         The column of times. By default pandas' index of dates or periods, else the only column of
-        dates, else the number of the row within its group.
+        dates, of text too, else the number of the row within its group. Where a frame's index is
+        no count, or text is left over, rows are counted only if ``freq="rows"`` asks for it.
     target : hashable or list, optional
         What to forecast. By default the only column of numbers without another role; all of an
         array.
@@ -102,6 +104,8 @@ def read_panel(
     roles = find_roles(
         data, time, target=target, group=group, past=past, future=future, static=static
     )
+    if freq is None or parse(freq).unit != "rows":
+        refuse_unknown_times(data, roles)
     rows, keys, encoding = _read_rows(data, roles, encoding)
     faults = Faults(keys, [])
     statics = _statics(data, roles, encoding, rows, faults)

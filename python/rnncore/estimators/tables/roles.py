@@ -11,7 +11,7 @@ import numpy as np
 from rnncore._checks import as_numpy
 from rnncore._parts import storable
 from rnncore._types import Array
-from rnncore.estimators.tables import frames
+from rnncore.estimators.tables import frames, native
 from rnncore.estimators.tables.times import TimeKind, Times
 
 _MANY = ("target", "group", "past", "future", "static")
@@ -83,6 +83,7 @@ def find_roles(data: Any, time: Any, **given: Any) -> Roles:
 def as_data(data: Any) -> Any:
     """Return a frame or series as it is, and anything else as an array (N, D) of numbers."""
     if frames.is_frame(data) or frames.is_series(data):
+        native.refuse_levels("data", data)
         return data
     if hasattr(data, "collect"):
         raise TypeError(
@@ -96,6 +97,28 @@ def as_data(data: Any) -> Any:
             + (f" of dtype {array.dtype} and shape {array.shape}" if array.ndim else "")
         )
     return array.astype(np.float64)[:, None] if array.ndim == 1 else array.astype(np.float64)
+
+
+def refuse_unknown_times(data: Any, roles: Roles) -> None:
+    """Raise ValueError for a frame whose rows would be counted although it may well have times.
+
+    Its index is neither of times nor numbers of rows, or a column of text has no role.
+    """
+    if isinstance(data, np.ndarray) or roles.time is not None or frames.has_time_index(data):
+        return
+    found = "time: found no column of times"
+    labels = native.odd_index(data)
+    if labels:
+        raise ValueError(
+            f"{found}; the index holds {', '.join(map(repr, labels))}, ...; call reset_index() and "
+            "pass time=, or freq='rows'"
+        )
+    for name in _names(data):
+        if name not in {*roles.group, *roles.features} and frames.is_category_column(data, name):
+            _, values = frames.labels(data, name, missing="nan")
+            raise ValueError(
+                f"{found}; column {name!r} holds {values[0]!r}; pass time=, or freq='rows'"
+            )
 
 
 def array_columns(array: Array, columns: list[Any]) -> Array:

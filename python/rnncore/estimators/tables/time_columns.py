@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def read_times(series: Any, name: Any, where: str) -> Times:
         return from_instants(np.array(series.to_numpy(), np.int64), TimeKind(name, "integer"))
     if dtype.is_float():
         return _whole(np.array(series.to_numpy(), np.float64), name, where)
-    return _objects(series.to_list(), words, name, where)
+    times = _objects(series.to_list(), words, name, where)
+    return replace(times, kind=replace(times.kind, index_name=own_name))
 
 
 def series_of_times(frame: Any, time: Times, space: Any) -> Any:
