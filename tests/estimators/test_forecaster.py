@@ -472,8 +472,10 @@ def test_intervals_hold_what_they_promise(interval: str) -> None:
         ]
         assert all((b > a).all() for a, b in pairwise(widths))
         return
-    learnt.set_params(coverage=0.5)  # what was learnt stays
-    np.testing.assert_array_equal(learnt.predict_interval(), learnt.predict_interval(coverage=0.8))
+    learnt.set_params(coverage=0.5)
+    with raises(ValueError, "coverage: expected 0.8, which the quantiles were learnt for, got 0.5"):
+        learnt.predict_interval()
+    assert learnt.predict_interval(coverage=0.8).shape == (2, 3)
     with raises(ValueError, "coverage: expected 0.8, which the quantiles were learnt for, got 0.9"):
         learnt.predict_interval(coverage=0.9)
 

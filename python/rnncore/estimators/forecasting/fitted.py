@@ -136,12 +136,13 @@ class FittedSeries:
 
     def coverage(self, usual: float, asked: float | None) -> float:
         """Return the coverage to use; ValueError for one that no quantiles were learnt for."""
+        wanted = usual if asked is None else inner_fraction("coverage", asked)
         if not self.core.levels:
-            return usual if asked is None else inner_fraction("coverage", asked)
+            return wanted
         learnt = round(self.core.levels[-1] - self.core.levels[0], 12)
-        if asked is not None and abs(inner_fraction("coverage", asked) - learnt) > 1e-9:
+        if abs(wanted - learnt) > 1e-9:
             raise ValueError(
-                f"coverage: expected {learnt}, which the quantiles were learnt for, got {asked}"
+                f"coverage: expected {learnt}, which the quantiles were learnt for, got {wanted}"
             )
         return learnt
 
