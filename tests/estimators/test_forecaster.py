@@ -535,6 +535,20 @@ def test_what_is_kept_goes_on(data: Any, tmp_path: Any) -> None:
 def test_files_of_others_are_refused(tmp_path: Any) -> None:
     RNNRegressor(max_iter=1).fit(np.zeros((4, 3, 1)), np.arange(4.0)).save(tmp_path / "a")
     with raises(checkpoint.CheckpointError,
+def test_partial_fit_with_older_rows_leaves_the_end_where_it_is() -> None:
+    learnt = small(**PLAIN).fit(SERIES.iloc[30:100])
+    learnt.partial_fit(SERIES.iloc[:40])
+    assert learnt.predict().index[0] == DAYS[100]
+    groups = small(target="y", group="shop").fit(SHOPS[SHOPS["day"] >= "2024-02-01"])
+    old = SHOPS[(SHOPS["day"] < "2024-03-01") & (SHOPS["shop"] == "B")]
+    groups.partial_fit(pandas.concat([old, old.assign(shop="C")]))
+    first = groups.predict().groupby("shop", sort=False)["day"].first()
+    assert [str(day)[:10] for day in first] == ["2024-03-31", "2024-03-31", "2024-03-01"]
+    array = small(**PLAIN).fit(WAVE)  # rows of arrays have no times: they always go on
+    array.partial_fit(WAVE[:50])
+    np.testing.assert_array_equal(array.predict(), array.predict(WAVE[:50]))
+
+
                 f"{tmp_path / 'a'}: expected RNNForecaster, got RNNRegressor"):  # fmt: skip
         RNNForecaster.load(tmp_path / "a")
     small().fit(SERIES).save(tmp_path / "b")

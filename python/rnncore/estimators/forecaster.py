@@ -200,7 +200,7 @@ class RNNForecaster(Estimator):
         """Go on learning from new rows; the first call is a `fit`.
 
         The network is trained once on the windows of `data`; all else stays, as do groups without
-        new rows. `predict` goes on behind the rows.
+        new rows. `predict` goes on behind the rows, or behind those before if they end later.
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(data, y)

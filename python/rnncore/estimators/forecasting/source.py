@@ -39,10 +39,17 @@ class Source:
         return cls(kept, empty_like(data))
 
     def gone_on(self, panel: Panel, data: Any, fitted: FittedSeries) -> Source:
-        """Keep the rows of a later table; groups that it does not have stay as they were."""
+        """Keep the rows of another table; groups that end later here stay as they were."""
         later = Source.of(panel, data, fitted)
         new = {each.key: each for each in later.panel.series}
-        series = [new.pop(each.key, each) for each in self.panel.series]
+        numbered = panel.roles.time is None and panel.kind.type == "integer"  # always from 0 on
+        kept = [
+            each
+            for each in self.panel.series
+            if each.key not in new or (not numbered and each.time[-1] > new[each.key].time[-1])
+        ]
+        new |= {each.key: each for each in kept}
+        series = [new.pop(each.key) for each in self.panel.series]
         return Source(replace(later.panel, series=[*series, *new.values()]), later.example)
 
     def read(self, data: Any, params: Mapping[str, Any]) -> Panel:
