@@ -345,15 +345,43 @@ def test_short_groups_do_no_harm() -> None:
     said = learnt.predict().groupby("shop")["y"].mean()
     assert 90 < said["C"] < 125  # its scales are of its 3 rows
     assert said["F"] == pytest.approx(8, abs=0.5)
+    long = small(window=9, target="y", group="shop").fit(table)
+    with pytest.warns(UserWarning, match="^data: no forecast of 1 of 4") as warned:
+        found = long.predict()
+    assert found["shop"].tolist() == [name for name in "ABF" for _ in range(H)]
+    assert [str(each.message) for each in warned] == [
+        "data: no forecast of 1 of 4 groups, 'C': of the first expected 9 steps in a row (the "
+        "window) up to the last one, 2024-03-30, got 3; leave the series out of data=, or fit with "
+        "a smaller window"
+    ]
+    assert warned[0].filename == __file__
     with raises(ValueError, "data: group 'C': expected 9 steps in a row (the window) up to the "
                 "last one, 2024-03-30, got 3; leave the series out of data=, or fit with a smaller "
                 "window"):  # fmt: skip
-        small(window=9, target="y", group="shop").fit(table).predict()
+        long.predict(table[table["shop"] == "C"])
     torn = SERIES.drop(DAYS[142])
     with raises(ValueError, "data: expected 9 steps in a row (the window) up to the last one, "
                 "2024-05-29, got 7; leave the series out of data=, or fit with a smaller window, "
                 "or with freq='rows', where trading days, say, are the steps"):  # fmt: skip
         small(window=9, irregular="repair").fit(torn).predict()
+
+
+def test_a_group_that_ends_with_a_gap_needs_no_columns_ahead() -> None:
+    torn = SHOPS[(SHOPS["shop"] == "A") | (SHOPS["day"] != "2024-03-28")]
+    learnt = small(window=9, irregular="repair", **ROLES).fit(torn)
+    with pytest.warns(UserWarning, match="no forecast of 1 of 2 groups, 'B': of the first expect"):
+        found = learnt.predict(future=AHEAD[AHEAD["shop"] == "A"])
+    assert found["shop"].tolist() == ["A"] * H
+
+
+def test_new_rows_are_forecast_from_those_before_them_too() -> None:
+    learnt = small(**PLAIN).fit(SERIES.iloc[:100])
+    whole = learnt.predict(SERIES.iloc[:103])
+    pandas.testing.assert_series_equal(learnt.predict(SERIES.iloc[100:103]), whole)
+    with raises(ValueError, "data: expected 14 steps in a row (the window) up to the last one, "
+                "2024-04-13, got 3; leave the series out of data=, or fit with a smaller "
+                "window"):  # fmt: skip
+        learnt.predict(SERIES.iloc[101:104])  # a day is missing between them
 
 
 def test_history_of_forecasts() -> None:
@@ -507,6 +535,20 @@ def test_partial_fit_goes_on_behind_the_new_rows() -> None:
         learnt.partial_fit(SERIES.iloc[140:145])
 
 
+def test_partial_fit_with_older_rows_leaves_the_end_where_it_is() -> None:
+    learnt = small(**PLAIN).fit(SERIES.iloc[30:100])
+    learnt.partial_fit(SERIES.iloc[:40])
+    assert learnt.predict().index[0] == DAYS[100]
+    groups = small(target="y", group="shop").fit(SHOPS[SHOPS["day"] >= "2024-02-01"])
+    old = SHOPS[(SHOPS["day"] < "2024-03-01") & (SHOPS["shop"] == "B")]
+    groups.partial_fit(pandas.concat([old, old.assign(shop="C")]))
+    first = groups.predict().groupby("shop", sort=False)["day"].first()
+    assert [str(day)[:10] for day in first] == ["2024-03-31", "2024-03-31", "2024-03-01"]
+    array = small(**PLAIN).fit(WAVE)  # rows of arrays have no times: they always go on
+    array.partial_fit(WAVE[:50])
+    np.testing.assert_array_equal(array.predict(), array.predict(WAVE[:50]))
+
+
 FITTED = (
     "scores_", "loss_curve_", "validation_scores_", "view_", "window_", "season_", "frequency_",
     "calendar_", "repairs_", "n_iter_", "n_features_in_",
@@ -535,20 +577,6 @@ def test_what_is_kept_goes_on(data: Any, tmp_path: Any) -> None:
 def test_files_of_others_are_refused(tmp_path: Any) -> None:
     RNNRegressor(max_iter=1).fit(np.zeros((4, 3, 1)), np.arange(4.0)).save(tmp_path / "a")
     with raises(checkpoint.CheckpointError,
-def test_partial_fit_with_older_rows_leaves_the_end_where_it_is() -> None:
-    learnt = small(**PLAIN).fit(SERIES.iloc[30:100])
-    learnt.partial_fit(SERIES.iloc[:40])
-    assert learnt.predict().index[0] == DAYS[100]
-    groups = small(target="y", group="shop").fit(SHOPS[SHOPS["day"] >= "2024-02-01"])
-    old = SHOPS[(SHOPS["day"] < "2024-03-01") & (SHOPS["shop"] == "B")]
-    groups.partial_fit(pandas.concat([old, old.assign(shop="C")]))
-    first = groups.predict().groupby("shop", sort=False)["day"].first()
-    assert [str(day)[:10] for day in first] == ["2024-03-31", "2024-03-31", "2024-03-01"]
-    array = small(**PLAIN).fit(WAVE)  # rows of arrays have no times: they always go on
-    array.partial_fit(WAVE[:50])
-    np.testing.assert_array_equal(array.predict(), array.predict(WAVE[:50]))
-
-
                 f"{tmp_path / 'a'}: expected RNNForecaster, got RNNRegressor"):  # fmt: skip
         RNNForecaster.load(tmp_path / "a")
     small().fit(SERIES).save(tmp_path / "b")

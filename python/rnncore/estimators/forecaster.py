@@ -107,40 +107,17 @@ class RNNForecaster(Estimator):
     """
 
     def __init__(
-        self,
-        horizon: int,
-        window: int | None = None,
-        *,
-        time: Any = None,
-        target: Any = None,
-        group: Any = None,
-        past: Any = None,
-        future: Any = None,
-        static: Any = None,
-        freq: Any = None,
-        timezone: str | None = None,
-        irregular: str = "raise",
-        calendar: Any = "auto",
-        season: Any = "auto",
-        strategy: str = "direct",
-        linear: bool = True,
-        log: Any = "auto",
-        interval: str = "residuals",
-        coverage: float = 0.8,
-        cell: str = "gru",
-        hidden_size: int = 32,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        learning_rate: float = 1e-3,
-        max_iter: int = 50,
-        batch_size: int = 64,
-        clip_norm: float | None = 1.0,
-        validation_fraction: float = 0.15,
-        early_stopping: bool = True,
-        n_iter_no_change: int = 5,
-        random_state: Any = None,
+        self, horizon: int, window: int | None = None, *, time: Any = None, target: Any = None,
+        group: Any = None, past: Any = None, future: Any = None, static: Any = None,
+        freq: Any = None, timezone: str | None = None, irregular: str = "raise",
+        calendar: Any = "auto", season: Any = "auto", strategy: str = "direct", linear: bool = True,
+        log: Any = "auto", interval: str = "residuals", coverage: float = 0.8, cell: str = "gru",
+        hidden_size: int = 32, num_layers: int = 1, dropout: float = 0.0,
+        learning_rate: float = 1e-3, max_iter: int = 50, batch_size: int = 64,
+        clip_norm: float | None = 1.0, validation_fraction: float = 0.15,
+        early_stopping: bool = True, n_iter_no_change: int = 5, random_state: Any = None,
         verbose: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.horizon, self.window = horizon, window
         self.time, self.target, self.group = time, target, group
         self.past, self.future, self.static = past, future, static
@@ -218,7 +195,8 @@ class RNNForecaster(Estimator):
         ----------
         data : data frame, series or array_like, optional
             Rows up to now, at least `window_` without a gap for each group; groups that `fit` has
-            not seen too. By default those of `fit`.
+            not seen too. By default those of `fit`; rows that go on where these ended, by their
+            times, are forecast from both.
         future : data frame, or array_like of shape (N, F), optional
             Group, time and columns known ahead of the steps to come, and perhaps of others. By
             default those that `data` has behind the last target.
@@ -234,7 +212,13 @@ class RNNForecaster(Estimator):
         NotFittedError
             Before `fit`.
         ValueError, TypeError
-            If columns or steps are missing, or hold something else.
+            If columns or steps are missing, or hold something else; if no group is long enough.
+
+        Warns
+        -----
+        UserWarning
+            If some groups are too short or end with a gap; it names them, and the others are
+            forecast.
         """
         answer = self._answer(data, future, None)
         return answer.frame(answer.values)

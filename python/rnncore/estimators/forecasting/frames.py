@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from rnncore._checks import users_level
 from rnncore._types import Array
 from rnncore.estimators.forecasting.fitted import FittedSeries
 from rnncore.estimators.forecasting.series import followed, tail
@@ -17,6 +19,7 @@ from rnncore.estimators.tables.panel import Ahead, Panel, RegularSeries
 from rnncore.estimators.tables.times import TimeKind, Times, from_instants, short
 
 _ADVICE = ", or with freq='rows', where trading days, say, are the steps"
+_NAMED = 10  # groups in a warning
 
 
 @dataclass(eq=False)
@@ -46,16 +49,16 @@ class Answer:
     def behind(
         cls, panel: Panel, fitted: FittedSeries, coverage: float | None, example: Any
     ) -> Answer:
-        """Forecast what follows each series of a panel.
+        """Forecast what follows each series of a panel, all of which are `ready`.
 
         Raises
         ------
         ValueError
-            If a series ends with too few steps in a row, or knows too little ahead.
+            If a series knows too little ahead.
         """
         past, horizon = fitted.core.past, fitted.core.future
         for each in panel.series:
-            _refuse_short(each, panel, past, horizon)
+            _refuse_unknown(each, panel, horizon)
         values = fitted.forecast(panel.series, coverage)
         ahead = [followed(each, past, horizon, panel.frequency) for each in panel.series]
         times = [each.times.part(slice(-horizon, None)) for each in ahead]
@@ -125,23 +128,65 @@ class Answer:
         return names.index(target)
 
 
-def _refuse_short(series: RegularSeries, panel: Panel, past: int, horizon: int) -> None:
-    of = f"group {series.key[0] if len(series.key) == 1 else series.key!r}: " if series.key else ""
-    end = short(series.local[-1])
-    run = series.segments[-1] if series.segments else (0, 0)
-    steps = run[1] - run[0] if run[1] == len(series) else 0
-    if steps < past:
-        raise ValueError(
-            f"data: {of}expected {past} steps in a row (the window) up to the last one, {end}, got "
-            f"{steps}; leave the series out of data=, or fit with a smaller window"
-            + _ADVICE
-            * (run[0] > 0 and panel.frequency.unit in ("B", "D"))
+def ready(panel: Panel, past: int) -> Panel:
+    """Return a panel without the series that end with fewer than `past` steps in a row.
+
+    Raises
+    ------
+    ValueError
+        If none is left.
+
+    Warns
+    -----
+    UserWarning
+        If some are left out; it names them.
+    """
+    left = [each for each in panel.series if _run(each) >= past]
+    out = [each for each in panel.series if _run(each) < past]
+    if out and not left:
+        raise ValueError(f"data: {_of(out[0])}{_too_short(out[0], panel, past)}")
+    if out:
+        names = ", ".join(_name(each) for each in out[:_NAMED])
+        more = f" and {len(out) - _NAMED} more" * (len(out) > _NAMED)
+        warnings.warn(
+            f"data: no forecast of {len(out)} of {len(panel.series)} groups, {names}{more}: of the "
+            f"first {_too_short(out[0], panel, past)}",
+            UserWarning,
+            stacklevel=users_level(),
         )
+    return replace(panel, series=left)
+
+
+def _run(series: RegularSeries) -> int:
+    """Return the steps in a row up to the last one."""
+    start, stop = series.segments[-1] if series.segments else (0, 0)
+    return stop - start if stop == len(series) else 0
+
+
+def _too_short(series: RegularSeries, panel: Panel, past: int) -> str:
+    torn = bool(series.segments) and series.segments[-1][0] > 0
+    return (
+        f"expected {past} steps in a row (the window) up to the last one, "
+        f"{short(series.local[-1])}, got {_run(series)}; leave the series out of data=, or fit "
+        "with a smaller window" + _ADVICE * (torn and panel.frequency.unit in ("B", "D"))
+    )
+
+
+def _refuse_unknown(series: RegularSeries, panel: Panel, horizon: int) -> None:
     if panel.roles.future and len(series.ahead.step) < horizon:
         raise ValueError(
-            f"future: {of}expected the columns {panel.roles.future} for {horizon} steps after "
-            f"{end}, got {len(series.ahead.step)}; pass future=, or rows without a target in data"
+            f"future: {_of(series)}expected the columns {panel.roles.future} for {horizon} steps "
+            f"after {short(series.local[-1])}, got {len(series.ahead.step)}; pass future=, or rows "
+            "without a target in data"
         )
+
+
+def _of(series: RegularSeries) -> str:
+    return f"group {_name(series)}: " if series.key else ""
+
+
+def _name(series: RegularSeries) -> str:
+    return repr(series.key[0] if len(series.key) == 1 else series.key)
 
 
 def _joined(times: Sequence[Times]) -> Times:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnncore.estimators.forecasting.fitted import FittedSeries
-from rnncore.estimators.forecasting.frames import Answer, empty_like, panel_from_dict, panel_to_dict
+from rnncore.estimators.forecasting.frames import (
+    Answer,
+    empty_like,
+    panel_from_dict,
+    panel_to_dict,
+    ready,
+)
 from rnncore.estimators.forecasting.series import joined, tail
 from rnncore.estimators.tables.future import read_future
 from rnncore.estimators.tables.panel import Panel, RegularSeries
@@ -72,8 +78,12 @@ class Source:
         self, data: Any, future: Any, fitted: FittedSeries, coverage: float | None,
         params: Mapping[str, Any],
     ) -> Answer:  # fmt: skip
-        """Return the forecasts that follow the rows of a table, or those remembered."""
-        panel = self.panel if data is None else self.read(data, params)
+        """Return the forecasts that follow the rows of a table, or those remembered.
+
+        A series that ends with too few steps in a row is left out, with a warning.
+        """
+        past = fitted.core.past
+        panel = ready(self.panel if data is None else self.read_on(data, params, past), past)
         if future is not None:
             if not panel.roles.future:
                 raise ValueError("future: expected None, since no column is known ahead")
