@@ -396,7 +396,8 @@ def test_history_of_forecasts() -> None:
     every = learnt.predict_history(SERIES, every=1)
     assert len(every) == (150 - 14 - 5 + 1) * 5
     wide = learnt.predict_history(SERIES, coverage=0.99)
-    assert (wide["y_upper"] - wide["y_lower"] > history["y_upper"] - history["y_lower"]).all()
+    half = learnt.predict_history(SERIES, coverage=0.5)
+    assert (wide["y_upper"] - wide["y_lower"] > half["y_upper"] - half["y_lower"]).all()
     np.testing.assert_array_equal(wide["y"], history["y"])
 
 

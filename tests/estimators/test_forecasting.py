@@ -506,21 +506,60 @@ def test_intervals_are_made_of_the_errors_on_the_validation_part(
     core = fitted.core
     scaled = ScaledTable.of(fitted.table(panel.series)[0], core.scales)
     cuts, ends = np.array([255]), np.array([300])
+    share = 0.8 * 15 / 14  # 43 windows, 14 of them without a common step
     validation = windows_between(scaled.table, L, H, cuts, ends, L)
     z, truth = core.scaled_values(scaled, validation), scaled.z[validation.future_rows]
     ends_z = core.scaled_values(scaled, validation)[..., [0, -1]]
     if interval == "residuals":
         ends_z = ends_z + np.stack(
-            [np.quantile(truth - z[..., 0], share, axis=0) for share in (0.1, 0.9)], axis=-1
+            [
+                np.quantile(truth - z[..., 0], at, axis=0)
+                for at in ((1 - share) / 2, (1 + share) / 2)
+            ],
+            axis=-1,
         )
     else:
         outside = np.maximum(z[..., 0] - truth, truth - z[..., 2])
-        ends_z = ends_z + np.quantile(outside, 0.8, axis=0)[..., None] * np.array([-1, 1])
+        ends_z = ends_z + np.quantile(outside, share, axis=0)[..., None] * np.array([-1, 1])
     values = fitted.values(scaled.table, validation, 0.8)
     mean, std = core.scales.target.mean.item(), core.scales.target.std.item()
     np.testing.assert_allclose(values[..., [0, 2]], ends_z * std + mean, rtol=1e-6, atol=1e-9)
     errors = np.abs(values[..., 1] - validation.truth)
     assert fit.scores.error() == pytest.approx(errors.mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize("interval", ["residuals", "quantile"])
+def test_few_errors_are_counted_together(interval: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "_MOST_REACH", 0)
+    panel, options = panel_of(
+        np.random.default_rng(0).standard_normal(150), interval=interval, season=None
+    )
+    fitted, _ = fit_panel(panel, options)
+    core = fitted.core
+    scaled = ScaledTable.of(fitted.table(panel.series)[0], core.scales)
+    validation = windows_between(scaled.table, L, H, np.array([128]), np.array([150]), L)
+    z, truth = core.scaled_values(scaled, validation), scaled.z[validation.future_rows]
+    for coverage, share in ((0.5, 0.5 * 7 / 6), (0.8, 0.8 * 7 / 6)):  # 20 windows, 6 apart
+        if interval == "residuals":
+            wanted = np.full((H, D - 1), np.quantile(np.abs(truth - z[..., 0]), share))
+        else:
+            outside = np.maximum(z[..., 0] - truth, truth - z[..., 2])
+            wanted = np.full((H, D - 1), np.quantile(outside, share))
+        level = (1 + coverage) / 2 if interval == "residuals" else coverage
+        np.testing.assert_allclose(core.errors[round(200 * level) - 1], wanted)
+    if interval == "residuals":
+        np.testing.assert_allclose(core.errors, -core.errors[::-1])
+
+
+@pytest.mark.filterwarnings("ignore:.*is better than the forecaster:UserWarning")
+def test_intervals_of_short_series_hold_what_they_promise() -> None:
+    held = []
+    for seed in range(12):
+        y = np.random.default_rng(seed).standard_normal(65).cumsum()
+        learnt = RNNForecaster(5, 10, hidden_size=3, max_iter=2, random_state=0).fit(y[:60])
+        _, low, high = learnt.predict_interval().T
+        held.append(np.mean((low <= y[60:]) & (y[60:] <= high)))
+    assert np.mean(held) >= 0.65
 
 
 # --- leakage ------------------------------------------------------------------------------------

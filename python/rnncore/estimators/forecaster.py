@@ -240,6 +240,13 @@ class RNNForecaster(Estimator):
         data frame or numpy.ndarray
             As `predict`; for each target three columns, "y", "y_lower" and "y_upper", or a last
             axis of three.
+
+        Notes
+        -----
+        Intervals are split conformal ones: they reach as far as the errors on the validation part,
+        a little further the fewer forecasts fit there without a common step. Under ten of these
+        intervals are as wide for the first step as for the last, and at 80 % under four they reach
+        as far as the largest error: then take more rows, or a larger `validation_fraction`.
         """
         answer = self._answer(data, future, self._coverage(coverage))
         return answer.frame(answer.values[..., [1, 0, 2]], ("", "_lower", "_upper"))

@@ -15,6 +15,7 @@ from rnncore.estimators.forecasting.windows import SeriesTable, Windows
 
 _MEASURED = 10  # forecasts of a series, from which its own errors are known
 LEVELS = np.arange(1, 200) / 200  # of the quantiles of errors that are kept
+_FEW = 10  # forecasts that share no step, under which those of all steps are counted together
 _BLOCK = 256  # windows that are forecast step by step at a time
 
 
@@ -36,6 +37,7 @@ class ForecastCore:
     errors : numpy.ndarray, shape (199, H, D)
         What intervals are made of, in each series' unit: quantiles at `LEVELS`, on the validation
         part, of the errors; with levels, of how far the truth was outside of what the model said.
+        They reach further by as much as few forecasts make uncertain.
     """
 
     past: int
@@ -84,7 +86,8 @@ class ForecastCore:
             outside = np.maximum(z[..., 0] - truth, truth - z[..., -1])
         else:
             outside = truth - z[..., 0]
-        self.errors = np.quantile(outside / spread[windows.series][:, None], LEVELS, axis=0)
+        outside = outside / spread[windows.series][:, None]
+        self.errors = _kept(outside, two_sided=not self.levels)
         target = replace(self.scales.target, spread=spread)
         self.scales = self.scales.of_series(target)
 
@@ -143,6 +146,31 @@ def _spread(errors: Array, windows: Windows) -> Array:
     own, all_of_them = sums / np.maximum(counts, 1), of_windows.mean(axis=0)
     known = (counts >= _MEASURED) & (own > 0)
     return np.where(known, own / np.where(all_of_them > 0, all_of_them, 1), 1.0)
+
+
+def _kept(errors: Array, *, two_sided: bool) -> Array:
+    """Return the quantiles to keep, (199, H, D), of errors (M, H, D).
+
+    As in split conformal prediction (Lei, G'Sell, Rinaldo, Tibshirani and Wasserman,
+    "Distribution-free predictive inference for regression", 2018) an interval that is to hold a
+    share s of the values holds (m + 1) s of m errors; with all of them held it can't reach further.
+    Windows overlap, so that m is M / H, and 1 at least. Under ten, the sizes of the errors at all
+    steps are counted together.
+    """
+    M, H, D = errors.shape
+    m = max(1, M // H)
+    shares = np.abs(2 * LEVELS - 1) if two_sided else LEVELS
+    shares = np.minimum(1, (m + 1) * shares / m)
+    sides = np.sign(LEVELS - 0.5)
+    if m < _FEW:
+        pooled = errors.reshape(M * H, 1, D)
+        if two_sided:
+            ends = sides[:, None, None] * np.quantile(np.abs(pooled), shares, axis=0)
+        else:
+            ends = np.quantile(pooled, shares, axis=0)
+        return np.repeat(ends, H, axis=1)
+    places = (1 + sides * shares) / 2 if two_sided else shares
+    return np.asarray(np.quantile(errors, places, axis=0))
 
 
 def _tails(coverage: float) -> tuple[float, float]:
