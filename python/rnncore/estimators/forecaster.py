@@ -287,7 +287,8 @@ class RNNForecaster(Estimator):
         ----------
         data : data frame, series or array_like
             As for `fit`. Rows that go on where those of `fit` ended, by their times, may be
-            forecast from these. A new group is scaled by its first window.
+            forecast from these. A new group is scaled by its first window, but by `predict` by all
+            rows it is given: of a group that grows, `predict` knows more than was tried here.
 
         Returns
         -------
@@ -298,7 +299,12 @@ class RNNForecaster(Estimator):
         return trained.scores("test data", table, trained.windows(table))
 
     def score(self, data: Any, y: None = None) -> float:
-        """Return R^2, the mean over targets, of all forecasts that `evaluate` makes."""
+        """Return R^2, the mean over targets, of all forecasts that `evaluate` makes.
+
+        scikit-learn's GridSearchCV uses it if no `scoring` is given. Named scorers, such as
+        "neg_mean_absolute_error", compare `predict(X)` with a y, which there is none of: they fail,
+        which `error_score` turns into NaN.
+        """
         _, table, trained = self._read_on(data)
         windows = trained.windows(table)
         return r_squared(windows.truth, trained.values(table, windows, None))
