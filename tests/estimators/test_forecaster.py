@@ -13,7 +13,7 @@ import pytest
 from errors import raises
 from rnncore import checkpoint
 from rnncore.estimators import Estimator, RNNForecaster, RNNRegressor
-from rnncore.estimators.forecasting import fitted, fitting
+from rnncore.estimators.forecasting import backtest, fitted, fitting
 from rnncore.estimators.forecasting.backtest import Backtest
 from rnncore.estimators.forecasting.views import View
 
@@ -475,6 +475,27 @@ def test_an_origin_of_a_backtest_is_a_fit_of_its_own() -> None:
     with raises(ValueError, "origins: expected fewer, for 30 of them, 5 steps apart, reach back "
                 "150 steps, and the shortest series has 150"):  # fmt: skip
         small().backtest(SERIES, origins=30)
+
+
+def test_an_origin_of_a_backtest_counts_the_series_without_a_gap_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options: dict[str, Any] = {"window": 7, "target": "y", "group": "shop", "irregular": "repair"}
+    torn = SHOPS[(SHOPS["shop"] == "A") | (SHOPS["day"] != "2024-03-21")]
+    found = small(**options).backtest(torn, origins=3)
+    assert [each.windows for each in found.origins] == [2, 1, 1]
+    both = SHOPS[SHOPS["day"] != "2024-03-28"]
+    with pytest.warns(UserWarning, match=r"^origins: expected 7 \+ 5 consecutive steps \(window \+ "
+                      r"horizon\) of some series there, got a gap, and skipped those \[5\] "
+                      r"steps back$") as warned:  # fmt: skip
+        found = small(**options).backtest(both, origins=3)
+    assert warned[0].filename == __file__
+    assert [each.windows for each in found.origins] == [2, 2]
+    assert repr(found).startswith("backtest, 2 origins, 4 forecasts")
+    monkeypatch.setattr(backtest, "fit_panel", None)  # nothing is trained
+    with raises(ValueError, "origins: expected 7 + 5 consecutive steps (window + horizon) of some "
+                "series there, got a gap at each of 1 origins"):  # fmt: skip
+        small(**options).backtest(both, origins=1)
 
 
 # --- intervals ----------------------------------------------------------------------------------

@@ -323,7 +323,8 @@ class RNNForecaster(Estimator):
         -------
         Backtest
             Errors beside the simple methods', and what share of values the intervals held. This
-            forecaster stays as it is.
+            forecaster stays as it is. Series with a gap at an origin do not count there; origins
+            at which all have one are skipped, with a warning.
         """
         settings = Settings.read(self.get_params())
         step = settings.horizon if every is None else positive_int("every", every)

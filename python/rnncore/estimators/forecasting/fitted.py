@@ -217,10 +217,7 @@ def fit_panel(panel: Panel, settings: Settings) -> tuple[FittedSeries, Fit]:
             "past: expected no columns with strategy='recursive', which would have to forecast "
             f"them too, got {panel.roles.past}; make them targets, or use strategy='direct'"
         )
-    season = season_of(frequency) if settings.season is None else settings.season
-    cuts = [len(each) - _held(len(each), horizon, settings) for each in series]
-    train = longest_segment([cut(each, stop) for each, stop in zip(series, cuts, strict=True)])
-    past = settings.window or window_of(frequency, horizon, season, train)
+    season, cuts, past = plan(panel, settings)
     calendar = settings.calendar
     if calendar is None:
         seen = [each.local[:stop] for each, stop in zip(series, cuts, strict=True)]
@@ -241,6 +238,15 @@ def fit_panel(panel: Panel, settings: Settings) -> tuple[FittedSeries, Fit]:
     keys = [each.key for each in series]
     fitted = FittedSeries(keys, names, frequency, calendar, season, fit.core, fit.ridge)
     return fitted.completed(table, ends), fit
+
+
+def plan(panel: Panel, settings: Settings) -> tuple[int, list[int], int]:
+    """Return the season, the first row of each series' validation part, and the window."""
+    series, frequency, horizon = panel.series, panel.frequency, settings.horizon
+    season = season_of(frequency) if settings.season is None else settings.season
+    cuts = [len(each) - _held(len(each), horizon, settings) for each in series]
+    train = longest_segment([cut(each, stop) for each, stop in zip(series, cuts, strict=True)])
+    return season, cuts, settings.window or window_of(frequency, horizon, season, train)
 
 
 def _held(count: int, horizon: int, settings: Settings) -> int:
