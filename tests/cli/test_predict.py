@@ -93,7 +93,7 @@ def test_coverage_widens_the_interval(run: Any) -> None:
         columns = table(run("predict", "data.safetensors", "--coverage", share)[1])
         wide[share] = floats(columns, "y_upper") - floats(columns, "y_lower")
     assert (wide["0.5"] < wide["0.8"]).all()
-    assert (wide["0.8"] < wide["0.95"]).all()
+    assert (wide["0.8"] <= wide["0.95"]).all()  # few forecasts: both are the largest error
     usual = table(run("predict", "data.safetensors")[1])
     np.testing.assert_array_equal(floats(usual, "y_upper") - floats(usual, "y_lower"), wide["0.8"])
 
