@@ -301,9 +301,9 @@ class RNNForecaster(Estimator):
     def score(self, data: Any, y: None = None) -> float:
         """Return R^2, the mean over targets, of all forecasts that `evaluate` makes.
 
-        scikit-learn's GridSearchCV uses it if no `scoring` is given. Named scorers, such as
+        scikit-learn's GridSearchCV uses it if no ``scoring`` is given. Named scorers, such as
         "neg_mean_absolute_error", compare `predict(X)` with a y, which there is none of: they fail,
-        which `error_score` turns into NaN.
+        which ``error_score`` turns into NaN.
         """
         _, table, trained = self._read_on(data)
         windows = trained.windows(table)
