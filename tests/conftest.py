@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,6 +52,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if skipped:
         counts = (f"{count} x {name} ({WANTED[name]})" for name, count in skipped.items())
         reporter.write_line(f"skipped: {'; '.join(counts)}")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays() -> Iterator[None]:
+    """Close what a test drew with pyplot: the next one in its process counts or keeps figures."""
+    yield
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""Axes to draw into; and no figure outlives its test."""
+"""Axes to draw into."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,13 +13,3 @@ def ax() -> Any:
     from matplotlib.figure import Figure
 
     return Figure().subplots()
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays() -> Iterator[None]:
-    """Close what a test drew with pyplot, and what tests of other folders did before it."""
-    from matplotlib import pyplot
-
-    pyplot.close("all")
-    yield
-    pyplot.close("all")
