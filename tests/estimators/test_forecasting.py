@@ -15,7 +15,7 @@ from rnncore.estimators.forecasting import fitting, linear, recurrent, windows
 from rnncore.estimators.forecasting.baselines import Ridge, naive, seasonal_naive
 from rnncore.estimators.forecasting.fitted import fit_panel
 from rnncore.estimators.forecasting.linear import Choice, Moments, choose
-from rnncore.estimators.forecasting.recurrent import Reading, ResidualSamples, build, said
+from rnncore.estimators.forecasting.recurrent import Reading, ResidualSamples, build, predict_scaled
 from rnncore.estimators.forecasting.scaled_table import ScaledTable, Scales
 from rnncore.estimators.forecasting.scales import ColumnScales, SeriesScales
 from rnncore.estimators.forecasting.scores import ForecastScores, r_squared
@@ -404,7 +404,7 @@ def test_samples_by_a_loop(through: bool, view: View, monkeypatch: pytest.Monkey
     for b, number in enumerate(which.tolist()):
         m, sign = number % M, 1 if number < M else -1
         rows = found.past_rows[m]
-        differences = view.differences(scaled.z[rows][None])[0][-5:] / reading.unit
+        differences = view.differences(scaled.z[rows][None])[0][-5:] / reading.difference_std
         steps = len(differences)
         static = scaled.static[found.series[m]]
         x = [
@@ -420,7 +420,7 @@ def test_samples_by_a_loop(through: bool, view: View, monkeypatch: pytest.Monkey
         lags, known = scaled.linear_inputs(found.take(slice(m, m + 1)), view)
         anchors = view.anchors(scaled.z[rows][None], H)
         rest = scaled.z[found.future_rows[m]] - anchors[0] - reading.linear(lags, known)[0]
-        rest = sign * rest / reading.rest
+        rest = sign * rest / reading.residual_std
         if through:
             assert batch.counted[b].tolist() == [False] * steps + [True] * H
             np.testing.assert_allclose(batch.y[b, steps:], rest, rtol=1e-10, atol=1e-12)
@@ -439,9 +439,9 @@ def test_a_new_network_says_nothing_but_quantiles(through: bool, levels: Any) ->
     scaled, found = scaled_of(table), all_windows(table)
     reading = reading_of(scaled, found, view, through)
     samples = ResidualSamples(scaled, found, reading, np.dtype(np.float32))
-    width = reading.inputs(scaled, found.take(slice(0, 1))).shape[2]
+    width = reading.inputs(scaled, found.take(slice(0, 1)), np.float32).shape[2]
     model = build(samples, GRU(width, 3, rng=0), levels, "mean_squared_error", 0)
-    values = said(model, scaled, found, reading, max(1, len(levels)))
+    values = predict_scaled(model, scaled, found, reading, max(1, len(levels)))
     lags, known = scaled.linear_inputs(found, view)
     base = view.anchors(scaled.past_of(found), H) + reading.linear(lags, known)
     if not levels:
@@ -575,7 +575,7 @@ def test_scales_and_calendar_see_the_training_part_alone(log: Any) -> None:
     for each in (data, other):
         panel, options = panel_of(each, target=0, past=1, future=2, log=log)
         fitted, fit = fit_panel(panel, options)
-        found.append((fitted.ridge.scales, fit.core.reading.unit if log is False else 0))
+        found.append((fitted.ridge.scales, fit.core.reading.difference_std if log is False else 0))
     (one, _), (two, _) = found
     assert one.to_dict().keys() == {"target", "past", "known", "static"}
     np.testing.assert_array_equal(one.target.mean, two.target.mean)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._types import Array
-from rnncore.estimators.forecasting.recurrent import Reading, said
+from rnncore.estimators.forecasting.recurrent import Reading, predict_scaled
 from rnncore.estimators.forecasting.scaled_table import ScaledTable, Scales
 from rnncore.estimators.forecasting.windows import SeriesTable, Windows
 
@@ -95,7 +95,7 @@ class ForecastCore:
         """Return what the model says of scaled targets, (M, H, D, Q)."""
         Q = max(1, len(self.levels))
         if not self.recursive:
-            z = said(self.model, scaled, windows, self.reading, Q)
+            z = predict_scaled(self.model, scaled, windows, self.reading, Q)
             return np.asarray(np.clip(z, *(each[..., None] for each in scaled.limits(windows))))
         M, D = len(windows), scaled.z.shape[1]
         result = np.empty((M, windows.future, D, Q))
@@ -129,7 +129,9 @@ class ForecastCore:
         steps, limits = [], scaled.limits(windows)
         for h in range(windows.future):
             one = Windows(scaled.table, windows.starts + h, windows.past, 1)
-            steps.append(np.clip(said(self.model, scaled, one, self.reading, 1)[..., 0], *limits))
+            steps.append(
+                np.clip(predict_scaled(self.model, scaled, one, self.reading, 1)[..., 0], *limits)
+            )
             scaled.z[one.future_rows] = steps[-1]
         return np.concatenate(steps, axis=1)[..., None]
 

@@ -120,7 +120,7 @@ def _train(
     reading = Reading.measured(scaled, train, view, choice.part(train), options.through)
     dtype = np.dtype(np.float32)
     samples = [ResidualSamples(scaled, part, reading, dtype) for part in (train, validation)]
-    layers = options.core(reading.inputs(scaled, train.take(slice(0, 1))).shape[2])
+    layers = options.core(reading.inputs(scaled, train.take(slice(0, 1)), dtype).shape[2])
     loss = Quantile(levels=options.levels) if options.levels else "mean_squared_error"
     network = build(samples[0], layers, options.levels, loss, options.rng)
     history = fit_samples(

@@ -1,4 +1,4 @@
-"""RecurrentPart: a network that learns what the linear part leaves over."""
+"""The network of a forecaster, which learns the residuals of the linear part."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class Reading:
     linear : LinearPart
     through : bool
         Whether it goes on through the steps to come.
-    unit : numpy.ndarray of float64, shape (D,)
+    difference_std : numpy.ndarray of float64, shape (D,)
         Standard deviation of the differences.
-    rest : numpy.ndarray of float64, shape (D,)
-        Standard deviation of what the linear part leaves over.
+    residual_std : numpy.ndarray of float64, shape (D,)
+        Standard deviation of the linear part's residuals.
     """
 
     view: View
     linear: LinearPart
     through: bool
-    unit: Array
-    rest: Array
+    difference_std: Array
+    residual_std: Array
 
     @classmethod
     def measured(
@@ -57,49 +57,59 @@ class Reading:
         """Measure the units on windows that training may see."""
         some, D = windows.thinned(_MOST_WINDOWS), scaled.z.shape[1]
         reading = cls(view, linear, through, np.ones(D), np.ones(D))
-        squares, rest, count = np.zeros(D), np.zeros(D), 0
+        differences, residuals, count = np.zeros(D), np.zeros(D), 0
         for block in some.blocks(scaled.width(some)):
-            squares += np.square(view.differences(scaled.past_of(block))).sum(axis=(0, 1))
-            rest += np.square(reading.left_over(scaled, block)).sum(axis=(0, 1))
+            differences += np.square(view.differences(scaled.past_of(block))).sum(axis=(0, 1))
+            residuals += np.square(reading.residuals(scaled, block)).sum(axis=(0, 1))
             count += len(block)
-        unit = np.sqrt(squares / (count * view.seen(some.past)))
-        rest = np.sqrt(rest / (count * some.future))
-        reading.unit, reading.rest = (np.where(a > 1e-12, a, 1.0) for a in (unit, rest))
+        differences /= count * view.seen(some.past)
+        residuals /= count * some.future
+        reading.difference_std, reading.residual_std = (
+            np.where(variance > 1e-24, np.sqrt(variance), 1.0)
+            for variance in (differences, residuals)
+        )
         return reading
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data and arrays."""
         return {
             "view": self.view.to_dict(), "linear": self.linear.to_dict(),
-            "through": self.through, "unit": self.unit, "rest": self.rest,
+            "through": self.through, "difference_std": self.difference_std,
+            "residual_std": self.residual_std,
         }  # fmt: skip
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Reading:
         """Return what `to_dict` was called on."""
         view, linear = View(**state["view"]), LinearPart(**state["linear"])
-        return cls(view, linear, state["through"], state["unit"], state["rest"])
+        return cls(view, linear, state["through"], state["difference_std"], state["residual_std"])
 
-    def left_over(self, scaled: ScaledTable, windows: Windows) -> Array:
-        """Return what the linear part leaves over, in units of `rest`, (M, H, D)."""
+    def residuals(self, scaled: ScaledTable, windows: Windows) -> Array:
+        """Return the linear part's residuals, in units of `residual_std`, (M, H, D)."""
         said = self.linear(*scaled.linear_inputs(windows, self.view))
-        return np.asarray((scaled.wanted(windows, self.view) - said) / self.rest)
+        return np.asarray((scaled.wanted(windows, self.view) - said) / self.residual_std)
 
-    def inputs(self, scaled: ScaledTable, windows: Windows) -> Array:
+    def inputs(self, scaled: ScaledTable, windows: Windows, dtype: Any) -> Array:
         """Return what the network reads, (M, T, I)."""
-        differences = self.view.differences(scaled.past_of(windows))[:, -_MOST_STEPS:] / self.unit
-        steps = differences.shape[1]
+        past = scaled.past_of(windows)
+        differences = self.view.differences(past)[:, -_MOST_STEPS:] / self.difference_std
+        M, steps, _ = differences.shape
         rows = windows.past_rows[:, -steps:]
-        parts = [differences, scaled.past[rows]]
+        parts = [differences, scaled.past[rows]]  # of the steps of the past alone
         if self.through:
-            parts.append(np.zeros((*rows.shape, 1)))
-            future = ((0, 0), (0, windows.future), (0, 0))
-            parts = [np.pad(part, future) for part in parts]
-            parts[-1][:, steps:] = 1
+            parts.append(np.zeros((M, steps, 1)))
             rows = np.concatenate([rows, windows.future_rows], axis=1)
         static = scaled.static[windows.series][:, None]
         parts += [scaled.known[rows], np.broadcast_to(static, (*rows.shape, static.shape[2]))]
-        return np.asarray(np.clip(np.concatenate(parts, axis=2), -_FARTHEST, _FARTHEST))
+        x = np.zeros((*rows.shape, sum(part.shape[2] for part in parts)), dtype)
+        at = 0
+        for part in parts:
+            here = x[:, : part.shape[1], at : at + part.shape[2]]
+            np.clip(part, -_FARTHEST, _FARTHEST, out=here, casting="unsafe")
+            at += part.shape[2]
+        if self.through:
+            x[:, steps:, differences.shape[2] + scaled.past.shape[1]] = 1  # the flag
+        return x
 
     def mirrored(self, x: Array, signs: Array, scaled: ScaledTable) -> Array:
         """Return inputs with targets and columns of the past reversed where a sign is -1."""
@@ -144,8 +154,8 @@ class ResidualSamples:
         numbers = np.arange(len(self))[which]
         signs = np.where(numbers < len(self.windows), 1.0, -1.0)
         some = self.windows.take(numbers % len(self.windows))
-        x = self.reading.inputs(self.scaled, some)
-        y = self.reading.left_over(self.scaled, some)
+        x = self.reading.inputs(self.scaled, some, self.dtype)
+        y = self.reading.residuals(self.scaled, some)
         if self.reading.view.symmetric:
             x, y = self.reading.mirrored(x, signs, self.scaled), y * signs[:, None, None]
         B, T, H = len(some), x.shape[1], some.future
@@ -157,7 +167,7 @@ class ResidualSamples:
             rows = (B, T)
         else:
             y = y.reshape(B, -1)
-        x, y = (np.ascontiguousarray(a, self.dtype) for a in (x, y))
+        y = np.ascontiguousarray(y, self.dtype)
         return SequenceBatch(y, counted, None, rows, x, None, None)
 
 
@@ -166,7 +176,7 @@ def build(
 ) -> ManyToOne | ManyToMany:
     """Return an untrained model that says nothing: the linear part alone.
 
-    With levels, it says the quantiles of what is left over, at first the same for all windows.
+    With levels, it says the quantiles of the residuals, at first the same for all windows.
     """
     reading, windows = samples.reading, samples.windows
     D, Q = samples.scaled.z.shape[1], max(1, len(levels))
@@ -176,15 +186,15 @@ def build(
     model.head.parameters["weight"][...] = 0
     if levels:
         some = windows.thinned(_MOST_WINDOWS)
-        rest = reading.left_over(samples.scaled, some)
+        residuals = reading.residuals(samples.scaled, some)
         if reading.through:
-            rest = rest.reshape(-1, 1, D)
-        quantiles = np.quantile(rest, levels, axis=0)  # (Q, steps, D)
+            residuals = residuals.reshape(-1, 1, D)
+        quantiles = np.quantile(residuals, levels, axis=0)  # (Q, steps, D)
         model.head.parameters["bias"][...] = quantiles.transpose(1, 2, 0).ravel()
     return model
 
 
-def said(
+def predict_scaled(
     model: ManyToOne | ManyToMany, scaled: ScaledTable, windows: Windows, reading: Reading, Q: int
 ) -> Array:
     """Return forecasts (M, H, D, Q) of scaled targets: anchors, linear part, network."""
@@ -192,10 +202,10 @@ def said(
     result = np.empty((M, H, D, Q))
     for at in range(0, M, _BATCH):
         some = windows.take(slice(at, at + _BATCH))
-        x = reading.inputs(scaled, some).astype(model.dtype)
+        x = reading.inputs(scaled, some, model.dtype)
         y = model(x)[:, -H:] if reading.through else model(x)
         anchors = reading.view.anchors(scaled.past_of(some), H)
         base = anchors + reading.linear(*scaled.linear_inputs(some, reading.view))
-        rest = y.astype(np.float64).reshape(len(some), H, D, Q) * reading.rest[:, None]
-        result[at : at + _BATCH] = base[..., None] + rest
+        residuals = y.astype(np.float64).reshape(len(some), H, D, Q)
+        result[at : at + _BATCH] = base[..., None] + residuals * reading.residual_std[:, None]
     return result

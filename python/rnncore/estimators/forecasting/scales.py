@@ -10,9 +10,8 @@ import numpy as np
 from rnncore._types import Array
 from rnncore.estimators.forecasting.windows import SeriesTable
 
-_OFFSET = (
-    0.1  # log(y / level + 0.1): zeros are no outliers, and large numbers count by their ratios
-)
+# log(y / level + 0.1): zeros are no outliers, and large numbers count by their ratios
+_OFFSET = 0.1
 _MOST_LOG = 100.0  # of a forecast, far beyond all sense, so that none is infinite
 _ZEROS = 0.01  # share of values from which on zeros are no chance
 
