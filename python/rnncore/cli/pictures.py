@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 from pathlib import Path
 from typing import Any
 
+from rnncore.cli.arguments import picture_file
 from rnncore.cli.failures import CommandError
 
 _MOST = 6  # series in one picture
+
+
+def add_plot_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--plot [PNG]``; `asked_for` reads it."""
+    parser.add_argument(
+        "--plot", type=Path, nargs="?", const=Path(), metavar="PNG",
+        help="draw the forecast; without a name beside the model",
+    )  # fmt: skip
+
+
+def asked_for(plot: Path | None, usual: Path) -> Path | None:
+    """Return the picture that ``--plot`` asks for, `usual` without a name; None for none.
+
+    CommandError, before any work, if it can't be drawn or written.
+    """
+    if plot is None:
+        return None
+    need_matplotlib()
+    return picture_file(usual if plot == Path() else plot)
+
+
+def beside(model: Path) -> Path:
+    """Return the usual picture's name beside a model."""
+    return model.with_name(f"{model.stem}-forecast.png")
 
 
 def need_matplotlib() -> None:

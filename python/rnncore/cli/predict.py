@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rnncore.cli.arguments import picture_file, share, table_file
+from rnncore.cli.arguments import share, table_file
 from rnncore.cli.failures import WRONG_USE, CommandError, in_options_words, warnings_as_notes
-from rnncore.cli.pictures import draw_forecast, need_matplotlib
+from rnncore.cli.pictures import add_plot_option, asked_for, beside, draw_forecast
 from rnncore.cli.tables import library, read_table, write_table
-from rnncore.cli.train import picture_beside
 
 _DESCRIPTION = """Forecast what follows the rows of a file, or those of the training, with an
 interval: as CSV."""
@@ -38,10 +37,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="a .csv or .parquet file (default: print CSV)"
     )
-    parser.add_argument(
-        "--plot", type=Path, nargs="?", const=Path(), metavar="PNG",
-        help="draw the forecast; without a name beside the model",
-    )  # fmt: skip
+    add_plot_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -67,11 +63,7 @@ def _check_files(options: argparse.Namespace) -> Path | None:
     """Refuse files that could not be written; return the picture's."""
     if options.out is not None:
         table_file(options.out, [options.model, options.data, options.future])
-    if options.plot is None:
-        return None
-    need_matplotlib()
-    named = options.plot != Path()
-    return picture_file(options.plot if named else picture_beside(options.model, options.model))
+    return asked_for(options.plot, beside(options.model))
 
 
 def _load(path: Path) -> Any:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rnncore.cli.arguments import columns, count, model_file, picture_file, seed, share
+from rnncore.cli.arguments import columns, count, model_file, seed, share
 from rnncore.cli.failures import in_options_words, warnings_as_notes
 from rnncore.cli.info import described
-from rnncore.cli.pictures import draw_forecast, need_matplotlib
+from rnncore.cli.pictures import add_plot_option, asked_for, beside, draw_forecast
 from rnncore.cli.tables import read_table, time_column
 
 _DESCRIPTION = """Train a forecaster of the series in a CSV or Parquet file, compare it with simple
@@ -36,10 +36,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--save", type=Path, metavar="FILE", help="where the model goes: a .safetensors file"
     )
-    parser.add_argument(
-        "--plot", type=Path, nargs="?", const=Path(), metavar="PNG",
-        help="draw the forecast; without a name beside the model",
-    )  # fmt: skip
+    add_plot_option(parser)
     parser.add_argument(
         "--backtest", type=count, metavar="N",
         help="train again from N origins, and say what those forecasts were worth",
@@ -139,18 +136,8 @@ def _check_files(options: argparse.Namespace) -> Path | None:
     """Refuse files that could not be written, before any training; return the picture's."""
     if options.save is not None:
         model_file(options.save)
-    if options.plot is None:
-        return None
-    need_matplotlib()
-    named = options.plot != Path()
-    return picture_file(options.plot if named else picture_beside(options.save, options.data))
-
-
-def picture_beside(model: Path | None, data: Path) -> Path:
-    """Return the picture's name where none was given: beside the model, or else here."""
-    if model is None:
-        return Path(f"{data.stem}-forecast.png")
-    return model.with_name(f"{model.stem}-forecast.png")
+    here = Path(f"{options.data.stem}-forecast.png")
+    return asked_for(options.plot, here if options.save is None else beside(options.save))
 
 
 def _parameters(options: argparse.Namespace, table: Any) -> dict[str, Any]:
