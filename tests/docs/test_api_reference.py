@@ -125,8 +125,8 @@ def build(folder, pages):
     """What Sphinx says when it builds some pages alone."""
     for name, text in pages.items():
         (folder / f"{name}.rst").write_text(text)
-    command = [sys.executable, "-m", "sphinx", "-q", "-c", SPHINX, folder, folder / "html"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "sphinx", "-q", "--no-color", "-c", SPHINX]
+    done = subprocess.run([*command, folder, folder / "html"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
