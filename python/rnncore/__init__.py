@@ -15,14 +15,26 @@ from rnncore.layers import (
     GRU,
     LSTM,
     RNN,
+    Activation,
     DotAttention,
     Embedding,
     GRUCell,
     Linear,
     LSTMCell,
+    Masking,
+    Merging,
+    Pooling,
+    Reversal,
     RNNCell,
 )
-from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
+from rnncore.models import (
+    EncoderDecoder,
+    LanguageModel,
+    ManyToMany,
+    ManyToOne,
+    OneToMany,
+    Sequential,
+)
 from rnncore.state import FeedbackState, LSTMState
 from rnncore.vocabulary import Vocabulary
 
@@ -48,6 +60,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Activation",
     "CheckpointError",
     "DotAttention",
     "Embedding",
@@ -60,8 +73,13 @@ __all__ = [
     "Linear",
     "ManyToMany",
     "ManyToOne",
+    "Masking",
+    "Merging",
     "OneToMany",
+    "Pooling",
     "RNNCell",
+    "Reversal",
+    "Sequential",
     "Vocabulary",
     "available_isas",
     "check_gradients",

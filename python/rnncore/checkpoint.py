@@ -224,12 +224,14 @@ def _describe(module: Module) -> dict[str, Any]:
     if known.get(cls.__name__) is not cls:
         raise TypeError(f"model: expected one of {', '.join(known)}, got {cls.__name__}")
     arguments: dict[str, Any] = {}
-    for name in inspect.signature(cls).parameters:
+    for name, parameter in inspect.signature(cls).parameters.items():
         if name in _NOT_SAVED:
             continue
         value = getattr(module, name)
         if isinstance(value, Module):
             value = _describe(value)
+        elif parameter.kind is parameter.VAR_POSITIONAL:  # the layers of a chain
+            value = [_describe(each) for each in value]
         elif isinstance(value, np.dtype):
             value = value.name
         elif hasattr(value, "description"):  # a loss with numbers
@@ -261,11 +263,15 @@ def _build(description: Mapping[str, Any], layers: int) -> Module:
     arguments = description["arguments"]
     if arguments.get("num_layers", 1) > layers:
         raise ValueError(f"num_layers: expected at most {layers}, got {arguments['num_layers']}")
-    built = {
-        name: _build(value, layers) if isinstance(value, Mapping) and "class" in value else value
-        for name, value in arguments.items()
-    }
-    if "init" in inspect.signature(cls).parameters:
+    built, several = {}, []
+    parameters = inspect.signature(cls).parameters
+    for name, value in arguments.items():
+        if name in parameters and parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            several = [_build(each, layers) for each in value]
+        else:
+            is_module = isinstance(value, Mapping) and "class" in value
+            built[name] = _build(value, layers) if is_module else value
+    if "init" in parameters:
         built["init"] = "torch"  # the quickest to draw; all of it is overwritten
-    model: Module = cls(**built)
+    model: Module = cls(*several, **built)
     return model

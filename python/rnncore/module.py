@@ -155,7 +155,7 @@ class Module(ABC):
     def _adopt(self, children: Mapping[str, Module]) -> None:
         """Move the children's parameters into this module's buffers (once, at the end of init)."""
         for name, child in children.items():
-            if child.dtype != self.dtype:
+            if child.flat_parameters.size and child.dtype != self.dtype:
                 raise ValueError(f"{name}: expected dtype {self.dtype}, got {child.dtype}")
             if child._adopted:
                 raise ValueError(f"{name}: already part of another model; pass copy.deepcopy of it")

@@ -6,8 +6,17 @@ from rnncore.models.language import LanguageModel
 from rnncore.models.many_to_many import ManyToMany
 from rnncore.models.many_to_one import ManyToOne
 from rnncore.models.one_to_many import OneToMany
+from rnncore.models.sequential import Sequential
 
-__all__ = ["EncoderDecoder", "LanguageModel", "ManyToMany", "ManyToOne", "Model", "OneToMany"]
+__all__ = [
+    "EncoderDecoder",
+    "LanguageModel",
+    "ManyToMany",
+    "ManyToOne",
+    "Model",
+    "OneToMany",
+    "Sequential",
+]
 
 
 def __dir__() -> list[str]:

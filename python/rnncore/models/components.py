@@ -62,18 +62,24 @@ def check_loss(loss: Any, core: Recurrent[Any], output_size: int, per_step: bool
     ):
         wanted = "negative_log_likelihood" if softmax else usual
         raise ValueError(f"loss: expected {wanted!r} for a core with output_size, got {loss!r}")
-    if checked.kind == "label_sequences" and not per_step:
-        raise ValueError(f"loss: expected another with one output per sequence, got {loss!r}")
+    return check_outputs(checked, output_size, per_step)
+
+
+def check_outputs(loss: Loss, output_size: int, per_step: bool) -> Loss:
+    """Return the loss; ValueError unless so many outputs are what it takes."""
+    several = loss.outputs_per_target
+    if loss.kind == "label_sequences" and not per_step:
+        raise ValueError(f"loss: expected another with one output per sequence, got {loss.name!r}")
     if output_size % several:
         raise ValueError(
-            f"output_size: expected a multiple of {several}, the outputs that {checked.name} needs "
+            f"output_size: expected a multiple of {several}, the outputs that {loss.name} needs "
             f"for each target, got {output_size}"
         )
-    if isinstance(checked, CTC) and checked.blank >= output_size:
+    if isinstance(loss, CTC) and loss.blank >= output_size:
         raise ValueError(
-            f"loss: expected a blank in [0, output_size) = [0, {output_size}), got {checked.blank}"
+            f"loss: expected a blank in [0, output_size) = [0, {output_size}), got {loss.blank}"
         )
-    return checked
+    return loss
 
 
 def label_loss(core: Recurrent[Any]) -> str | None:

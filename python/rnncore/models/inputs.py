@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.models.samples.chosen import Choice
 from rnncore.models.samples.held import Held, HeldArray, HeldList
+
+
+class TakesFeatures(Protocol):
+    """A layer or model that reads features."""
+
+    input_size: int
+    dtype: np.dtype[Any]
+
 
 INT64 = np.dtype(np.int64)
 
@@ -113,7 +121,7 @@ class Inputs:
             refuse(self.name, x, wrong, "finite numbers", first=first)
 
 
-def read_inputs(x: Any, lengths: Any, layer: Recurrent[Any], embedding: Embedding | None) -> Inputs:
+def read_inputs(x: Any, lengths: Any, layer: TakesFeatures, embedding: Embedding | None) -> Inputs:
     """Return sequences of features for the layer, or of tokens for the embedding.
 
     Values are not looked at: that is for `Inputs.check`, or `take_checked`. Raises ValueError or
@@ -132,7 +140,7 @@ def read_inputs(x: Any, lengths: Any, layer: Recurrent[Any], embedding: Embeddin
     return Inputs("x", HeldList(arrays, lengths, dtype), lengths, None)
 
 
-def _read_array(x: Any, lengths: Any, layer: Recurrent[Any]) -> Inputs:
+def _read_array(x: Any, lengths: Any, layer: TakesFeatures) -> Inputs:
     array, size = as_real("x", x, layer.dtype), layer.input_size
     if array.ndim != 3 or array.shape[2] != size:
         raise ValueError(f"x: expected (N, T, input_size) = (N, T, {size}), got {array.shape}")

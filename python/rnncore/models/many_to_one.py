@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from rnncore._checks import choice
-from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
+from rnncore.layers.pooling import KINDS, pooled, pooled_gradient
 from rnncore.models.sequence_model import SequenceModel
 from rnncore.models.states import gradient_of_state, last_ends
 
@@ -56,7 +54,7 @@ class ManyToOne(SequenceModel, loadable=True):
         pooling: str = "last",
         rng: Seed = None,
     ) -> None:
-        self.pooling = choice("pooling", pooling, ("last", "mean", "max"))
+        self.pooling = choice("pooling", pooling, KINDS)
         super().__init__(core, output_size, loss=loss, embedding=embedding, rng=rng)
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
@@ -65,45 +63,9 @@ class ManyToOne(SequenceModel, loadable=True):
     def _features(self, h: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
         if self.pooling == "last":
             return last_ends(self.core, state), None
-        valid = valid_steps(h.shape[1], lengths)
-        if self.pooling == "max":
-            return _maximum(h, valid)
-        share = _share(h, valid)  # h is 0 in padding
-        return h.sum(axis=1) * share[:, :, 0], (share, h.shape[1])
+        return pooled(self.pooling, h, lengths)
 
     def _features_gradient(self, kept: Any, dfeatures: Array) -> tuple[Array | None, Any]:
         if self.pooling == "last":
             return None, gradient_of_state(self.core, dfeatures)
-        if self.pooling == "max":
-            return _from_maximum(dfeatures, *kept), None
-        share, steps = kept
-        return np.repeat(dfeatures[:, None] * share, steps, axis=1), None  # padding is not read
-
-
-def _share(h: Array, valid: Array | None) -> Array:
-    """Return 1 / the valid steps of each sequence, (B, 1, 1); 0 for a sequence of none."""
-    B, T, _ = h.shape
-    steps = np.full(B, T) if valid is None else valid.sum(axis=1)
-    share: Array = np.where(steps > 0, 1 / np.maximum(steps, 1), 0).astype(h.dtype)
-    return share[:, None, None]
-
-
-def _maximum(h: Array, valid: Array | None) -> tuple[Array, Any]:
-    """Return the maxima over valid steps, (B, F); where they lie; which sequences have any."""
-    B, T, F = h.shape
-    some = np.asarray(np.full(B, T > 0) if valid is None else valid.any(axis=1))
-    if T == 0:
-        return np.zeros((B, F), h.dtype), (np.zeros((B, 1, F), np.int64), some, T)
-    seen = h if valid is None else np.where(valid[:, :, None], h, h.dtype.type(-np.inf))
-    at = seen.argmax(axis=1)[:, None]
-    greatest = np.where(some[:, None], np.take_along_axis(seen, at, axis=1)[:, 0], 0)
-    return greatest.astype(h.dtype, copy=False), (at, some, T)
-
-
-def _from_maximum(dfeatures: Array, at: Array, some: Array, steps: int) -> Array:
-    """Return dh (B, T, F): the gradient goes to where the maximum was."""
-    dh = np.zeros((len(dfeatures), steps, dfeatures.shape[1]), dfeatures.dtype)
-    if steps > 0:
-        reached = np.where(some[:, None], dfeatures, dfeatures.dtype.type(0))
-        np.put_along_axis(dh, at, reached[:, None], axis=1)
-    return dh
+        return pooled_gradient(self.pooling, kept, dfeatures), None
