@@ -116,6 +116,7 @@ def __getattr__(name: str) -> Any:
         "module",
         "standardizer",
         "state",
+        "torch",
         "vocabulary",
     ):
         return importlib.import_module(f"rnncore.{name}")
