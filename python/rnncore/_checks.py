@@ -118,13 +118,18 @@ def _copy(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def as_numpy(name: str, value: Any) -> Array:
-    """Return numpy.asarray with errors that name the argument; masked elements are refused."""
+    """Return numpy.asarray with errors that name the argument; masked elements are refused.
+
+    What offers itself by DLPack alone is taken that way, without a copy too.
+    """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
             f"{name}: expected no masked elements, got {int(np.ma.getmaskarray(value).sum())}; "
             "pass lengths=, or fill them with .filled(...)"
         )
     try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
         return np.asarray(value)
     except ValueError as error:
         if isinstance(value, (list, tuple)):
@@ -132,7 +137,8 @@ def as_numpy(name: str, value: Any) -> Array:
         else:
             got = f"{_type(value)}: {error}"
         raise ValueError(f"{name}: expected an array, got {got}") from error
-    except (TypeError, RuntimeError) as error:  # a torch tensor on a GPU, or that requires grad
+    except (TypeError, RuntimeError, BufferError) as error:
+        # a torch tensor on a GPU, or that requires grad; a dtype that numpy does not have
         raise TypeError(f"{name}: expected an array, got {_type(value)}: {error}") from error
 
 
