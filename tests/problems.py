@@ -17,7 +17,7 @@ PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "unit_parameters")
 class Problem(NamedTuple):
     """What forward takes, and the cotangents that backward takes."""
 
-    cell: str
+    cell: Any  # as the reference and the binding take it
     x: Array
     h_0: Array
     c_0: Array | None
@@ -87,7 +87,7 @@ FORWARD = ("y", "h_n", "c_n")
 
 
 def make(
-    cell: str,
+    cell: Any,
     T: int,
     B: int,
     I: int,  # noqa: E741
@@ -106,8 +106,9 @@ def make(
     `resets`: the share of steps with a reset in front; 0: no array of resets.
     """
     rng = np.random.default_rng([seed, T, B, I, H])
-    gates, has_c = reference.CELLS[cell].gates, reference.CELLS[cell].has_c
-    unit_rows = len("".join(reference.CELLS[cell].unit_parameters.values()))
+    row = reference.cell_of(cell)
+    gates, has_c = row.gates, row.has_c
+    unit_rows = len("".join(row.unit_parameters.values()))
 
     def normal(*shape: int, scale: float = 1.0) -> Array:
         return (rng.standard_normal(shape) * scale).astype(dtype)
@@ -180,11 +181,11 @@ def error(got: Array, expected: Array) -> float:
     return float(difference) / scale if np.isfinite(difference) else np.inf
 
 
-def bounds(cell: str, dtype: Any, T: int, B: int, H: int) -> tuple[float, float]:
+def bounds(cell: Any, dtype: Any, T: int, B: int, H: int) -> tuple[float, float]:
     """Relative L2 bounds of forward and of the gradients, by dtype (float32: oneDNN's own)."""
     if dtype == np.float64:
         return 1e-12, 1e-12
-    gates = reference.CELLS[cell].gates
+    gates = reference.cell_of(cell).gates
     forward = 4 * math.ceil(math.log2((2 * gates + 1) * max(T, 1))) * 2.0**-23
     return forward, 2 * forward * max(gates * H, B)
 

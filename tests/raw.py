@@ -47,10 +47,10 @@ GROUPS = {
 UNIT_PARAMETERS = {name for cell in reference.CELLS.values() for name in cell.unit_parameters}
 
 
-def unit_parameters(cell: str, rows: Array | None) -> dict[str, Array]:
+def unit_parameters(cell: Any, rows: Array | None) -> dict[str, Array]:
     """A cell's unit parameters by name, out of the rows (P, H) of all of them."""
     result = {}
-    for name, letters in reference.CELLS[cell].unit_parameters.items():
+    for name, letters in reference.cell_of(cell).unit_parameters.items():
         assert rows is not None
         result[name], rows = rows[: len(letters)], rows[len(letters) :]
     return result
@@ -104,9 +104,10 @@ def lay_out(problem: Problem) -> Problem:
     return problem._replace(x=batch_major(problem.x), dy=batch_major(problem.dy))
 
 
-def slots(core: Any, cell: str) -> int:
+def slots(core: Any, cell: Any) -> int:
     """Tape slots per unit."""
-    return len({row["name"]: row["wiring"] for row in core.cells()}[cell])
+    name = cell if isinstance(cell, str) else cell[0]
+    return len({row["name"]: row["wiring"] for row in core.cells()}[name])
 
 
 def tape(core: Any, problem: Problem, recompute: int = 0) -> dict[str, Array | None]:

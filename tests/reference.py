@@ -8,7 +8,8 @@ Shapes: x (T, B, I), h (B, H), weight_ih (G*H, I), weight_hh (G*H, H), biases (G
 None, lengths may be None (= T for all), c is None for a cell without one. unit_parameters (P, H)
 holds the rows of all parameters that act unit by unit, None for a cell without one. resets (T, B),
 or None, is True where a sequence is cut in front of a step; reset_to says what state follows.
-noise has the masks of regularisers; None is none of them.
+noise has the masks of regularisers; None is none of them. A cell is named, or (name, functions,
+clip) with functions of gate_functions.py in place of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import gate_functions
 import numpy as np
 from numpy.typing import NDArray
 
@@ -172,6 +174,14 @@ CELLS = {
 }
 
 
+def cell_of(cell: Any) -> Cell:
+    """A cell of CELLS by its name; or (name, functions, clip), with functions in its gates."""
+    if isinstance(cell, str):
+        return CELLS[cell]
+    step, step_backward = gate_functions.steps(*cell)
+    return CELLS[cell[0]]._replace(step=step, step_backward=step_backward)
+
+
 class Noise(NamedTuple):
     recurrent_mask: Array | None = None  # (B, H): times h where it meets R
     weight_mask: Array | None = None  # (G*H, H): times R
@@ -225,7 +235,7 @@ def starts_anew(resets: Array | None, t: int, b: int, length: int, reverse: bool
 
 
 def _run(
-    cell: str,
+    cell: Any,
     x: Array,
     h_0: Array,
     c_0: Array | None,
@@ -238,6 +248,7 @@ def _run(
 ) -> tuple[Array, Array, Array | None, dict[tuple[int, int], Any]]:
     """Return y, h_n, c_n and what each (t, b) saved: (h as R met it, the step's own)."""
     T, B, _ = x.shape
+    row = cell_of(cell)
     weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters = weights
     weight_hh = masked(weight_hh, noise.weight_mask)
     b_ih = 0 if bias_ih is None else bias_ih
@@ -253,7 +264,7 @@ def _run(
                 h, c = h_0[b] * kept, None if c_0 is None else c_0[b] * kept
             h_masked = masked(h, noise.recurrent_mask, b)
             zx, zh = weight_ih @ x[t, b] + b_ih, weight_hh @ h_masked + b_hh
-            h_new, c_new, own = CELLS[cell].step(zx, zh, h, c, *own_arguments(unit_parameters))
+            h_new, c_new, own = row.step(zx, zh, h, c, *own_arguments(unit_parameters))
             h = zoned(None if noise.kept_h is None else noise.kept_h[t, b], h, h_new)
             c = zoned(None if noise.kept_c is None else noise.kept_c[t, b], c, c_new)
             y[t, b], saved[t, b] = h, (h_masked, own)
@@ -264,7 +275,7 @@ def _run(
 
 
 def forward(
-    cell: str,
+    cell: Any,
     x: Array,
     h_0: Array,
     c_0: Array | None,
@@ -285,7 +296,7 @@ def forward(
 
 
 def backward(
-    cell: str,
+    cell: Any,
     x: Array,
     h_0: Array,
     c_0: Array | None,
@@ -306,6 +317,7 @@ def backward(
 ) -> Gradients:
     """Return the gradients of sum(y * dy) + sum(h_n * dh_n) + sum(c_n * dc_n); None = zeros."""
     T, B, _ = x.shape
+    row = cell_of(cell)
     weights = (weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters)
     *_, saved = _run(cell, x, h_0, c_0, weights, lengths, reverse, resets, reset_to, noise)
     dx, dweight_ih, dweight_hh = (
@@ -329,7 +341,7 @@ def backward(
             passing_c = 0
             if dc is not None:
                 passing_c, dc = np.where(kept_c, dc, 0), np.where(kept_c, 0, dc)
-            dzx, dzh, dh, dc, *dunit_t = CELLS[cell].step_backward(dh, dc, own)
+            dzx, dzh, dh, dc, *dunit_t = row.step_backward(dh, dc, own)
             dc = None if dc is None else dc + passing_c
             dx[t, b] = weight_ih.T @ dzx
             dh_masked = masked(weight_hh, noise.weight_mask).T @ dzh

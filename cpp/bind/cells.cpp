@@ -1,12 +1,12 @@
-// Bindings of what the engine says of itself: the cell table, and the cost rule for tests.
+// Bindings of what the engine says of itself: the cell table, the functions of gates, and the cost
+// rule for tests.
 #include "bind/bind.hpp"
-#include "cells/table.hpp"
+#include "bind/given_cell.hpp"
+#include "cells/apply_function.hpp"
 #include "recurrence/plan/partition.hpp"
 
 namespace rnncore {
 namespace {
-
-namespace py = pybind11;
 
 py::str text(std::string_view view) {
   return py::str(view.data(), view.size());
@@ -25,9 +25,30 @@ py::tuple cells() {
     row["wiring"] = text(cell.slot_letters);
     row["states"] = text(cell.states);
     row["unit_parameters"] = unit_parameters;
+    py::list functions;
+    for (const Function kind : cell.functions) functions.append(text(name_of(kind)));
+    row["functions"] = py::tuple(functions);
     table.append(row);
   }
   return py::tuple(table);
+}
+
+// y = function(z) and its derivative, as a gate has them: function (name, alpha, beta).
+void bind_gate_function(const py::object& function, double clip, const py::object& z,
+                        const py::object& y, const py::object& derivative) {
+  by_dtype("z", z, [&](auto zero) {
+    using T = decltype(zero);
+    const GateFunction f = read_function("function", function);
+    const double bound = read_clip(clip);
+    const Index count = dimension("z", z, 1, 0);
+    ArrayCheck check;
+    const T* const from = check.contiguous<T>("z", z, {count});
+    T* const to = check.out_contiguous<T>("y", y, {count});
+    T* const dy_dz = check.out_contiguous<T>("derivative", derivative, {count});
+    check.no_overlap();
+    const FlushDenormals flush;
+    apply_function(f, bound, from, count, to, dy_dz);
+  });
 }
 
 // The cost rule's answer, (parts of the rows, parts of the units); for tests.
@@ -47,6 +68,8 @@ py::tuple bind_partition(Index steps, Index batch, Index panels, Index depth, In
 void bind_cells(py::module_& m) {
   using py::arg;
   m.def("cells", &cells);
+  m.def("gate_function", &bind_gate_function, arg("function"), arg("clip"), arg("z"), arg("y"),
+        arg("derivative"));
   m.def("partition", &bind_partition, arg("steps"), arg("batch"), arg("panels"), arg("depth"),
         arg("packet_bytes"), arg("merged"));
 }

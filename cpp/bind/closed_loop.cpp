@@ -61,7 +61,7 @@ void read_states(ClosedLoopCall<T>& call, ClosedLoopForwardArgs<T>& a, const py:
   a.y_n = check.template out_sequence<T>("y_n", last[max_states], call.values());
 }
 
-void bind_loop_forward(const std::string& cell, const py::object& x, const py::object& layers,
+void bind_loop_forward(const py::object& cell, const py::object& x, const py::object& layers,
                        const py::object& readout, const std::string& activation,
                        const py::object& delays, const py::object& state_0, const py::object& y,
                        const py::object& state_n, const py::object& targets,
@@ -73,7 +73,7 @@ void bind_loop_forward(const std::string& cell, const py::object& x, const py::o
     const py::tuple first = group("state_0", state_0, loop_states);
     const py::tuple last = group("state_n", state_n, loop_states);
     const ClosedLoopOptions options{
-        cell, activation, x, layers, readout, delays, {lengths, resets, reset_to, reverse}};
+        activation, cell, x, layers, readout, delays, {lengths, resets, reset_to, reverse}};
     ClosedLoopCall<T> call(options);
     ArrayCheck& check = call.check;
     call.read_targets(targets, teacher_forcing);
@@ -119,7 +119,7 @@ void read_state_gradients(ClosedLoopCall<T>& call, ClosedLoopBackwardArgs<T>& a,
   a.dy_0 = check.template out_sequence<T>("dy_0", first[max_states], call.values());
 }
 
-void bind_loop_backward(const std::string& cell, const py::object& x, const py::object& layers,
+void bind_loop_backward(const py::object& cell, const py::object& x, const py::object& layers,
                         const py::object& readout, const std::string& activation,
                         const py::object& delays, const py::object& tape, const py::object& dy,
                         const py::object& dstate_n, const py::object& dx,
@@ -133,7 +133,7 @@ void bind_loop_backward(const std::string& cell, const py::object& x, const py::
     const py::tuple last = group("dstate_n", dstate_n, loop_states);
     const py::tuple kept = group("tape", tape, 3);
     const ClosedLoopOptions options{
-        cell, activation, x, layers, readout, delays, {lengths, resets, reset_to, reverse}};
+        activation, cell, x, layers, readout, delays, {lengths, resets, reset_to, reverse}};
     ClosedLoopCall<T> call(options);
     ArrayCheck& check = call.check;
     const Problem& p = call.problem();

@@ -18,8 +18,8 @@ std::vector<Index> read_delays(const py::object& object);
 
 // What both passes get besides their own arrays.
 struct ClosedLoopOptions {
-  const std::string &cell, &activation;
-  const py::object &x, &layers, &readout, &delays;
+  const std::string& activation;
+  const py::object &cell, &x, &layers, &readout, &delays;
   Ends ends;
 };
 
@@ -30,7 +30,7 @@ class ClosedLoopCall {
   explicit ClosedLoopCall(const ClosedLoopOptions& options)
       : o_(options),
         readout_(group("readout", o_.readout, 4)),
-        p_(make_problem(o_.cell, check, o_.x, "weight_ho", readout_[1], o_.ends)) {
+        p_(make_problem(GivenCell(o_.cell), check, o_.x, "weight_ho", readout_[1], o_.ends)) {
     f_.outputs = dimension("weight_ho", readout_[1], 2, 0);
     if (f_.outputs < 1) throw py::value_error("weight_ho: expected at least 1 row, got 0");
     f_.activation = find_activation(o_.activation);
@@ -74,6 +74,7 @@ class ClosedLoopCall {
     for (std::size_t l = 0; l < layers.size(); ++l) {
       Args& a = layers[l];
       a.cell = p_.cell;
+      a.choice = p_.choice;
       a.sizes = p_.sizes;
       a.sizes.input = l == 0 ? p_.sizes.input : p_.sizes.hidden;
       a.pieces = p_.pieces;

@@ -46,6 +46,7 @@ void read_problem(LayerArgs<T>& a, const Problem& p, bool reverse, Index recompu
                           " steps with recompute, got " + std::to_string(p.sizes.steps));
   }
   a.cell = p.cell;
+  a.choice = p.choice;
   a.sizes = p.sizes;
   a.pieces = p.pieces;
   a.reverse = reverse;
@@ -78,7 +79,7 @@ struct LayerOptions {
 
 // What both passes read; `h`, of the name `state`, says H where there is no R.
 template <class T>
-Problem read_layer(LayerArgs<T>& a, ArrayCheck& check, const std::string& cell, const py::object& x,
+Problem read_layer(LayerArgs<T>& a, ArrayCheck& check, const GivenCell& cell, const py::object& x,
                    const WeightGroup& weights, const ArrayName& state, const py::object& h,
                    const LayerOptions& options) {
   const py::object weight_hh = weights.weight_hh();
@@ -93,7 +94,7 @@ Problem read_layer(LayerArgs<T>& a, ArrayCheck& check, const std::string& cell, 
   return p;
 }
 
-void bind_forward(const std::string& cell, const py::object& x, const py::object& weights,
+void bind_forward(const py::object& cell, const py::object& x, const py::object& weights,
                   const py::object& state_0, const py::object& y, const py::object& state_n,
                   const py::object& lengths, bool reverse, const py::object& tape, Index recompute,
                   const py::object& feedback, const py::object& cache, bool batch_invariant,
@@ -104,9 +105,10 @@ void bind_forward(const std::string& cell, const py::object& x, const py::object
     ForwardArgs<T> a;
     const py::tuple first = group("state_0", state_0, max_states);
     const py::tuple last = group("state_n", state_n, max_states);
-    const WeightGroup own("weights", cell_named(cell), weights);
+    const GivenCell given(cell);
+    const WeightGroup own("weights", given.info(), weights);
     const Problem p =
-        read_layer(a, check, cell, x, own, "h_0", first[0],
+        read_layer(a, check, given, x, own, "h_0", first[0],
                    {{lengths, resets, reset_to, reverse}, feedback, noise, recompute});
     a.batch_invariant = batch_invariant;
     for_states(*p.cell, first, 0, {"", "_0"}, false,
@@ -153,7 +155,7 @@ void read_feedback_gradient(BackwardArgs<T>& a, ArrayCheck& check, const py::obj
   a.dfed = check.out_sequence<T>("dfed", dfed, {wanted, s.batch, s.fed});
 }
 
-void bind_backward(const std::string& cell, const py::object& x, const py::object& weights,
+void bind_backward(const py::object& cell, const py::object& x, const py::object& weights,
                    const py::object& tape, const py::object& dy, const py::object& dstate_n,
                    const py::object& dx, const py::object& dstate_0, const py::object& gradients,
                    const py::object& lengths, bool reverse, Index recompute,
@@ -165,9 +167,10 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
     BackwardArgs<T> a;
     const py::tuple first = group("dstate_0", dstate_0, max_states);
     const py::tuple last = group("dstate_n", dstate_n, max_states);
-    const WeightGroup own("weights", cell_named(cell), weights);
+    const GivenCell given(cell);
+    const WeightGroup own("weights", given.info(), weights);
     const Problem p =
-        read_layer(a, check, cell, x, own, "dh_0", first[0],
+        read_layer(a, check, given, x, own, "dh_0", first[0],
                    {{lengths, resets, reset_to, reverse}, feedback, noise, recompute});
     expect_drawn(a);
     const WeightGroup to("gradients", *p.cell, gradients, {"d", ""});
@@ -190,13 +193,13 @@ void bind_backward(const std::string& cell, const py::object& x, const py::objec
   });
 }
 
-py::list bind_segments(const std::string& cell, const py::object& x, const py::object& weight_hh,
+py::list bind_segments(const py::object& cell, const py::object& x, const py::object& weight_hh,
                        const py::object& lengths, Index recompute, const py::object& resets) {
   return by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     ArrayCheck check;
-    const Problem p =
-        make_problem(cell, check, x, "weight_hh", weight_hh, {lengths, resets, "zeros", false});
+    const Problem p = make_problem(GivenCell(cell), check, x, "weight_hh", weight_hh,
+                                   {lengths, resets, "zeros", false});
     LayerArgs<T> a;
     read_problem(a, p, false, recompute);
     const std::vector<Index> rows = [&] {

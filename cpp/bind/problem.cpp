@@ -41,10 +41,11 @@ void read_ends(Problem& p, ArrayCheck& check, const Ends& ends) {
 
 }  // namespace
 
-Problem make_problem(const std::string& cell, ArrayCheck& check, const py::object& x,
+Problem make_problem(const GivenCell& cell, ArrayCheck& check, const py::object& x,
                      const ArrayName& name, const py::object& units, const Ends& ends) {
   Problem p;
-  p.cell = &cell_named(cell);
+  p.cell = &cell.info();
+  p.choice = cell.choice;
   p.sizes = {.steps = dimension("x", x, 3, 0),
              .batch = dimension("x", x, 3, 1),
              .input = dimension("x", x, 3, 2),

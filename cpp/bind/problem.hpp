@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bind/given_cell.hpp"
 #include "bind/groups.hpp"
 
 namespace rnncore {
@@ -12,6 +13,7 @@ namespace rnncore {
 // What all arrays of a call follow from.
 struct Problem {
   const CellInfo* cell = nullptr;
+  std::optional<CellChoice> choice;
   Sizes sizes;
   Index gates = 0, slots = 0;  // times H
   std::vector<Piece> pieces;   // of the sequences; the arrays may change meanwhile
@@ -29,7 +31,7 @@ struct Ends {
 };
 
 // `units`: the array named `name` whose columns are the hidden units.
-Problem make_problem(const std::string& cell, ArrayCheck& check, const py::object& x,
+Problem make_problem(const GivenCell& cell, ArrayCheck& check, const py::object& x,
                      const ArrayName& name, const py::object& units, const Ends& ends);
 
 // The arrays (gates, h, c) of a layer's tape: h and c of every step, or with recompute those before

@@ -49,9 +49,10 @@ bool is_pair_type(const py::object& type) {
 // A function of (x_t, state) for a stack of layers, each a tuple of weights as for `forward`.
 // It reads the arrays' numbers at each call. `state_type`: the named tuple of h and c, or None.
 // `zoneout`: the rate of each state, or None.
-py::object make_stepper(const std::string& cell, const py::list& layers,
+py::object make_stepper(const py::object& cell, const py::list& layers,
                         const py::object& state_type, const py::object& zoneout) {
-  const CellInfo& info = cell_named(cell);
+  const GivenCell given(cell);
+  const CellInfo& info = given.info();
   const bool pair = info.states.size() == 2;
   const std::size_t arrays = 4 + info.unit_parameters.size();
   if (layers.empty()) throw py::value_error("layers: expected at least one");
@@ -67,7 +68,7 @@ py::object make_stepper(const std::string& cell, const py::list& layers,
   const py::object first = py::cast<py::tuple>(layers[0])[0];
   return by_dtype("weight_ih", first, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    auto stepper = std::make_unique<Stepper<T>>(info, layers, state_type, rates);
+    auto stepper = std::make_unique<Stepper<T>>(given, layers, state_type, rates);
     const py::capsule capsule(static_cast<AnyStepper*>(stepper.release()), capsule_name,
                               [](void* p) { delete static_cast<AnyStepper*>(p); });
     return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&method, capsule.ptr(), nullptr));

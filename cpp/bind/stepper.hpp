@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "bind/given_cell.hpp"
 #include "bind/groups.hpp"
 #include "core/parallel.hpp"
 #include "recurrence/layer/step.hpp"
@@ -28,7 +29,7 @@ class AnyStepper {
 template <class T>
 class Stepper final : public AnyStepper {
  public:
-  Stepper(const CellInfo& cell, const py::list& layers, const py::object& state_type,
+  Stepper(const GivenCell& cell, const py::list& layers, const py::object& state_type,
           const Zoneout& zoneout)
       : state_type_(state_type), dtype_(py::dtype::of<T>()) {
     for (const py::handle& item : layers) add(cell, py::cast<py::tuple>(item), zoneout);
@@ -64,13 +65,15 @@ class Stepper final : public AnyStepper {
   }
 
  private:
-  void add(const CellInfo& cell, const py::tuple& arrays, const Zoneout& zoneout) {
+  void add(const GivenCell& given, const py::tuple& arrays, const Zoneout& zoneout) {
+    const CellInfo& cell = given.info();
     ArrayCheck check;
     const Index H = dimension("weight_hh", arrays[1], 2, 1);
     const Index I = dimension("weight_ih", arrays[0], 2, 1);
     if (H < 1 || I < 1) throw py::value_error("layers: expected at least one unit and feature");
     StepArgs<T> a;
     a.cell = &cell;
+    a.choice = given.choice;
     a.zoneout = zoneout;
     a.weights = WeightGroup("layers", cell, arrays).read<T>(check, I, H);
     if (!layers_.empty() && (I != H || H != layers_.front().weights.weight_hh.cols)) {

@@ -4,18 +4,23 @@
 //   gates       one letter per block of H rows in W and R, in torch's order
 //   wiring      one letter per slot of the pre-activations (see Wiring)
 //   states      one letter per state that it carries from step to step: "h", "hc", ...; R meets h
+//   functions   the usual functions of its gates, ONNX's f, g and h (cells/functions.hpp)
 //   unit_parameters   optional: arrays of its own with one number per unit and row
 //   forward_gates(CellForward&)    one packet of units of one row at one step: the gates
 //   forward_states(CellForward&)   then `after`, from the gates
 //   backward(CellBackward&)        the gates become dz, d what reaches the states before
 //
-// Options of a cell are its template parameters; each choice is a cell of its own in the table.
+// Options of a cell are its template parameters; each choice is a cell of its own in the table, but
+// for the functions of the gates: a row of the table has the kernels of the usual ones, and those
+// of Chosen, which read at run time what was chosen.
 #pragma once
 
 #include <array>
 #include <concepts>
+#include <span>
 #include <string_view>
 
+#include "cells/choice.hpp"
 #include "cells/traits.hpp"
 #include "core/activations.hpp"
 
@@ -49,6 +54,7 @@ struct CellForward {
   Packets<V, C::states.size()> before;  // the states of the step before
   Packets<V, C::states.size()> after;   // becomes the states of this step
   Packets<V, unit_rows<C>()> unit;      // the rows of the unit parameters
+  const CellChoice* choice = nullptr;   // of a cell with Chosen functions
 };
 
 template <class C, class V>
@@ -59,17 +65,21 @@ struct CellBackward {
   Packets<V, C::states.size()> d;
   Packets<V, unit_rows<C>()> unit;
   Packets<V, unit_rows<C>()> dunit;  // becomes what this step adds to dL/d(unit)
+  const CellChoice* choice = nullptr;
 };
 
 template <class C>
-concept Cell = requires(CellForward<C, Simd<float>>& forward, CellBackward<C, Simd<float>>& back) {
-  { C::name } -> std::convertible_to<std::string_view>;
-  { C::gates } -> std::convertible_to<std::string_view>;
-  { C::wiring } -> std::convertible_to<std::string_view>;
-  { C::states } -> std::convertible_to<std::string_view>;
-  C::forward_gates(forward);
-  C::forward_states(forward);
-  C::backward(back);
-} && C::wiring.size() <= Wiring::max_slots && C::states.front() == 'h';
+concept Cell =
+    requires(CellForward<C, Simd<float>>& forward, CellBackward<C, Simd<float>>& back) {
+      { C::name } -> std::convertible_to<std::string_view>;
+      { C::gates } -> std::convertible_to<std::string_view>;
+      { C::wiring } -> std::convertible_to<std::string_view>;
+      { C::states } -> std::convertible_to<std::string_view>;
+      { C::functions } -> std::convertible_to<std::span<const Function>>;
+      C::forward_gates(forward);
+      C::forward_states(forward);
+      C::backward(back);
+    } && C::wiring.size() <= Wiring::max_slots && C::states.front() == 'h' &&
+    C::functions.size() <= max_functions;
 
 }  // namespace rnncore

@@ -99,6 +99,7 @@ class Pointwise {
                        i * line.step(slots * hidden, width);
     const T* const sums = line.sums + i * line.sums_step;
     CellForward<C, V> cell;
+    cell.choice = layout.choice;
     for (int s = 0; s < slots; ++s) {
       cell.z[s] = V::load(bias + s * width);
       if (wiring.takes(s, 'x') || layout.whole_z)
@@ -120,6 +121,7 @@ class Pointwise {
     const Index hidden = layout.hidden, unit = line.panel * width + i * line.step(0, width);
     const Index row = line.row + i * line.step(1, 0);
     CellForward<C, V> cell;
+    cell.choice = layout.choice;
     for (int s = 0; s < slots; ++s) cell.z[s] = z[s];
     load_states(lanes, at, line, i, cell);
     C::forward_states(cell);
@@ -169,6 +171,7 @@ class Pointwise {
     T* const row = at.gates + r * slots * layout.hidden + unit;
     const Index d = r * layout.hidden + unit;
     CellBackward<C, V> cell;
+    cell.choice = layout.choice;
     for (int s = 0; s < slots; ++s) cell.z[s] = lanes.load(row + s * layout.hidden);
     dh = dh + lanes.load(at.d[0] + d);
     if (dy != nullptr) dh = dh + lanes.load(dy + unit);
@@ -193,6 +196,7 @@ class Pointwise {
     const Partial<T> lanes{std::min<Index>(width, at.hidden - unit)};
     for (Index r = 0; r < at.rows; ++r) {
       CellForward<C, V> cell;
+      cell.choice = at.choice;
       for (int s = 0; s < slots; ++s) {
         const int x = wiring.gate_of(s, 'x'), h = wiring.gate_of(s, 'h');
         V z = V::load(at.sums + (r * slots + s) * width);

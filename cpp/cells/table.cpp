@@ -13,7 +13,8 @@ namespace {
 template <Cell C>
 constexpr auto unit_parameters_of = unit_parameters<C>();
 
-template <Cell C>
+// A cell with its usual functions, and the same with chosen ones.
+template <Cell C, Cell WithChoice>
 constexpr CellInfo row() {
   static_assert(has_microkernel(C::gates.size()), "list the number of gates in gemm/microkernel");
   return {.name = C::name,
@@ -22,21 +23,28 @@ constexpr CellInfo row() {
           .states = C::states,
           .unit_parameters = unit_parameters_of<C>,
           .wiring = Wiring(C::wiring),
+          .functions = C::functions,
           .gates = C::gates.size(),
           .slots = C::wiring.size(),
           .unit_rows = unit_rows<C>(),
           .float32 = Pointwise<C, float>::kernels(),
-          .float64 = Pointwise<C, double>::kernels()};
+          .float64 = Pointwise<C, double>::kernels(),
+          .chosen_float32 = Pointwise<WithChoice, float>::kernels(),
+          .chosen_float64 = Pointwise<WithChoice, double>::kernels()};
 }
 
-// Lstm<peephole, coupled>
-constexpr CellInfo table[] = {row<RnnTanh>(),
-                              row<RnnRelu>(),
-                              row<Lstm<false, false>>(),
-                              row<Lstm<true, false>>(),
-                              row<Lstm<false, true>>(),
-                              row<Lstm<true, true>>(),
-                              row<Gru>()};
+template <bool peephole, bool coupled>
+constexpr CellInfo lstm_row() {
+  return row<Lstm<peephole, coupled>, Lstm<peephole, coupled, Chosen>>();
+}
+
+constexpr CellInfo table[] = {row<Rnn<Fixed<Tanh>>, Rnn<Chosen>>(),
+                              row<Rnn<Fixed<Relu>>, Rnn<Chosen>>(),
+                              lstm_row<false, false>(),
+                              lstm_row<true, false>(),
+                              lstm_row<false, true>(),
+                              lstm_row<true, true>(),
+                              row<Gru<>, Gru<Chosen>>()};
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string_view>
 
+#include "cells/choice.hpp"
 #include "cells/traits.hpp"
 #include "core/types.hpp"
 
@@ -47,6 +48,7 @@ struct StepLayout {
   T* unit = nullptr;       // [panel][row][lane], of the unit parameters
   T* bias = nullptr;       // [panel][slot][lane]; of forward
   bool whole_z = false;    // z holds a part of every slot, not only of those with an x-part
+  const CellChoice* choice = nullptr;  // for the kernels of chosen functions
 };
 
 // The arrays of a forward time step, from the first row of its product on: what
@@ -83,6 +85,7 @@ struct StreamArrays {
   UnitParameters<Matrix<const T>> unit{};
   States<Matrix<const T>> before{};
   States<Matrix<T>> after{};
+  const CellChoice* choice = nullptr;  // for the kernels of chosen functions
 };
 
 template <class T>
@@ -96,16 +99,19 @@ struct CellInfo {
   std::string_view name, gate_letters, slot_letters, states;
   std::span<const UnitParameter> unit_parameters;
   Wiring wiring;
-  Index gates, slots, unit_rows;  // how many
-  CellKernels<float> float32;
+  std::span<const Function> functions;  // the usual ones
+  Index gates, slots, unit_rows;        // how many
+  CellKernels<float> float32;           // of the usual functions
   CellKernels<double> float64;
+  CellKernels<float> chosen_float32;  // of functions chosen at run time
+  CellKernels<double> chosen_float64;
 
   template <class T>
-  const CellKernels<T>& kernels() const {
+  const CellKernels<T>& kernels(bool chosen) const {
     if constexpr (sizeof(T) == sizeof(float)) {
-      return float32;
+      return chosen ? chosen_float32 : float32;
     } else {
-      return float64;
+      return chosen ? chosen_float64 : float64;
     }
   }
 };

@@ -12,6 +12,14 @@ struct UnitParameter {
   std::string_view name, rows;
 };
 
+// One of them, or none.
+template <bool there>
+constexpr std::array<UnitParameter, there ? 1 : 0> only_if(UnitParameter parameter) {
+  std::array<UnitParameter, there ? 1 : 0> result{};
+  if constexpr (there) result[0] = parameter;
+  return result;
+}
+
 // Consecutive slots that meet consecutive gates of W ('x') or of R ('h').
 struct Run {
   int slot = 0, gate = 0, count = 0;

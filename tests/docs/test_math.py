@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import gate_functions
 import numpy as np
 import output_reference
 import problems
@@ -59,6 +60,17 @@ def test_backward_of_the_page_is_the_reference(cell):
     assert len(got) == len(expected)
     for g, e in zip(got, expected, strict=True):
         assert problems.error(g, e) < 1e-14
+
+
+@pytest.mark.parametrize("name", gate_functions.EVERY)
+@pytest.mark.parametrize("clip", [np.inf, 1.5])
+def test_functions_of_the_page_are_those_of_the_reference(name, clip):
+    z, dy = np.random.default_rng(0).normal(0, 2, (2, 200))
+    function, page = gate_functions.EVERY[name], functions(MATH / "functions.md")
+    phi = gate_functions.Phi(function, clip)
+    np.testing.assert_allclose(page["phi"](name, z, *function[1:], clip), phi(z), rtol=1e-12)
+    got = page["phi_backward"](name, dy, z, *function[1:], clip)
+    np.testing.assert_allclose(got, dy * phi.slope(z), rtol=1e-12, atol=1e-14)
 
 
 def feedback_problem(cell, activation, mode, T=6, **options):

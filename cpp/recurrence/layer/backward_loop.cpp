@@ -25,7 +25,7 @@ template <class T>
 BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& schedule, Index chunk)
     : a_(args),
       cell_(*args.cell),
-      pointwise_(cell_.kernels<T>().backward),
+      pointwise_(args.kernels().backward),
       states_(cell_.states.size()),
       H_(args.sizes.hidden),
       chunk_(chunk),
@@ -34,6 +34,7 @@ BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& sched
       dy_(schedule, args.dy),
       zoneout_(args, schedule) {
   layout_.hidden = H_;
+  layout_.choice = args.chosen();
   for (std::size_t k = 0; k < states_; ++k) layout_.stride[k] = args.state_stride(k);
   if (!args.weights.weight_hh) return;
   weights_.emplace(

@@ -17,7 +17,7 @@ ForwardStep<T>::ForwardStep(const LayerArgs<T>& args, const Schedule& schedule, 
                             Sequence<T> y)
     : a_(args),
       cell_(*args.cell),
-      pointwise_(cell_.kernels<T>().forward),
+      pointwise_(args.kernels().forward),
       H_(args.sizes.hidden),
       panels_(panel_count<T>(H_)),
       schedule_(schedule),
@@ -25,6 +25,7 @@ ForwardStep<T>::ForwardStep(const LayerArgs<T>& args, const Schedule& schedule, 
       y_(schedule, y),
       zoneout_(args, schedule) {
   layout_.hidden = H_;
+  layout_.choice = args.chosen();
   for (std::size_t k = 0; k < cell_.states.size(); ++k) layout_.stride[k] = args.state_stride(k);
   // With R, values fed back that are known leave U's part in z.
   layout_.whole_z = args.fed && args.weights.weight_hh;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -45,6 +46,7 @@ T expected_state(T rate, T old, T anew) {
 template <class T>
 struct LayerArgs {
   const CellInfo* cell = nullptr;
+  std::optional<CellChoice> choice;  // none: the cell's usual functions
   Sizes sizes;
   Sequence<const T> x;  // (T, B, I)
   LayerWeights<const T> weights;
@@ -68,12 +70,15 @@ struct LayerArgs {
     return strides;
   }
   Index gates_per_row() const { return cell->slots * sizes.hidden; }
+  const CellKernels<T>& kernels() const { return cell->kernels<T>(choice.has_value()); }
+  const CellChoice* chosen() const { return choice ? &*choice : nullptr; }
 };
 
 // What backward needs of forward, of the rows of the schedule: R rows with N valid steps together.
 template <class T, class State = T>
 struct Tape {
-  T* gates = nullptr;  // (N, S*H): activated gates; null with `recompute`
+  T* gates = nullptr;  // (N, S*H): activated gates, or what chosen functions keep of them; null
+                       // with `recompute`
   // (N + R, state_stride(k)): Schedule::state_offset. With `recompute` the states before each
   // segment, of its rows alone: Segments::state_offset.
   States<State*> states{};

@@ -51,8 +51,9 @@ void step(const Worker& worker, const StepArgs<T>& a) {
                            .bias_hh = a.weights.bias_hh,
                            .unit = a.weights.unit,
                            .before = a.state_0,
-                           .after = a.state_n};
-  const auto pointwise = a.cell->template kernels<T>().stream;
+                           .after = a.state_n,
+                           .choice = a.choice ? &*a.choice : nullptr};
+  const auto pointwise = a.cell->template kernels<T>(a.choice.has_value()).stream;
   const Range mine = worker.share(H, width);
   for (Index unit = mine.begin; unit < mine.end; unit += width) {
     for (int slot = 0; slot < a.cell->wiring.slots(); ++slot) {

@@ -1,6 +1,8 @@
 // One time step of one layer for a few sequences, without scratch memory or packing.
 #pragma once
 
+#include <optional>
+
 #include "cells/table.hpp"
 #include "core/parallel.hpp"
 #include "recurrence/layer/layer.hpp"
@@ -10,6 +12,7 @@ namespace rnncore {
 template <class T>
 struct StepArgs {
   const CellInfo* cell = nullptr;
+  std::optional<CellChoice> choice;   // none: the cell's usual functions
   Matrix<const T> x;                  // (B, I)
   States<Matrix<const T>> state_0{};  // (B, H) each
   LayerWeights<const T> weights;      // no U

@@ -29,8 +29,20 @@ class CellRow(TypedDict):
     wiring: str  # one letter per tape slot: b both parts, x input part, h recurrent part
     states: str  # one letter per state: "h" or "hc"
     unit_parameters: dict[str, str]  # name: one letter per row
+    functions: tuple[str, ...]  # the usual functions of its gates, ONNX's f, g, h
+
+_Function = tuple[str, float, float]  # name, alpha, beta
+_Cell = str | tuple[str, tuple[_Function, ...], float]
+# a name, or with functions in place of the usual ones and the bound of what they see, inf for none
 
 def cells() -> tuple[CellRow, ...]: ...
+def gate_function(
+    function: _Function,
+    clip: float,  # z is bounded to [-clip, clip]
+    z: _Array,  # (N,)
+    y: _Array,  # out (N,)
+    derivative: _Array,  # out (N,): dy/dz
+) -> None: ...
 def num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
 def float32_matmul_precision() -> str: ...
@@ -41,7 +53,7 @@ def split_bfloat16(
     parts: _Array,  # out (P, N) float32, P = 1, 2 or 3: bfloat16 values
 ) -> None: ...
 def forward(
-    cell: str,
+    cell: _Cell,
     x: _Array,  # (T, B, I)
     weights: _Weights,
     state_0: _State,  # (B, H) each
@@ -61,7 +73,7 @@ def forward(
     noise: _Noise | None = None,
 ) -> None: ...
 def backward(
-    cell: str,
+    cell: _Cell,
     x: _Array,  # (T, B, I)
     weights: _Weights,
     tape: _Tape,  # gates in and out: overwritten, so that a tape serves once
@@ -82,7 +94,7 @@ def backward(
     noise: _Noise | None = None,  # as in forward
 ) -> None: ...
 def segments(
-    cell: str,
+    cell: _Cell,
     x: _Array,  # (T, B, I)
     weight_hh: _Array,  # (G*H, H)
     lengths: _Lengths,  # (B,)
@@ -95,7 +107,7 @@ def partition(
     steps: int, batch: int, panels: int, depth: int, packet_bytes: int, merged: float
 ) -> tuple[int, int]: ...  # the cost rule: parts of the rows, parts of the units
 def make_stepper(
-    cell: str,
+    cell: _Cell,
     layers: Sequence[_Weights],
     state_type: type | None,
     zoneout: tuple[float, ...] | None = None,  # of each state; its expectation
@@ -104,7 +116,7 @@ def make_stepper(
 # the closed loop: K layers, O outputs, M = the longest delay, F = O * delays, N = sum(lengths), R
 # pieces that resets leave of all sequences
 def closed_loop_forward(
-    cell: str,
+    cell: _Cell,
     x: _Array,  # (T, B, I)
     layers: Sequence[_Weights],
     readout: _Readout,  # weight_oh (G*H, F) of the first layer, weight_ho (O, H), weight_oo (O, F)
@@ -125,7 +137,7 @@ def closed_loop_forward(
     reset_to: str = "zeros",  # or "state"
 ) -> None: ...
 def closed_loop_backward(
-    cell: str,
+    cell: _Cell,
     x: _Array,  # (T, B, I)
     layers: Sequence[_Weights],
     readout: _Readout,
