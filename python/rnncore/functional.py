@@ -18,11 +18,13 @@ from rnncore._checks import (
     check_lengths,
     check_shape,
     choice,
+    expect_none,
     positive_int,
 )
 from rnncore._memory import empty, zeros
 from rnncore._native import layer as kernels
-from rnncore._native.cells import Cell, cell_named
+from rnncore._native.cells import Cell
+from rnncore._native.functions import chosen_cell
 from rnncore._native.layer import RESET_TO, Resets, Tape, Weights
 from rnncore._types import Array, Lengths
 from rnncore.state import LSTMState, as_state, read_state
@@ -33,7 +35,7 @@ State = Array | LSTMState
 
 
 def infer(
-    cell: str,
+    cell: str | Cell,
     x: Any,
     state: Any,
     weights: Weights,
@@ -43,6 +45,8 @@ def infer(
     y: Array | None = None,
     resets: Any = None,
     reset_to: str = "zeros",
+    activations: Any = None,
+    clip: float | None = None,
 ) -> tuple[Array, State]:
     """Run a sequence without a tape; parameters and errors as for `forward`.
 
@@ -51,13 +55,13 @@ def infer(
     y : numpy.ndarray, (T, B, H)
     state : numpy.ndarray or LSTMState, (B, H)
     """
-    call = _read(cell, x, state, weights, lengths, reverse, y)
+    call = _read(_read_cell(cell, activations, clip), x, state, weights, lengths, reverse, y)
     kernels.infer(*call, resets=_read_resets(resets, reset_to, call[1]))
     return call[7], as_state(call[8], call[9])
 
 
 def forward(
-    cell: str,
+    cell: str | Cell,
     x: Any,
     state: Any,
     weights: Weights,
@@ -68,12 +72,14 @@ def forward(
     recompute: int | None = None,
     resets: Any = None,
     reset_to: str = "zeros",
+    activations: Any = None,
+    clip: float | None = None,
 ) -> tuple[Array, State, Tape]:
     """Run a sequence and keep what `backward` needs.
 
     Parameters
     ----------
-    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", ...}
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", ...}, or the `cell` of a layer
         A cell of the kernels' table; also "lstm_peephole", "lstm_coupled" and
         "lstm_peephole_coupled".
     x : array_like, (T, B, I)
@@ -99,6 +105,8 @@ def forward(
         gives the final state.
     reset_to : {"zeros", "state"}
         The initial state after a reset: zeros, or `state`.
+    activations, clip
+        As for the layers, with the name of a cell; an RNN has one function.
 
     Returns
     -------
@@ -116,7 +124,7 @@ def forward(
     ValueError
         If a name, a shape or a length does not fit; the message names the argument.
     """
-    call = _read(cell, x, state, weights, lengths, reverse, y)
+    call = _read(_read_cell(cell, activations, clip), x, state, weights, lengths, reverse, y)
     kept_apart = 0 if recompute is None else positive_int("recompute", recompute)
     cut = _read_resets(resets, reset_to, call[1])
     tape = kernels.forward(*call, kept_apart, resets=cut)
@@ -201,13 +209,19 @@ def backward(
     return dx, as_state(dh_0, dc_0), grads
 
 
+def _read_cell(cell: Any, activations: Any, clip: Any) -> Cell:
+    if not isinstance(cell, Cell):
+        return chosen_cell(cell, activations, clip)
+    expect_none("with the cell of a layer", activations=activations, clip=clip)
+    return cell
+
+
 def _read(
-    cell: str, x: Any, state: Any, weights: Any, lengths: Any, reverse: Any, y: Any
+    row: Cell, x: Any, state: Any, weights: Any, lengths: Any, reverse: Any, y: Any
 ) -> tuple[
     Cell, Array, Array, Array | None, Weights, Lengths | None, bool, Array, Array, Array | None
 ]:
     """Return the arguments of `kernels.forward`, checked."""
-    row = cell_named(cell)
     weights, features, H = _read_weights(row, weights)
     dtype = weights.weight_ih.dtype
     x = as_array("x", x, dtype)

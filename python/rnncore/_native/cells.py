@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from rnncore._checks import choice
 from rnncore._native.isa import core
 
 
+class GateFunction(NamedTuple):
+    """A function of a gate, as the kernels take it; what it does not use is 0."""
+
+    name: str
+    alpha: float = 0.0
+    beta: float = 0.0
+
+
 @dataclass(frozen=True)
 class Cell:
-    """A row of the kernels' cell table."""
+    """A row of the kernels' cell table, with what was chosen for it."""
 
     name: str
     gate_letters: str  # one for each block of H rows in the weights
     slots: int  # S: numbers per unit and step that backward needs
     states: str  # one letter per state: "h" or "hc"
     unit_parameters: Mapping[str, str] = field(hash=False)  # name: one letter for each row
+    functions: tuple[GateFunction, ...]  # the usual ones of its gates: f, g, h
+    chosen: tuple[GateFunction, ...] | None = None  # in their place; with `clip` never None
+    clip: float | None = None  # pre-activations are bounded to [-clip, clip]
+
+    @cached_property
+    def key(self) -> Any:
+        """What the kernels take."""
+        return self.name if self.chosen is None else (self.name, self.chosen, self.bound)
+
+    @property
+    def bound(self) -> float:
+        """The clip, or infinity."""
+        return math.inf if self.clip is None else self.clip
 
     @property
     def gates(self) -> int:
@@ -45,7 +68,12 @@ class Cell:
 
 _CELLS = {
     row["name"]: Cell(
-        row["name"], row["gates"], len(row["wiring"]), row["states"], row["unit_parameters"]
+        row["name"],
+        row["gates"],
+        len(row["wiring"]),
+        row["states"],
+        row["unit_parameters"],
+        tuple(map(GateFunction, row["functions"])),
     )
     for row in core.cells()
 }

@@ -95,7 +95,7 @@ def forward(
         outputs, history = aligned_empty((rows, O), (D * pieces + rows, O), dtype=dtype)
         tape = LoopTape(loop, x, from_targets, lengths, layers, outputs, history, resets)
     core.closed_loop_forward(
-        loop.cell.name, x, loop.layers, loop.output, loop.activation, loop.delays, state, y, last,
+        loop.cell.key, x, loop.layers, loop.output, loop.activation, loop.delays, state, y, last,
         targets, from_targets, lengths, loop.reverse,
         None if tape is None else (tape.layers, tape.y, tape.fed), batch_invariant,
         *(resets or NO_RESETS),
@@ -117,7 +117,7 @@ def backward(
     tape.used = True
     try:
         core.closed_loop_backward(
-            loop.cell.name, tape.x, loop.layers, loop.output, loop.activation, loop.delays,
+            loop.cell.key, tape.x, loop.layers, loop.output, loop.activation, loop.delays,
             (tape.layers, tape.y, tape.fed), dy, dlast, dx, dstate, layers, output,
             tape.from_targets, tape.lengths, loop.reverse, *(tape.resets or NO_RESETS),
         )  # fmt: skip

@@ -192,7 +192,7 @@ def forward(
     before, reset_to = resets or NO_RESETS
     if recompute:
         assert weights.weight_hh is not None
-        states = sum(core.segments(cell.name, x, weights.weight_hh, lengths, recompute, before))
+        states = sum(core.segments(cell.key, x, weights.weight_hh, lengths, recompute, before))
     else:
         rows, pieces = tape_rows(T, B, lengths, resets)
         states = rows + pieces
@@ -202,7 +202,7 @@ def forward(
     gates = None if recompute else arrays.pop(0)
     h, c = arrays[0], arrays[1] if cell.has_c else None
     core.forward(
-        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, (gates, h, c),
+        cell.key, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, (gates, h, c),
         recompute, feedback, None, batch_invariant, before, reset_to,
         None if noise is None else noise.for_kernel(),
     )  # fmt: skip
@@ -239,7 +239,7 @@ def infer(
     """
     before, reset_to = resets or NO_RESETS
     core.forward(
-        cell.name, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, None, 0, feedback,
+        cell.key, x, weights, (h_0, c_0), y, (h_n, c_n), lengths, reverse, None, 0, feedback,
         cache, batch_invariant, before, reset_to,
         None if noise is None else noise.for_kernel(),
     )  # fmt: skip
@@ -270,7 +270,7 @@ def backward(
     tape.used = True
     try:
         core.backward(
-            tape.cell.name, tape.x, tape.weights, (tape.gates, tape.h, tape.c), dy, (dh_n, dc_n),
+            tape.cell.key, tape.x, tape.weights, (tape.gates, tape.h, tape.c), dy, (dh_n, dc_n),
             dx, (dh_0, dc_0), into, tape.lengths, tape.reverse, tape.recompute, tape.feedback,
             feedback_gradient, before, reset_to,
             None if noise is None else noise.for_kernel(),

@@ -25,5 +25,5 @@ def make_stepper(
     the rate of each state, of which a step takes the expectation.
     """
     state_type = LSTMState if cell.has_c else None
-    stepper: Stepper = core.make_stepper(cell.name, list(layers), state_type, zoneout)
+    stepper: Stepper = core.make_stepper(cell.key, list(layers), state_type, zoneout)
     return stepper

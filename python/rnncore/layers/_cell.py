@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from rnncore._checks import as_array, as_booleans, boolean, check_shape, generator, positive_int
 from rnncore._memory import empty
-from rnncore._native.cells import cell_named
+from rnncore._native.cells import Cell
 from rnncore._types import Array, Seed
 from rnncore.layers._call import Call, read_resets
 from rnncore.layers._layout import Layout
@@ -39,7 +39,7 @@ class RecurrentCell(Stack, Generic[State]):
 
     def __init__(
         self,
-        cell: str,
+        cell: Cell,
         input_size: int,
         hidden_size: int,
         *,
@@ -49,7 +49,7 @@ class RecurrentCell(Stack, Generic[State]):
         init: str,
     ) -> None:
         spec = StackSpec(
-            cell=cell_named(cell),
+            cells=(cell,),
             input_size=positive_int("input_size", input_size),
             hidden_size=positive_int("hidden_size", hidden_size),
             num_layers=1,
@@ -157,7 +157,11 @@ class RecurrentCell(Stack, Generic[State]):
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
         """Return the constructor's options by name: value and default."""
-        return {"bias": (self.bias, True), "dtype": (self.dtype.name, "float32")}
+        return {
+            "bias": (self.bias, True),
+            "clip": (self.clip, None),
+            "dtype": (self.dtype.name, "float32"),
+        }
 
     def __repr__(self) -> str:
         return constructor_text(self, (self.input_size, self.hidden_size), self._options())

@@ -173,7 +173,7 @@ class Plain(LayerByLayer):
         training: bool,
     ) -> kernels.Tape | None:
         arguments = (
-            self._spec.cell, x, h_0, c_0, self._parameters.layers[k], call.lengths,
+            self._spec.cell_of(k), x, h_0, c_0, self._parameters.layers[k], call.lengths,
             self._reverse(k), y, h_n, c_n,
         )  # fmt: skip
         options: Any = {"batch_invariant": call.batch_invariant, "resets": call.resets}
@@ -226,7 +226,9 @@ class Projected(LayerByLayer):
         training: bool,
     ) -> LoopTape | None:
         spec, (weights, projections, _) = self._spec, self._parameters
-        loop = Loop(spec.cell, [weights[k]], projections[k], "identity", (1,), self._reverse(k))
+        loop = Loop(
+            spec.cell_of(k), [weights[k]], projections[k], "identity", (1,), self._reverse(k)
+        )
         assert c_0 is not None
         h = zeros((1, *c_0.shape), spec.dtype)  # before the first step; nothing reads it
         return closed_loop.forward(

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from rnncore._checks import boolean, choice, positive_int
-from rnncore._native.cells import cell_named
+from rnncore._native.cells import Cell
 from rnncore.layers._regularisers import read_regularisers
 from rnncore.layers._spec import Readout, StackSpec
 from rnncore.module import check_dtype
@@ -20,13 +20,12 @@ _MAX_LAYERS = 1024  # each costs Python objects, which no allocation could refus
 
 
 def read_spec(
-    cell: str,
+    cells: tuple[Cell, ...],
     input_size: int,
     hidden_size: int,
     num_layers: int,
     *,
     bias: bool,
-    bidirectional: bool,
     dtype: DTypeLike,
     proj_size: int,
     output_size: int | None,
@@ -36,27 +35,29 @@ def read_spec(
     learn_initial_state: bool,
     **regularisers: Any,
 ) -> StackSpec:
-    """Return what the options describe; `regularisers` are those of `read_regularisers`."""
-    row = cell_named(cell)
+    """Return what the options describe: of one direction for each of the `cells`.
+
+    `regularisers` are those of `read_regularisers`.
+    """
     spec = StackSpec(
-        cell=row,
+        cells=cells,
         input_size=positive_int("input_size", input_size),
         hidden_size=positive_int("hidden_size", hidden_size),
         num_layers=positive_int("num_layers", num_layers, _MAX_LAYERS),
         bias=boolean("bias", bias),
-        directions=2 if boolean("bidirectional", bidirectional) else 1,
+        directions=len(cells),
         proj_size=_read_projection(proj_size, hidden_size),
         readout=_read_readout(output_size, recurrence, output_activation, feedback_delays),
         dtype=check_dtype(dtype),
         regularisers=read_regularisers(
-            row,
+            cells[0],
             other_recurrence="output_size" if output_size else "proj_size" if proj_size else None,
             **regularisers,
         ),
         learn_initial_state=boolean("learn_initial_state", learn_initial_state),
     )
     if spec.readout is not None:
-        if bidirectional:
+        if spec.directions > 1:
             raise ValueError(
                 "bidirectional: expected False with output_size: the reverse direction would need "
                 "outputs of steps that are still to come"

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from numpy.typing import DTypeLike
 
 from rnncore._checks import boolean, fraction, generator, positive_int
+from rnncore._native.cells import Cell
 from rnncore._types import Array, Seed
 from rnncore.layers._call import (
     Call,
@@ -42,7 +43,7 @@ class Recurrent(Stack, Generic[State]):
 
     def __init__(
         self,
-        cell: str,
+        cells: tuple[Cell, ...],
         input_size: int,
         hidden_size: int,
         num_layers: int,
@@ -50,7 +51,6 @@ class Recurrent(Stack, Generic[State]):
         bias: bool,
         batch_first: bool,
         dropout: float,
-        bidirectional: bool,
         dtype: DTypeLike,
         rng: Seed,
         init: str,
@@ -71,12 +71,11 @@ class Recurrent(Stack, Generic[State]):
                 stacklevel=3,
             )
         spec = read_spec(
-            cell,
+            cells,
             input_size,
             hidden_size,
             num_layers,
             bias=bias,
-            bidirectional=bidirectional,
             dtype=dtype,
             proj_size=proj_size,
             output_size=output_size,
@@ -385,6 +384,7 @@ class Recurrent(Stack, Generic[State]):
             "weight_dropout": (self.weight_dropout, 0.0),
             "zoneout": (self.zoneout, 0.0),
             "bidirectional": (self.bidirectional, False),
+            "clip": (self.clip, None),
             "proj_size": (self.proj_size, 0),
             "output_size": (self.output_size, None),
             "recurrence": (self.recurrence, ("hidden",)),

@@ -58,7 +58,7 @@ class StackSpec:
     Without `readout` the outputs are h; without `proj_size` h is not projected.
     """
 
-    cell: Cell
+    cells: tuple[Cell, ...]  # of each direction: they differ in their functions alone
     input_size: int  # I
     hidden_size: int  # H
     num_layers: int
@@ -70,6 +70,15 @@ class StackSpec:
     one_step: bool = False  # a cell: its parameters bear no layer's name
     regularisers: Regularisers = NONE
     learn_initial_state: bool = False
+
+    @property
+    def cell(self) -> Cell:
+        """The first direction's, for what they share."""
+        return self.cells[0]
+
+    def cell_of(self, k: int) -> Cell:
+        """Return the cell of layer and direction k."""
+        return self.cells[k % self.directions]
 
     @cached_property
     def depth(self) -> int:

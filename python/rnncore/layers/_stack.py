@@ -67,6 +67,8 @@ class Stack(Module):
         O, where the stack has outputs of its own.
     recurrence, output_activation, feedback_delays
         What feeds back, phi, and after how many steps.
+    clip : float or None
+        Bound of the pre-activations.
     dropout : float
         Between layers, in training.
     learn_initial_state : bool
@@ -95,6 +97,7 @@ class Stack(Module):
         self.output_activation = "identity" if readout is None else readout.activation
         self.feedback_delays: tuple[int, ...] = (1,) if readout is None else readout.delays
         self.learn_initial_state = spec.learn_initial_state
+        self.clip = spec.cell.clip
         check_scheme(init)
         check_forget_bias(forget_bias, init, spec.bias)
         super().__init__(spec.shapes(), spec.dtype)

@@ -115,7 +115,7 @@ def _run(spec: StackSpec, call: Call, weights: Sequence[Weights]) -> list[_Run]:
             for t in steps:
                 here = None if active is None else active[t]
                 _, state, tape = functional.forward(
-                    spec.cell.name, x[t : t + 1], state, weights[k], lengths=here, y=y[t : t + 1]
+                    spec.cell_of(k), x[t : t + 1], state, weights[k], lengths=here, y=y[t : t + 1]
                 )
                 tapes.append(tape)
             runs.append(_Run(x, steps, active, tapes, spec.cell.has_c))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncore._memory import zeros
+from rnncore._native.functions import gate_values
 from rnncore._native.layer import Tape
 from rnncore._types import Array
 from rnncore.layers._call import Call
@@ -57,7 +58,7 @@ def _read_trace(spec: StackSpec, call: Call, tape: Tape) -> Trace:
         return as_user(call.layout, _by_time(call, rows, tape.reverse), call.lengths)
 
     gates = {
-        letter: user(tape.gates[:, slot * H : (slot + 1) * H])
+        letter: user(gate_values(tape.cell, letter, tape.gates[:, slot * H : (slot + 1) * H]))
         for slot, letter in enumerate(spec.cell.gate_letters)
     }
     c = None if tape.c is None else user(tape.c[B:])  # in front: the initial states

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rnncore._native.functions import activations_of, chosen_cell, chosen_cells
 from rnncore._types import Array, Seed
 from rnncore.layers._cell import RecurrentCell
 from rnncore.layers._recurrent import Recurrent
@@ -27,6 +29,12 @@ class GRU(Recurrent[Array], loadable=True):
         As for `RNN`.
     input_dropout, recurrent_dropout, weight_dropout, zoneout
         As for `RNN`. Recurrent dropout masks h where it meets R, not where z mixes it in.
+    activations : tuple of 2, optional
+        Functions in ONNX's order: that of the gates r and z, that of n; each by name, or with
+        numbers, as `nonlinearity` of `RNN`. Twice as many, of a bidirectional layer, are first the
+        forward direction's. None = ("sigmoid", "tanh").
+    clip : float, optional
+        As for `RNN`: bound of what each function sees.
     output_size, recurrence, output_activation, feedback_delays, learn_initial_state
         As for `RNN`. U enters where R does: the candidate's part of it inside the reset gate.
 
@@ -59,6 +67,8 @@ class GRU(Recurrent[Array], loadable=True):
         weight_dropout: float = 0.0,
         zoneout: float = 0.0,
         bidirectional: bool = False,
+        activations: Any = None,
+        clip: float | None = None,
         output_size: int | None = None,
         recurrence: str | Iterable[str] = ("hidden",),
         output_activation: str = "identity",
@@ -68,8 +78,10 @@ class GRU(Recurrent[Array], loadable=True):
         rng: Seed = None,
         init: str = "default",
     ) -> None:
+        cells = chosen_cells("gru", activations, clip, bidirectional)
+        self.activations = None if activations is None else activations_of(cells)
         super().__init__(
-            "gru",
+            cells,
             input_size,
             hidden_size,
             num_layers,
@@ -80,7 +92,6 @@ class GRU(Recurrent[Array], loadable=True):
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
             zoneout=zoneout,
-            bidirectional=bidirectional,
             output_size=output_size,
             recurrence=recurrence,
             output_activation=output_activation,
@@ -91,6 +102,9 @@ class GRU(Recurrent[Array], loadable=True):
             init=init,
         )
 
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        return super()._options() | {"activations": (self.activations, None)}
+
 
 class GRUCell(RecurrentCell[Array], loadable=True):
     """One step of `GRU`.
@@ -99,6 +113,8 @@ class GRUCell(RecurrentCell[Array], loadable=True):
     ----------
     input_size, hidden_size, bias, dtype, rng, init
         As for `RNNCell`.
+    activations, clip
+        As for `GRU`.
 
     Attributes
     ----------
@@ -112,8 +128,15 @@ class GRUCell(RecurrentCell[Array], loadable=True):
         hidden_size: int,
         *,
         bias: bool = True,
+        activations: Any = None,
+        clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
     ) -> None:
-        super().__init__("gru", input_size, hidden_size, bias=bias, dtype=dtype, rng=rng, init=init)
+        cell = chosen_cell("gru", activations, clip)
+        self.activations = None if activations is None else activations_of([cell])
+        super().__init__(cell, input_size, hidden_size, bias=bias, dtype=dtype, rng=rng, init=init)
+
+    def _options(self) -> dict[str, tuple[Any, Any]]:
+        return super()._options() | {"activations": (self.activations, None)}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore._checks import boolean
+from rnncore._native.functions import activations_of, chosen_cell, chosen_cells
 from rnncore._types import Seed
 from rnncore.layers._cell import RecurrentCell
 from rnncore.layers._recurrent import Recurrent
@@ -47,6 +48,12 @@ class LSTM(Recurrent[LSTMState], loadable=True):
     coupled_gates : bool
         Whether f = 1 - i (Greff et al. 2017, "CIFG"), which takes a quarter of the weights away;
         there is no p_f then.
+    activations : tuple of 3, optional
+        Functions in ONNX's order: that of the gates i, f and o, that of g, that of c_t in h_t; each
+        by name, or with numbers, as `nonlinearity` of `RNN`. Twice as many, of a bidirectional
+        layer, are first the forward direction's. None = ("sigmoid", "tanh", "tanh").
+    clip : float, optional
+        As for `RNN`: bound of z of every gate, peepholes included; c_t is not bounded.
     output_size, recurrence, output_activation, feedback_delays, learn_initial_state
         As for `RNN`.
     forget_bias : float
@@ -96,6 +103,8 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         proj_size: int = 0,
         peephole: bool = False,
         coupled_gates: bool = False,
+        activations: Any = None,
+        clip: float | None = None,
         output_size: int | None = None,
         recurrence: str | Iterable[str] = ("hidden",),
         output_activation: str = "identity",
@@ -108,8 +117,10 @@ class LSTM(Recurrent[LSTMState], loadable=True):
     ) -> None:
         self.peephole = boolean("peephole", peephole)
         self.coupled_gates = boolean("coupled_gates", coupled_gates)
+        cells = chosen_cells(_cell_name(peephole, coupled_gates), activations, clip, bidirectional)
+        self.activations = None if activations is None else activations_of(cells)
         super().__init__(
-            _cell_name(peephole, coupled_gates),
+            cells,
             input_size,
             hidden_size,
             num_layers,
@@ -120,7 +131,6 @@ class LSTM(Recurrent[LSTMState], loadable=True):
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
             zoneout=zoneout,
-            bidirectional=bidirectional,
             proj_size=proj_size,
             output_size=output_size,
             recurrence=recurrence,
@@ -137,6 +147,7 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         return super()._options() | {
             "peephole": (self.peephole, False),
             "coupled_gates": (self.coupled_gates, False),
+            "activations": (self.activations, None),
         }
 
 
@@ -147,7 +158,7 @@ class LSTMCell(RecurrentCell[LSTMState], loadable=True):
     ----------
     input_size, hidden_size, bias, dtype, rng
         As for `RNNCell`.
-    peephole, coupled_gates, init
+    peephole, coupled_gates, activations, clip, init
         As for `LSTM`.
 
     Attributes
@@ -165,14 +176,18 @@ class LSTMCell(RecurrentCell[LSTMState], loadable=True):
         bias: bool = True,
         peephole: bool = False,
         coupled_gates: bool = False,
+        activations: Any = None,
+        clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
     ) -> None:
         self.peephole = boolean("peephole", peephole)
         self.coupled_gates = boolean("coupled_gates", coupled_gates)
+        cell = chosen_cell(_cell_name(peephole, coupled_gates), activations, clip)
+        self.activations = None if activations is None else activations_of([cell])
         super().__init__(
-            _cell_name(peephole, coupled_gates),
+            cell,
             input_size,
             hidden_size,
             bias=bias,
@@ -185,4 +200,5 @@ class LSTMCell(RecurrentCell[LSTMState], loadable=True):
         return super()._options() | {
             "peephole": (self.peephole, False),
             "coupled_gates": (self.coupled_gates, False),
+            "activations": (self.activations, None),
         }

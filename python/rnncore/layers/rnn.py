@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import choice
+from rnncore._native.functions import activations_of, nonlinear_cells
 from rnncore._types import Array, Seed
 from rnncore.layers._cell import RecurrentCell
 from rnncore.layers._recurrent import Recurrent
 
 
 class RNN(Recurrent[Array], loadable=True):
-    """Elman network: h_t = tanh(W x_t + b_ih + R h_{t-1} + b_hh), or relu in place of tanh.
+    """Elman network: h_t = tanh(W x_t + b_ih + R h_{t-1} + b_hh), or another function than tanh.
 
     Parameters
     ----------
@@ -25,7 +25,15 @@ class RNN(Recurrent[Array], loadable=True):
         H, units per layer and direction.
     num_layers : int
         Layers on top of one another, at most 1024.
-    nonlinearity : {"tanh", "relu"}
+    nonlinearity : str, or (str, float), or (str, float, float)
+        "tanh", "relu", or another of ONNX's functions of z, by name, with alpha and beta where it
+        has them: "sigmoid", "softsign", "softplus", ("affine", alpha, beta), ("leaky_relu", alpha),
+        ("thresholded_relu", alpha), ("scaled_tanh", alpha, beta), ("hard_sigmoid", alpha, beta),
+        ("elu", alpha); docs/math/functions.md has the formulas. A name alone gets ONNX's alpha and
+        beta. Of a bidirectional layer also a list of two, the forward direction's first.
+    clip : float, optional
+        Bound of the pre-activations: z is replaced by clip where it is above, by -clip where it is
+        below that, and has no gradient there. None = no bound.
     bias : bool
         Whether there are bias_ih and bias_hh.
     batch_first : bool
@@ -94,7 +102,8 @@ class RNN(Recurrent[Array], loadable=True):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        nonlinearity: str = "tanh",
+        nonlinearity: Any = "tanh",
+        clip: float | None = None,
         bias: bool = True,
         batch_first: bool = True,
         dropout: float = 0.0,
@@ -112,9 +121,11 @@ class RNN(Recurrent[Array], loadable=True):
         rng: Seed = None,
         init: str = "default",
     ) -> None:
-        self.nonlinearity = choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+        cells = nonlinear_cells(nonlinearity, clip, bidirectional)
+        functions = activations_of(cells)
+        self.nonlinearity = functions[0] if len(functions) == 1 else functions
         super().__init__(
-            f"rnn_{nonlinearity}",
+            cells,
             input_size,
             hidden_size,
             num_layers,
@@ -125,7 +136,6 @@ class RNN(Recurrent[Array], loadable=True):
             recurrent_dropout=recurrent_dropout,
             weight_dropout=weight_dropout,
             zoneout=zoneout,
-            bidirectional=bidirectional,
             output_size=output_size,
             recurrence=recurrence,
             output_activation=output_activation,
@@ -141,7 +151,7 @@ class RNN(Recurrent[Array], loadable=True):
 
 
 class RNNCell(RecurrentCell[Array], loadable=True):
-    """One step of `RNN`: h' = tanh(W x + b_ih + R h + b_hh), or relu in place of tanh.
+    """One step of `RNN`: h' = tanh(W x + b_ih + R h + b_hh), or another function.
 
     Parameters
     ----------
@@ -149,7 +159,8 @@ class RNNCell(RecurrentCell[Array], loadable=True):
         I and H.
     bias : bool
         Whether there are bias_ih and bias_hh.
-    nonlinearity : {"tanh", "relu"}
+    nonlinearity, clip
+        As for `RNN`.
     dtype : float32 or float64
     rng : int, numpy.random.Generator or None
         Source of the initial values.
@@ -168,14 +179,16 @@ class RNNCell(RecurrentCell[Array], loadable=True):
         hidden_size: int,
         *,
         bias: bool = True,
-        nonlinearity: str = "tanh",
+        nonlinearity: Any = "tanh",
+        clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
     ) -> None:
-        self.nonlinearity = choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+        (cell,) = nonlinear_cells(nonlinearity, clip, False)
+        (self.nonlinearity,) = activations_of([cell])
         super().__init__(
-            f"rnn_{nonlinearity}",
+            cell,
             input_size,
             hidden_size,
             bias=bias,
