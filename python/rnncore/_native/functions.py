@@ -10,25 +10,29 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import boolean, choice, number
+from rnncore._memory import empty
 from rnncore._native.cells import Cell, GateFunction, cell_named
 from rnncore._native.isa import core
 from rnncore._types import Array
 
-# What alpha and beta are where they are not given; ONNX says nothing of scaled_tanh's.
-_PARAMETERS: dict[str, tuple[float | None, ...]] = {
+# By name what alpha and beta are where they are not given. ONNX has none for scaled_tanh.
+FUNCTIONS: dict[str, tuple[float, ...]] = {
     "sigmoid": (),
     "tanh": (),
     "relu": (),
     "affine": (1.0, 0.0),
     "leaky_relu": (0.01,),
     "thresholded_relu": (1.0,),
-    "scaled_tanh": (None, None),
+    "scaled_tanh": (1.0, 1.0),
     "hard_sigmoid": (0.2, 0.5),
     "elu": (1.0,),
     "softsign": (),
     "softplus": (),
 }
-FUNCTIONS = tuple(_PARAMETERS)
+
+# alpha, beta and a clip mean the same in both dtypes.
+_LARGEST = float(np.finfo(np.float32).max)
+_LEAST = float(np.finfo(np.float32).smallest_normal)
 
 UserFunction = str | tuple[Any, ...]  # a name, or (name, alpha), or (name, alpha, beta)
 
@@ -77,17 +81,19 @@ def read_activations(row: Cell, activations: Any, directions: int) -> tuple[Gate
 def read_function(name: str, value: Any) -> GateFunction:
     """Return a function that a user gave by its name, alone or with alpha and beta."""
     kind, *given = value if isinstance(value, (list, tuple)) and value else (value,)
-    usual = _PARAMETERS[choice(name, kind, FUNCTIONS)]
+    usual = FUNCTIONS[choice(name, kind, tuple(FUNCTIONS))]
     if len(given) > len(usual):
-        raise ValueError(f"{name}: expected {_usage(kind)}, got {value!r}")
-    numbers: list[float] = []
-    for k, (symbol, default) in enumerate(zip(("alpha", "beta"), usual, strict=False)):
-        if k >= len(given) and default is None:
-            raise ValueError(f"{name}: expected {_usage(kind)}, got {value!r}")
-        numbers.append(number(f"{name}: {symbol}", given[k] if k < len(given) else default))
-        if not math.isfinite(numbers[-1]):
-            raise ValueError(f"{name}: {symbol}: expected a finite number, got {given[k]!r}")
-    return GateFunction(kind, *numbers)
+        symbols = ("alpha", "beta")[: len(usual)]
+        expected = f"({', '.join((repr(kind), *symbols))})" if symbols else repr(kind)
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    numbers = [
+        number(f"{name}: {symbol}", own)
+        for symbol, own in zip(("alpha", "beta"), given, strict=False)
+    ]
+    for symbol, own in zip(("alpha", "beta"), numbers, strict=False):
+        if not abs(own) <= _LARGEST:
+            raise ValueError(f"{name}: {symbol}: expected a number that float32 holds, got {own!r}")
+    return GateFunction(kind, *numbers, *usual[len(numbers) :])
 
 
 def activations_of(cells: Sequence[Cell]) -> tuple[UserFunction, ...]:
@@ -101,9 +107,10 @@ def read_clip(clip: Any) -> float | None:
     """Return a bound above 0, or None; TypeError for no number, ValueError for others."""
     if clip is None:
         return None
-    bound = number("clip", clip, "None or a number above 0")
-    if not 0.0 < bound < math.inf:
-        raise ValueError(f"clip: expected None or a number above 0, got {clip!r}")
+    expected = "None or a number above 0 that float32 holds"
+    bound = number("clip", clip, expected)
+    if not _LEAST <= bound <= _LARGEST:
+        raise ValueError(f"clip: expected {expected}, got {clip!r}")
     return bound
 
 
@@ -112,10 +119,17 @@ def gate_values(cell: Cell, letter: str, kept: Array) -> Array:
     if cell.chosen is None:
         return kept
     function = cell.chosen[1 if letter in "gn" else 0]  # the candidates'
-    z = np.ascontiguousarray(kept).reshape(-1)
-    values, derivatives = np.empty_like(z), np.empty_like(z)
-    core.gate_function(function, cell.bound, z, values, derivatives)
-    return values.reshape(kept.shape)
+    return apply_function(function, kept, cell.bound)[0]
+
+
+def apply_function(
+    function: GateFunction, z: Array, bound: float = math.inf
+) -> tuple[Array, Array]:
+    """Return y and dy/dz of floats, which are not looked at; of z bounded to [-bound, bound]."""
+    z = np.ascontiguousarray(z)
+    y, derivative = empty(z.shape, z.dtype), empty(z.shape, z.dtype)
+    core.gate_function(function, bound, z.reshape(-1), y.reshape(-1), derivative.reshape(-1))
+    return y, derivative
 
 
 def _with_functions(row: Cell, functions: tuple[GateFunction, ...], clip: float | None) -> Cell:
@@ -126,7 +140,7 @@ def _with_functions(row: Cell, functions: tuple[GateFunction, ...], clip: float 
 
 def _as_user(function: GateFunction) -> UserFunction:
     """Return a name alone, or with numbers that are not the usual ones."""
-    usual = _PARAMETERS[function.name]
+    usual = FUNCTIONS[function.name]
     given = function[1 : 1 + len(usual)]
     return function.name if given == usual else (function.name, *given)
 
@@ -146,9 +160,3 @@ def _read_each(name: str, values: Any, count: int, directions: int) -> list[Gate
         expected = f"{count}" if directions == 1 else f"{count} or {count * directions}"
         raise ValueError(f"{name}: expected {expected} functions, got {len(values)}: {values!r}")
     return [read_function(f"{name}[{k}]", value) for k, value in enumerate(values)]
-
-
-def _usage(kind: str) -> str:
-    """Return how a function is given."""
-    symbols = ("alpha", "beta")[: len(_PARAMETERS[kind])]
-    return f"({', '.join((repr(kind), *symbols))})" if symbols else repr(kind)

@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rnncore._checks import choice, number
+from rnncore._native.cells import GateFunction
+from rnncore._native.functions import FUNCTIONS, apply_function
 from rnncore._types import Array
 from rnncore.layers._parameterless import Parameterless, ParameterlessTape, read_floats
 from rnncore.module import check_tape, constructor_text
 
-
-class Pointwise(NamedTuple):
-    """A function f(x, *numbers) and its derivative f'(x, y, *numbers), y = f(x)."""
-
-    function: Callable[..., Array]
-    derivative: Callable[..., Array]
-    numbers: tuple[float, ...] = ()  # alpha and beta, where there are any: ONNX's defaults
-
-
-def _sigmoid(x: Array) -> Array:
-    half = x.dtype.type(0.5)
-    y: Array = half * (1 + np.tanh(half * x))
-    return y
-
-
-def _softplus(x: Array) -> Array:
-    y: Array = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-    return y
-
-
-POINTWISE: dict[str, Pointwise] = {
-    "identity": Pointwise(lambda x: x, lambda x, y: np.ones_like(x)),
-    "tanh": Pointwise(np.tanh, lambda x, y: 1 - y * y),
-    "sigmoid": Pointwise(_sigmoid, lambda x, y: y * (1 - y)),
-    "relu": Pointwise(lambda x: np.maximum(x, 0), lambda x, y: x > 0),
-    "affine": Pointwise(lambda x, a, b: a * x + b, lambda x, y, a, b: np.full_like(x, a), (1, 0)),
-    "leaky_relu": Pointwise(
-        lambda x, a: np.where(x < 0, a * x, x), lambda x, y, a: np.where(x < 0, a, 1), (0.01,)
-    ),
-    "thresholded_relu": Pointwise(
-        lambda x, a: np.where(x > a, x, 0), lambda x, y, a: x > a, (1.0,)
-    ),
-    "scaled_tanh": Pointwise(
-        lambda x, a, b: a * np.tanh(b * x),
-        lambda x, y, a, b: a * b * (1 - np.tanh(b * x) ** 2),
-        (1.0, 1.0),
-    ),
-    "hard_sigmoid": Pointwise(
-        lambda x, a, b: np.clip(a * x + b, 0, 1),
-        lambda x, y, a, b: np.where((y > 0) & (y < 1), a, 0),
-        (0.2, 0.5),
-    ),
-    "elu": Pointwise(
-        lambda x, a: np.where(x < 0, a * np.expm1(np.minimum(x, 0)), x),
-        lambda x, y, a: np.where(x < 0, a * np.exp(np.minimum(x, 0)), 1),
-        (1.0,),
-    ),
-    "softsign": Pointwise(
-        lambda x: x / (1 + np.abs(x)), lambda x, y: (1 - np.abs(y)) ** 2
-    ),
-    "softplus": Pointwise(_softplus, lambda x, y: _sigmoid(x)),
-}  # fmt: skip
-NAMES = (*POINTWISE, "softmax")
+NAMES = ("identity", *FUNCTIONS, "softmax")
 
 
 def softmax(x: Array) -> Array:
@@ -84,7 +33,7 @@ class Activation(Parameterless, loadable=True):
         (alpha 0.01), "elu" (alpha 1), "thresholded_relu" (alpha 1); "affine" (alpha 1, beta 0),
         "scaled_tanh" (alpha 1, beta 1), "hard_sigmoid" (alpha 0.2, beta 0.5).
     alpha, beta : float, optional
-        In place of the numbers above, which are ONNX's.
+        In place of the numbers above, which are ONNX's; it has none for "scaled_tanh".
 
     Raises
     ------
@@ -101,7 +50,7 @@ class Activation(Parameterless, loadable=True):
     def __init__(self, name: str, alpha: float | None = None, beta: float | None = None) -> None:
         super().__init__()
         self.name = choice("name", name, NAMES)
-        usual = POINTWISE[name].numbers if name in POINTWISE else ()
+        usual = FUNCTIONS.get(name, ())
         given = []
         for i, (argument, value) in enumerate((("alpha", alpha), ("beta", beta))):
             if value is not None and i >= len(usual):
@@ -159,8 +108,7 @@ class Activation(Parameterless, loadable=True):
         """Return y of floats, which are not looked at."""
         if self.name == "softmax":
             return softmax(x)
-        y: Array = POINTWISE[self.name].function(x, *self._numbers)
-        return y.astype(x.dtype, copy=False)
+        return x if self.name == "identity" else self._apply(x)[0]
 
     def run_backward(self, x: Array, y: Array, dy: Array) -> Array:
         """Return dx."""
@@ -168,8 +116,12 @@ class Activation(Parameterless, loadable=True):
         if self.name == "softmax":
             dx = y * (dy - (dy * y).sum(axis=-1, keepdims=True))
             return dx
-        dx = dy * POINTWISE[self.name].derivative(x, y, *self._numbers)
-        return dx.astype(x.dtype, copy=False)
+        dx = dy.copy() if self.name == "identity" else dy * self._apply(x)[1]
+        return dx
+
+    def _apply(self, x: Array) -> tuple[Array, Array]:
+        """Return y and dy/dx of a function that has both."""
+        return apply_function(GateFunction(self.name, *self._numbers), x)
 
     def __repr__(self) -> str:
         usual = (*self._usual, None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class GRU(Recurrent[Array], loadable=True):
         weight_dropout: float = 0.0,
         zoneout: float = 0.0,
         bidirectional: bool = False,
-        activations: Any = None,
+        activations: Sequence[str | Sequence[Any]] | None = None,
         clip: float | None = None,
         output_size: int | None = None,
         recurrence: str | Iterable[str] = ("hidden",),
@@ -128,7 +128,7 @@ class GRUCell(RecurrentCell[Array], loadable=True):
         hidden_size: int,
         *,
         bias: bool = True,
-        activations: Any = None,
+        activations: Sequence[str | Sequence[Any]] | None = None,
         clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,

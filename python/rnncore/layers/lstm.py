@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ class LSTM(Recurrent[LSTMState], loadable=True):
         proj_size: int = 0,
         peephole: bool = False,
         coupled_gates: bool = False,
-        activations: Any = None,
+        activations: Sequence[str | Sequence[Any]] | None = None,
         clip: float | None = None,
         output_size: int | None = None,
         recurrence: str | Iterable[str] = ("hidden",),
@@ -176,7 +176,7 @@ class LSTMCell(RecurrentCell[LSTMState], loadable=True):
         bias: bool = True,
         peephole: bool = False,
         coupled_gates: bool = False,
-        activations: Any = None,
+        activations: Sequence[str | Sequence[Any]] | None = None,
         clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,

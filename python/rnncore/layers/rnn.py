@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ class RNN(Recurrent[Array], loadable=True):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        nonlinearity: Any = "tanh",
+        nonlinearity: str | Sequence[Any] = "tanh",
         clip: float | None = None,
         bias: bool = True,
         batch_first: bool = True,
@@ -179,7 +179,7 @@ class RNNCell(RecurrentCell[Array], loadable=True):
         hidden_size: int,
         *,
         bias: bool = True,
-        nonlinearity: Any = "tanh",
+        nonlinearity: str | Sequence[Any] = "tanh",
         clip: float | None = None,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
