@@ -36,6 +36,7 @@ LOOP = "tests/recurrence/test_output_kernels.py::test_matches_reference"
 GIVEN = "tests/recurrence/test_output_kernels.py::test_values_given_to_the_plain_kernels"
 
 NOISE = "tests/recurrence/test_noise.py::test_matches_reference"
+CHOSEN = "tests/recurrence/test_chosen_functions.py::test_cells_match_the_reference"
 
 MUTANTS = {
     "child-keeps-the-helpers-of-its-parent": Mutant(
@@ -48,12 +49,12 @@ MUTANTS = {
         "cpp/cells/lstm.hpp",
         (
             (
-                "V &i = at.z[0], &g = at.z[G], &o = at.z[O];\n    auto& [h, c] = at.after;",
-                "V &o = at.z[0], &g = at.z[G], &i = at.z[O];\n    auto& [h, c] = at.after;",
+                "V i = phi.f.value(at.z[0]), g = phi.g.value(at.z[G]);\n    V& o = at.z[O];",
+                "V i = phi.f.value(at.z[O]), g = phi.g.value(at.z[G]);\n    V& o = at.z[0];",
             ),
             (
-                "V &i = at.z[0], &g = at.z[G], &o = at.z[O];\n    auto& [dh, dc] = at.d;",
-                "V &o = at.z[0], &g = at.z[G], &i = at.z[O];\n    auto& [dh, dc] = at.d;",
+                "V &z_i = at.z[0], &z_f = at.z[coupled ? 0 : F], &z_g = at.z[G], &z_o = at.z[O];",
+                "V &z_o = at.z[0], &z_f = at.z[coupled ? 0 : F], &z_g = at.z[G], &z_i = at.z[O];",
             ),
         ),
         REFERENCE,
@@ -61,22 +62,45 @@ MUTANTS = {
     ),
     "output-gate-sees-the-state-before": Mutant(
         "cpp/cells/lstm.hpp",
-        (("madd(at.unit[peep_o], c, o)", "madd(at.unit[peep_o], c_prev, o)"),),
+        (("madd(at.unit[peep_o], c, o)", "madd(at.unit[peep_o], at.before[1], o)"),),
         REFERENCE,
         "lstm_peephole and full",
     ),
     "gradient-through-a-peephole-dropped": Mutant(
         "cpp/cells/lstm.hpp",
-        (("      dc = madd(i, at.unit[peep_i], dc);\n", ""),),
+        (("      dc = madd(z_i, at.unit[peep_i], dc);\n", ""),),
         REFERENCE,
         "lstm_peephole and full",
+    ),
+    "candidate-of-a-gru-gets-the-function-of-its-gates": Mutant(
+        "cpp/cells/gru.hpp",
+        (("    const V n = phi.g.value(at.z[2]);", "    const V n = phi.f.value(at.z[2]);"),),
+        CHOSEN,
+        "gru",
+    ),
+    "bound-keeps-the-gradient": Mutant(
+        "cpp/cells/functions.hpp",
+        (
+            (
+                "return where_less(bound, abs(kept), Simd<T>::zero(), ",
+                "return where_less(bound, Simd<T>::zero(), Simd<T>::zero(), ",
+            ),
+        ),
+        CHOSEN,
+        "gru",
+    ),
+    "bound-on-the-state-of-an-lstm": Mutant(
+        "cpp/cells/functions.hpp",
+        (("std::numeric_limits<double>::infinity()", "choice->clip"),),
+        CHOSEN,
+        "lstm",
     ),
     "coupled-gate-keeps-what-it-writes": Mutant(
         "cpp/cells/lstm.hpp",
         (
             (
-                "const V f = coupled ? V::broadcast(1) - i : at.z[F];",
-                "const V f = coupled ? i : at.z[F];",
+                "const V f = coupled ? V::broadcast(1) - i : phi.f.value(at.z[F]);",
+                "const V f = coupled ? i : phi.f.value(at.z[F]);",
             ),
         ),
         REFERENCE,

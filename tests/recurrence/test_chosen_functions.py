@@ -181,3 +181,78 @@ def test_recompute_gives_the_same_bits(core, cell):
     problem = problems.make((cell, mixtures(cell)[3][1], 0.8), 300, 3, 3, 21, dtype=np.float32)
     for got, wanted in zip(raw.solve(core, problem, 20), raw.solve(core, problem), strict=True):
         assert raw.same_bits(got, wanted)
+
+
+# --- what the binding refuses -------------------------------------------------------------------
+
+TANH = ("tanh", 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "error", "text"),
+    [
+        (5, TypeError, "cell: expected a name, or a tuple of name, functions, clip"),
+        (("gru",), TypeError, "cell: expected a name, or a tuple of name, functions, clip"),
+        ((5, (TANH,), 1.0), TypeError, "cell: expected a name, or a tuple"),
+        (("grus", (TANH, TANH), 1.0), ValueError, "cell: expected one of rnn_tanh, .*, got 'grus'"),
+        (("gru", TANH, 1.0), ValueError, "functions: expected 2 entries, got 3"),
+        (("gru", [TANH, TANH], 1.0), TypeError, "functions: expected a tuple of 2"),
+        (("gru", (TANH,), 1.0), ValueError, "functions: expected 2 entries, got 1"),
+        (("gru", (TANH, "tanh"), 1.0), TypeError, r"functions\[1\]: expected a tuple of 3"),
+        (("gru", (("tanh", 0.0), TANH), 1.0), ValueError, r"functions\[0\]: expected 3 entries"),
+        (("gru", (TANH, ("tan", 0.0, 0.0)), 1.0), ValueError,
+         r"functions\[1\]: expected one of sigmoid, tanh, .*, softplus, got 'tan'"),
+        (("gru", (TANH, (None, 0.0, 0.0)), 1.0), TypeError, r"functions\[1\]: expected the name"),
+        (("gru", (TANH, ("elu", 1, 0.0)), 1.0), TypeError,
+         r"functions\[1\] alpha: expected a float"),
+        (("gru", (TANH, ("elu", 1.0, np.nan)), 1.0), ValueError,
+         r"functions\[1\] beta: expected a finite number"),
+        (("gru", (TANH, TANH), 0.0), ValueError, "clip: expected a number above 0, got 0"),
+        (("gru", (TANH, TANH), np.nan), ValueError, "clip: expected a number above 0"),
+        (("gru", (TANH, TANH), None), TypeError, "clip: expected a float"),
+    ],
+)  # fmt: skip
+def test_cells_that_are_refused(cell, error, text):
+    core = next(iter(CORES.values()))
+    problem = problems.make("gru", 3, 2, 3, 4)
+    forward = raw.forward_arguments(core, problem)
+    calls = [
+        lambda: raw.call(core, "forward", forward | {"cell": cell}),
+        lambda: raw.call(
+            core, "backward", raw.backward_arguments(problem, forward) | {"cell": cell}
+        ),
+        lambda: core.segments(cell, problem.x, problem.weight_hh, None, 2),
+        lambda: core.make_stepper(cell, [tuple(problem[4:8])], None),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=f"^{text}"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"function": "tanh"}, TypeError, "function: expected a tuple of 3"),
+        ({"function": ("tan", 0.0, 0.0)}, ValueError, "function: expected one of"),
+        ({"clip": -1.0}, ValueError, "clip: expected a number above 0"),
+        ({"z": np.zeros((2, 3))}, ValueError, "z: "),
+        ({"z": np.zeros(3, np.int32)}, TypeError, "z: "),
+        ({"y": np.zeros(4)}, ValueError, "y: "),
+        ({"y": np.zeros(3, np.float32)}, TypeError, "y: "),
+        ({"derivative": np.zeros(6)[::2]}, ValueError, "derivative: "),
+    ],
+)
+def test_functions_that_are_refused(change, error, text):
+    core = next(iter(CORES.values()))
+    arguments = {"function": TANH, "clip": 1.0} | {
+        name: np.zeros(3) for name in ("z", "y", "derivative")
+    }
+    core.gate_function(**arguments)
+    with pytest.raises(error, match=f"^{text}"):
+        core.gate_function(**(arguments | change))
+
+
+def test_outputs_of_a_function_that_share_memory_are_refused():
+    core, shared = next(iter(CORES.values())), np.zeros(3)
+    with pytest.raises(ValueError, match=r"^y: .* derivative"):
+        core.gate_function(TANH, 1.0, np.zeros(3), shared, shared)
