@@ -225,10 +225,8 @@ class Projected(LayerByLayer):
         *,
         training: bool,
     ) -> LoopTape | None:
-        spec, (weights, projections, _) = self._spec, self._parameters
-        loop = Loop(
-            spec.cell_of(k), [weights[k]], projections[k], "identity", (1,), self._reverse(k)
-        )
+        spec = self._spec
+        loop = projected_loop(spec, self._parameters, k)
         assert c_0 is not None
         h = zeros((1, *c_0.shape), spec.dtype)  # before the first step; nothing reads it
         return closed_loop.forward(
@@ -258,6 +256,13 @@ class Projected(LayerByLayer):
             kernel, dy, _looped(None, dc_n, dh_n), [self._gradients.layers[k]],
             self._gradients.projections[k], dx, _looped(h, dc_0, dh_0),
         )  # fmt: skip
+
+
+def projected_loop(spec: StackSpec, parameters: StackArrays, k: int) -> Loop:
+    """Return layer and direction k of a stack with projection as the kernels see it."""
+    weights, projections = parameters.layers[k], parameters.projections[k]
+    reverse = k % spec.directions == 1
+    return Loop(spec.cell_of(k), [weights], projections, "identity", (1,), reverse)
 
 
 def _looped(h: Array | None, c: Array | None, r: Array | None) -> StackState:

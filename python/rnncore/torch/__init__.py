@@ -1,9 +1,30 @@
 """PyTorch and rnncore: modules that run in rnncore's kernels, and conversion both ways."""
 
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError(
+        "rnncore.torch: needs PyTorch, which is not installed: pip install rnncore[torch]"
+    ) from error
+
 from rnncore.torch.convert import from_torch, to_torch
+from rnncore.torch.modules import GRU, LSTM, RNN
+from rnncore.torch.modules_cells import GRUCell, LSTMCell, RNNCell
 from rnncore.torch.task_module import TaskModule
 
-__all__ = ["TaskModule", "from_torch", "to_torch"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "TaskModule",
+    "from_torch",
+    "to_torch",
+]
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,81 @@
+"""Which way a call of a module goes: rnncore's kernels at once, as an operator, or torch's."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+
+from rnncore.torch.operators_kernels import DTYPES
+
+PLAIN = (Tensor, Parameter)
+_said: set[str] = set()  # reasons that were given already, once per process
+
+
+def traced() -> bool:
+    """Whether someone traces, transforms or watches operators, and must see one."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def reason_for_torch(*tensors: Tensor | None) -> str | None:
+    """Return what rnncore's kernels cannot do of a call with these tensors, or None.
+
+    An empty text: what a tracer wants that knows no operators but torch's.
+    """
+    for tensor in tensors:
+        if tensor is not None and not _readable(tensor):
+            return _why_unreadable(tensor)
+    if torch.compiler.is_compiling():
+        return "autocast" if torch.is_autocast_enabled("cpu") else None
+    if torch._C._is_any_autocast_enabled():
+        return "autocast"
+    if getattr(forward_ad, "_current_level", -1) >= 0:  # a private name, which may go
+        return "forward-mode differentiation"
+    if torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export():
+        return ""
+    return None
+
+
+def _readable(tensor: Tensor) -> bool:
+    return (
+        tensor.dtype in DTYPES
+        and (tensor.is_cpu or tensor.is_meta)
+        and tensor.layout is torch.strided
+        and (type(tensor) in PLAIN or _is_operators_own(tensor))
+    )
+
+
+def _why_unreadable(tensor: Tensor) -> str:
+    if tensor.dtype not in DTYPES:
+        return str(tensor.dtype)
+    if not tensor.is_cpu:
+        return f"tensors on the device {tensor.device.type!r}"
+    if tensor.layout is not torch.strided:
+        return f"tensors of the layout {tensor.layout}"
+    return f"tensors of the type {type(tensor).__name__}"
+
+
+def _is_operators_own(tensor: Any) -> bool:
+    """Whether it is of a type that takes the operator's fake kernel, or is being compiled."""
+    return torch.compiler.is_compiling() or isinstance(
+        tensor, (torch._subclasses.FakeTensor, torch._subclasses.functional_tensor.FunctionalTensor)
+    )
+
+
+def say_once(module: str, reason: str) -> None:
+    """Warn that torch's kernel runs, the first time in this process for this reason."""
+    if reason and reason not in _said:
+        _said.add(reason)
+        warnings.warn(
+            f"rnncore.torch.{module}: torch's own kernel runs, since rnncore has none for {reason}",
+            RuntimeWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,83 @@
+"""One call of a module on the kernels: binds the weights, draws dropout, chooses the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnncore.torch import modules_route as route
+from rnncore.torch.operators import recurrent
+from rnncore.torch.operators_eager import Bound, RecurrentFunction, infer, read_call
+from rnncore.torch.operators_kernels import Config
+
+_BOUND = "_bound"  # where a module keeps its Bound from one call to the next
+
+
+def run(
+    module: torch.nn.Module,
+    config: Config,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    masks: Sequence[Tensor],
+) -> tuple[Tensor, ...]:
+    """Return y, h_n and, of a cell with c, c_n, of tensors that fit; a state of None is zeros."""
+    if x.is_meta or route.traced() or type(x) not in route.PLAIN:
+        return _as_operator(config, weights, x, h_0, c_0, lengths, resets, masks)
+    bound = _bound(module, config, weights)
+    if torch.is_grad_enabled() and _any_requires_grad(weights, x, h_0, c_0):
+        result: tuple[Tensor, ...] = RecurrentFunction.apply(  # type: ignore[no-untyped-call]
+            bound, lengths, resets, masks, x, h_0, c_0, *weights
+        )
+        return result
+    return infer(bound, read_call(bound, x, h_0, c_0, lengths, resets, masks))
+
+
+def _any_requires_grad(weights: Sequence[Tensor], *others: Tensor | None) -> bool:
+    return any(tensor is not None and tensor.requires_grad for tensor in (*weights, *others))
+
+
+def _bound(module: torch.nn.Module, config: Config, weights: Sequence[Tensor]) -> Bound:
+    """Return the module's Bound, made anew where the weights are others, or elsewhere."""
+    bound: Bound | None = module.__dict__.get(_BOUND)
+    if bound is None or not bound.fits(config, weights):
+        bound = Bound(config, weights)
+        module.__dict__[_BOUND] = bound if bound.lasting else None
+    return bound
+
+
+def without_bound(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a module's attributes, as `__getstate__` gives them, without its Bound."""
+    return {name: value for name, value in state.items() if name != _BOUND}
+
+
+def _as_operator(
+    config: Config,
+    weights: Sequence[Tensor],
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    masks: Sequence[Tensor],
+) -> tuple[Tensor, ...]:
+    rows, H = weights[1].shape[0], weights[1].shape[1]
+    B = x.shape[0 if config.batch_first else 1]
+    K = config.num_layers * config.directions
+    has_c = config.cell == "lstm"
+    if h_0 is None:
+        h_0 = x.new_zeros((K, B, H))
+    if c_0 is None and has_c:
+        c_0 = x.new_zeros((K, B, rows // 4))
+    keep_tape = (
+        torch.is_grad_enabled()
+        and not torch.compiler.is_exporting()
+        and _any_requires_grad(weights, x, h_0, c_0)
+    )
+    return recurrent(config, x, h_0, c_0, weights, lengths, resets, masks, keep_tape=keep_tape)
