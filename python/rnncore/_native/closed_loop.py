@@ -91,6 +91,7 @@ def forward(
             shapes = [(rows, loop.cell.slots * H), (rows + pieces, H + fed)]
             shapes += [(rows + pieces, H)] if loop.cell.has_c else []
             gates, h, *c = aligned_empty(*shapes, dtype=dtype)
+            h[:, H:] = 0  # of the last states nobody writes it: a tape's numbers are all defined
             layers.append((gates, h, c[0] if c else None))
         outputs, history = aligned_empty((rows, O), (D * pieces + rows, O), dtype=dtype)
         tape = LoopTape(loop, x, from_targets, lengths, layers, outputs, history, resets)

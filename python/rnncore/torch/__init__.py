@@ -10,8 +10,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 from rnncore.torch.convert import from_torch, to_torch
-from rnncore.torch.modules import GRU, LSTM, RNN
+from rnncore.torch.modules import GRU, LSTM, RNN, Layer
 from rnncore.torch.modules_cells import GRUCell, LSTMCell, RNNCell
+from rnncore.torch.modules_dynamo import let_in
 from rnncore.torch.task_module import TaskModule
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "from_torch",
     "to_torch",
 ]
+
+let_in(Layer)
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,18 @@ def traced() -> bool:
     )
 
 
+def operator_will_do() -> bool:
+    """Whether the operator has the rules that the transforms of torch.func around this call need.
+
+    It has one for vmap. Those of torch.func that differentiate do not take an operator's gradient
+    from Python; there torch's operations run, step by step, which all of them take, nested too.
+    """
+    if torch.compiler.is_compiling():
+        return True
+    kinds = [level.key().name for level in torch._C._functorch.get_interpreter_stack() or ()]
+    return "Jvp" not in kinds and "Grad" not in kinds
+
+
 def reason_for_torch(*tensors: Tensor | None) -> str | None:
     """Return what rnncore's kernels cannot do of a call with these tensors, or None.
 
@@ -37,7 +49,10 @@ def reason_for_torch(*tensors: Tensor | None) -> str | None:
         return "autocast" if torch.is_autocast_enabled("cpu") else None
     if torch._C._is_any_autocast_enabled():
         return "autocast"
-    if getattr(forward_ad, "_current_level", -1) >= 0:  # a private name, which may go
+    forward_mode = getattr(forward_ad, "_current_level", -1) >= 0
+    if (
+        forward_mode and torch._C._functorch.peek_interpreter_stack() is None
+    ):  # a private name, which may go
         return "forward-mode differentiation"
     if torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export():
         return ""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnncore.torch import modules_route as route
 from rnncore.torch.operators import recurrent
+from rnncore.torch.operators_composite import composite
 from rnncore.torch.operators_eager import Bound, RecurrentFunction, infer, read_call
 from rnncore.torch.operators_kernels import Config
 
@@ -29,7 +30,9 @@ def run(
 ) -> tuple[Tensor, ...]:
     """Return y, h_n and, of a cell with c, c_n, of tensors that fit; a state of None is zeros."""
     if x.is_meta or route.traced() or type(x) not in route.PLAIN:
-        return _as_operator(config, weights, x, h_0, c_0, lengths, resets, masks)
+        h_0, c_0 = _states(config, weights, x, h_0, c_0)
+        way = _as_operator if route.operator_will_do() else _by_torchs_operations
+        return way(config, x, h_0, c_0, weights, lengths, resets, masks)
     bound = _bound(module, config, weights)
     if torch.is_grad_enabled() and _any_requires_grad(weights, x, h_0, c_0):
         result: tuple[Tensor, ...] = RecurrentFunction.apply(  # type: ignore[no-untyped-call]
@@ -57,27 +60,38 @@ def without_bound(state: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name != _BOUND}
 
 
+def _states(
+    config: Config, weights: Sequence[Tensor], x: Tensor, h_0: Tensor | None, c_0: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the initial state, zeros where none is given."""
+    rows, width = weights[1].shape
+    B = x.shape[0 if config.batch_first else 1]
+    K = config.num_layers * config.directions
+    if h_0 is None:
+        h_0 = x.new_zeros((K, B, width))
+    if c_0 is None and config.cell == "lstm":
+        c_0 = x.new_zeros((K, B, rows // 4))
+    return h_0, c_0
+
+
 def _as_operator(
     config: Config,
-    weights: Sequence[Tensor],
     x: Tensor,
-    h_0: Tensor | None,
+    h_0: Tensor,
     c_0: Tensor | None,
+    weights: Sequence[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
     masks: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
-    rows, H = weights[1].shape[0], weights[1].shape[1]
-    B = x.shape[0 if config.batch_first else 1]
-    K = config.num_layers * config.directions
-    has_c = config.cell == "lstm"
-    if h_0 is None:
-        h_0 = x.new_zeros((K, B, H))
-    if c_0 is None and has_c:
-        c_0 = x.new_zeros((K, B, rows // 4))
     keep_tape = (
         torch.is_grad_enabled()
         and not torch.compiler.is_exporting()
         and _any_requires_grad(weights, x, h_0, c_0)
     )
     return recurrent(config, x, h_0, c_0, weights, lengths, resets, masks, keep_tape=keep_tape)
+
+
+def _by_torchs_operations(*arguments: Any) -> tuple[Tensor, ...]:
+    y, state = composite(*arguments)
+    return y, *state
