@@ -9,6 +9,7 @@ except ModuleNotFoundError as error:
         "rnncore.torch: needs PyTorch, which is not installed: pip install rnncore[torch]"
     ) from error
 
+from rnncore.torch.accelerate import Accelerated, accelerate, restore
 from rnncore.torch.convert import from_torch, to_torch
 from rnncore.torch.modules import GRU, LSTM, RNN, Layer
 from rnncore.torch.modules_cells import GRUCell, LSTMCell, RNNCell
@@ -19,11 +20,14 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Accelerated",
     "GRUCell",
     "LSTMCell",
     "RNNCell",
     "TaskModule",
+    "accelerate",
     "from_torch",
+    "restore",
     "to_torch",
 ]
 
