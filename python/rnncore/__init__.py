@@ -114,6 +114,7 @@ def __getattr__(name: str) -> Any:
         "cli",
         "estimators",
         "module",
+        "onnx",
         "standardizer",
         "state",
         "torch",
