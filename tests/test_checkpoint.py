@@ -332,7 +332,7 @@ FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
         "a Keras file, which rnncore does not read",
     ),
     "h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, of Keras perhaps"),
-    "onnx": (onnx_file, "an ONNX file, which rnncore does not read"),
+    "onnx": (onnx_file, "an ONNX file: read it with rnncore.onnx.load"),
     "onnx of torch": (lambda: onnx_file(producer_name="pytorch"), "an ONNX file"),
     "gguf": (lambda: b"GGUF" + bytes(99), "a GGUF file"),
     "zip": (lambda: zip_file("a.txt"), "a zip archive, which rnncore does not read"),

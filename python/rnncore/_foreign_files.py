@@ -45,5 +45,5 @@ def foreign_file(data: bytes) -> str | None:
     if data.startswith(_PICKLES):
         return f"a pickle, of PyTorch perhaps, which rnncore never runs: {_LOAD}(arrays by name)"
     if data.startswith(_ONNX):
-        return "an ONNX file, which rnncore does not read"
+        return "an ONNX file: read it with rnncore.onnx.load(path)"
     return None

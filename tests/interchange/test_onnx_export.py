@@ -9,11 +9,12 @@ import pytest
 import rnncore
 from errors import raises
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-import onnx_peer  # noqa: E402
-import rnncore.onnx  # noqa: E402
+import onnx
+import onnx_peer
+import rnncore.onnx
 
 pytestmark = pytest.mark.once
 

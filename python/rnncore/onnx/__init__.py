@@ -10,8 +10,12 @@ except ImportError as error:
         "pip install 'rnncore[onnx]'"
     ) from error
 
+from rnncore.onnx._backend import Backend, Prepared, prepare
 from rnncore.onnx._export import export
+from rnncore.onnx._graph import Graph
+from rnncore.onnx._load import load
+from rnncore.onnx._source import OnnxError
 
-__all__ = ["export"]
+__all__ = ["Backend", "Graph", "OnnxError", "Prepared", "export", "load", "prepare"]
 
 del _onnx

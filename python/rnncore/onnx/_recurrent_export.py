@@ -42,13 +42,15 @@ def node_kind(stack: Any) -> str:
 
 def activations_of(stack: Any) -> tuple[Any, ...]:
     """Return the activations of a layer or cell, for all of its directions."""
-    given = getattr(stack, "activations", None)
-    if given is not None:
-        return tuple(given)
     kind = node_kind(stack)
-    one = (stack.nonlinearity,) if kind == "RNN" else USUAL[kind]
-    many = 1 if isinstance(one[0], tuple) and kind == "RNN" else stack.spec.directions
-    return tuple(one) * many
+    given = stack.nonlinearity if kind == "RNN" else getattr(stack, "activations", None)
+    if given is None:
+        given = USUAL[kind]
+    elif kind == "RNN" and (isinstance(given, str) or isinstance(given[1], (int, float))):
+        given = (given,)
+    count = len(USUAL[kind]) * stack.spec.directions
+    functions: tuple[Any, ...] = tuple(given)
+    return functions * int(count // len(functions))
 
 
 def node_attributes(stack: Any) -> dict[str, Any]:
@@ -57,8 +59,6 @@ def node_attributes(stack: Any) -> dict[str, Any]:
     activations = activations_of(stack)
     attributes: dict[str, Any] = {"hidden_size": spec.hidden_size}
     if activations != USUAL[kind] * spec.directions:
-        if len(activations) < len(USUAL[kind]) * spec.directions:
-            activations *= spec.directions
         attributes |= activation_attributes(activations)
     if spec.directions == 2:
         attributes["direction"] = "bidirectional"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnncore.onnx._builder import GraphBuilder
-from rnncore.onnx._gates import ACTIVATIONS
+from rnncore.onnx._gates import ACTIVATIONS, with_numbers
 from rnncore.onnx._recurrent_export import activations_of, node_kind
 
 Values = Mapping[str, str]  # what the parameters are called in the graph, the weights transposed
@@ -14,17 +14,15 @@ Values = Mapping[str, str]  # what the parameters are called in the graph, the w
 
 def add_activation(body: GraphBuilder, activation: Any, value: str) -> str:
     """Add an activation: a name, or (name, alpha, beta)."""
-    name, *numbers = (activation,) if isinstance(activation, str) else activation
-    kind, takes = ACTIVATIONS[name]
-    given = dict(zip(takes, map(float, numbers), strict=False))
-    a, b = given.get("a", 1.0), given.get("b", 1.0 if kind == "ScaledTanh" else 0.0)
+    name, numbers = with_numbers(activation)
+    kind = ACTIVATIONS[name][0]
     if kind == "Affine":
-        return str(body.op("Add", body.op("Mul", value, body.real(a)), body.real(b)))
+        scaled = body.op("Mul", value, body.real(numbers[0]))
+        return str(body.op("Add", scaled, body.real(numbers[1])))
     if kind == "ScaledTanh":
-        inner = body.op("Tanh", body.op("Mul", value, body.real(b)))
-        return str(body.op("Mul", inner, body.real(a)))
-    words = {"a": "alpha", "b": "beta"}
-    attributes: dict[str, Any] = {words[key]: number for key, number in given.items()}
+        inner = body.op("Tanh", body.op("Mul", value, body.real(numbers[1])))
+        return str(body.op("Mul", inner, body.real(numbers[0])))
+    attributes: dict[str, Any] = dict(zip(("alpha", "beta"), numbers, strict=False))
     return str(body.op(kind, value, **attributes))
 
 
