@@ -167,13 +167,46 @@ def test_many_to_many_of_a_core_with_outputs():
     check_model(shaken(rnncore.ManyToMany(core, 2)), False, LENGTHS)
 
 
-def check_model(model, tokens, lengths):
+def check_model(model, tokens, lengths, **options):
     rng = np.random.default_rng(4)
-    graph = rnncore.onnx.export(model, lengths=lengths is not None)
+    graph = rnncore.onnx.export(model, lengths=lengths is not None, **options)
     x = rng.integers(0, 7, (B, T)) if tokens else rng.normal(size=(B, T, 3)).astype(np.float32)
     feed = {"x": x} | ({} if lengths is None else {"lengths": lengths})
     (found,) = onnx_peer.run(graph, feed)
     np.testing.assert_allclose(found, model(x, lengths), rtol=0, atol=1e-6)
+
+
+def chains():
+    """Chains of all layers that ONNX has too."""
+    return {
+        "steps": [
+            rnncore.Embedding(7, 3), rnncore.LSTM(3, 5, bidirectional=True),
+            rnncore.Merging("mean"), rnncore.Linear(5, 4), rnncore.Activation("elu"),
+            rnncore.GRU(4, 3, learn_initial_state=True), rnncore.Activation("softmax"),
+        ],
+        "last": [
+            rnncore.Reversal(), rnncore.GRU(3, 5, bidirectional=True), rnncore.Merging("product"),
+            rnncore.RNN(5, 4, 2, bidirectional=True), rnncore.Pooling("last"),
+            rnncore.Linear(8, 2), rnncore.Activation("identity"),
+        ],
+        "last step": [
+            rnncore.LSTM(3, 5, proj_size=4), rnncore.Activation("scaled_tanh", 0.5, 2.0),
+            rnncore.Pooling("last"), rnncore.Activation("affine", 2.0, 0.25),
+        ],
+        "mean": [
+            rnncore.GRU(3, 4, bidirectional=True), rnncore.Merging("sum"), rnncore.Linear(4, 2),
+            rnncore.Pooling("mean"),
+        ],
+        "max": [rnncore.Linear(3, 5), rnncore.LSTM(5, 5), rnncore.Pooling("max")],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", chains())
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("opset", [15, 18])
+def test_sequential(name, lengths, opset):
+    chain = shaken(rnncore.Sequential(*chains()[name]))
+    check_model(chain, name == "steps", lengths, opset=opset)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -237,6 +270,11 @@ def test_what_cannot_be_exported_is_named():
     )  # fmt: skip
     with pytest.raises(TypeError, match=r"^model: expected .*, got EncoderDecoder$"):
         export(pair)
+    with raises(TypeError, "model: expected no Masking in it, which ONNX lacks"):
+        export(rnncore.Sequential(rnncore.Masking(), rnncore.GRU(3, 5)))
+    with raises(ValueError, "state: expected None for Sequential, which has no such input, "
+                "got True"):  # fmt: skip
+        export(rnncore.Sequential(rnncore.GRU(3, 5)), state=True)
     with pytest.raises(TypeError, match=r"^model: expected a layer or model, got dict$"):
         export({})
     with pytest.raises(ValueError, match=r"^zoneout: expected 0.0, since ONNX has none, got 0.1$"):

@@ -138,7 +138,13 @@ def models():
         return kind(3, 5, bidirectional=True, rng=0, **options)
 
     table = rnncore.Embedding(7, 3, rng=0)
+    chain = [
+        rnncore.Linear(3, 4), rnncore.Activation("elu"), rnncore.Reversal(),
+        rnncore.LSTM(4, 5, bidirectional=True), rnncore.Merging("product"), rnncore.Pooling("last"),
+        rnncore.Linear(5, 2),
+    ]  # fmt: skip
     return {
+        "chain": rnncore.Sequential(*chain),
         "last": rnncore.ManyToOne(core(), 2, rng=0),
         "mean": rnncore.ManyToOne(core(rnncore.LSTM), 2, pooling="mean", rng=0),
         "max": rnncore.ManyToOne(core(), 2, pooling="max", rng=0),

@@ -43,7 +43,8 @@ def export(
     Parameters
     ----------
     model : Module
-        RNN, LSTM, GRU, a cell, Linear, Embedding, ManyToOne, ManyToMany, LanguageModel.
+        RNN, LSTM, GRU, a cell, Linear, Embedding, ManyToOne, ManyToMany, LanguageModel, or a
+        Sequential without Masking.
     path : str or path-like, optional
         Where to write it: at any instant the old or the whole new file.
     opset : int

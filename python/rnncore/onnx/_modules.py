@@ -6,23 +6,38 @@ from typing import Any
 
 import numpy as np
 
-from rnncore import Embedding, LanguageModel, Linear, ManyToMany, ManyToOne
+from rnncore import Embedding, LanguageModel, Linear, ManyToMany, ManyToOne, Sequential
 from rnncore._checks import expect_none
 from rnncore.layers import Recurrent
 from rnncore.layers._cell import RecurrentCell
 from rnncore.models.sequence_model import SequenceModel
 from rnncore.module import Module
 from rnncore.onnx._builder import GraphBuilder
+from rnncore.onnx._parts import (
+    add_embedding,
+    add_linear,
+    add_pooling,
+    add_recurrent,
+    learned_state,
+)
 from rnncore.onnx._recurrent_export import Inside, Outside, add_layers
-from rnncore.onnx._scan_export import add_scan, batch_of, step_mask
+from rnncore.onnx._scan_export import step_mask
+from rnncore.onnx._sequential_export import add_sequential
 
-_KNOWN = "an RNN, LSTM or GRU, a cell, Linear, Embedding, ManyToOne, ManyToMany or LanguageModel"
+_KNOWN = (
+    "an RNN, LSTM or GRU, a cell, Linear, Embedding, Sequential, ManyToOne, ManyToMany or "
+    "LanguageModel"
+)
 
 
 def add_module(build: GraphBuilder, module: Module, *, lengths: bool, state: bool) -> None:
     """Add a module with its inputs and outputs."""
     if isinstance(module, (Recurrent, SequenceModel, LanguageModel)):
         _Sequences(build, module, lengths, state).add()
+        return
+    if isinstance(module, Sequential):
+        _refuse(module, state=state)
+        add_sequential(build, module, lengths)
         return
     _refuse(module, lengths=lengths, state=state and not isinstance(module, RecurrentCell))
     if isinstance(module, RecurrentCell):
@@ -33,7 +48,7 @@ def add_module(build: GraphBuilder, module: Module, *, lengths: bool, state: boo
         build.output("y", y, build.dtype, "rows", module.output_size)
     elif isinstance(module, Embedding):
         tokens = build.input("x", np.int64, "batch", "time")
-        y = _embed(build, "", module, tokens)
+        y = add_embedding(build, "", module, tokens)
         build.output("y", y, build.dtype, "batch", "time", module.embedding_dim)
     else:
         raise TypeError(f"model: expected {_KNOWN}, got {type(module).__name__}")
@@ -43,17 +58,6 @@ def _refuse(module: Module, **asked: bool) -> None:
     """Raise ValueError for an input that no sequence stands behind."""
     reason = f"for {type(module).__name__}, which has no such input"
     expect_none(reason, **{name: value or None for name, value in asked.items()})
-
-
-def add_linear(build: GraphBuilder, prefix: str, x: str, weight: Any, bias: Any) -> str:
-    """Return x W^T + b of any rank."""
-    y: str = build.op("MatMul", x, build.weight(f"{prefix}weight", weight.T))
-    return y if bias is None else str(build.op("Add", y, build.weight(f"{prefix}bias", bias)))
-
-
-def _embed(build: GraphBuilder, prefix: str, module: Embedding, tokens: str) -> str:
-    weight = build.weight(f"{prefix}weight", module.parameters["weight"])
-    return str(build.op("Gather", weight, tokens, axis=0))
 
 
 def _add_cell(build: GraphBuilder, cell: RecurrentCell[Any]) -> None:
@@ -77,13 +81,11 @@ class _Sequences:
         self.prefix = "" if module is self.core else "core."
         self.embedding = getattr(module, "embedding", None)
         self.wants_lengths, self.wants_state = lengths, state
-        check_exportable(self.core)
 
     def add(self) -> None:
         """Add inputs, nodes and outputs."""
         given = self._inputs()
-        add = add_scan if self.core.spec.readout or self.core.spec.proj_size else add_layers
-        made = add(self.build, self.core, self.prefix, given)
+        made = add_recurrent(self.build, self.core, self.prefix, given)
         if self.module is self.core:
             y, dims = made.y, self._dims()
             if self.core.batch_first:
@@ -113,22 +115,12 @@ class _Sequences:
                 sizes = spec.readout.longest_delay, spec.readout.size
                 outputs = build.input("y_0", build.dtype, "batch", *sizes)
         if self.embedding is not None:
-            x = _embed(build, "embedding.", self.embedding, x)
+            x = add_embedding(build, "embedding.", self.embedding, x)
         if self.core.batch_first:
             x = build.op("Transpose", x, perm=[1, 0, 2])
         if spec.learn_initial_state and not self.wants_state:
-            h, c = self._learned("initial_h", x), self._learned("initial_c", x)
+            h, c = learned_state(build, self.core, self.prefix, x)
         return Inside(x, lengths, h, c, outputs)
-
-    def _learned(self, name: str, x: str) -> str | None:
-        """Return the learned initial state of a batch, (K, B, H)."""
-        array = self.core.parameters.get(name)
-        if array is None:
-            return None
-        K, H = array.shape
-        stored = self.build.weight(f"{self.prefix}{name}", array[:, None])
-        sizes = [self.build.numbers(K), batch_of(self.build, x), self.build.numbers(H)]
-        return str(self.build.op("Expand", stored, self.build.op("Concat", *sizes, axis=0)))
 
     def _final_state(self, made: Outside) -> None:
         build, spec = self.build, self.core.spec
@@ -144,7 +136,8 @@ class _Sequences:
         build, module = self.build, self.module
         mask = None if given.lengths is None else step_mask(build, given.x, given.lengths)
         if isinstance(module, ManyToOne):
-            y = self._head(self._pooled(given, made, mask))
+            y = add_pooling(build, module.pooling, made.y, given.lengths, mask, made.ends)
+            y = self._head(y)
             build.output("y", y, build.dtype, "batch", module.output_size)
             return
         size = module.output_size if isinstance(module, ManyToMany) else module.vocabulary_size
@@ -168,43 +161,3 @@ class _Sequences:
             return features
         own = module.head.parameters
         return add_linear(self.build, "head.", features, own["weight"], own.get("bias"))
-
-    def _pooled(self, given: Inside, made: Outside, mask: str | None) -> str:
-        """Return what the head of a ManyToOne reads, (B, D*H)."""
-        build, pooling, spec = self.build, self.module.pooling, self.core.spec
-        if pooling == "last":
-            both = build.op("Transpose", made.ends, perm=[1, 0, 2])
-            sizes = build.numbers(0, spec.directions * spec.width)
-            return str(build.op("Reshape", both, sizes))
-        first = build.numbers(0)
-        if pooling == "mean":
-            total = build.op("ReduceSum", made.y, first, keepdims=0)
-            steps = build.op("Shape", made.y, start=0, end=1)
-            if given.lengths is not None:
-                steps = build.op("Unsqueeze", given.lengths, build.numbers(1))
-            steps = build.op("Cast", steps, to=_type(build))
-            return str(build.op("Div", total, build.op("Max", steps, build.real(1.0))))
-        y = made.y
-        if mask is not None:
-            y = build.op("Where", mask, y, build.real(-np.inf))
-        if build.opset >= 18:
-            greatest = build.op("ReduceMax", y, first, keepdims=0)
-        else:
-            greatest = build.op("ReduceMax", y, axes=[0], keepdims=0)
-        if given.lengths is None:
-            return str(greatest)
-        some = build.op("Greater", given.lengths, build.integer(0))
-        some = build.op("Unsqueeze", some, build.numbers(1))
-        return str(build.op("Where", some, greatest, build.real(0.0)))
-
-
-def _type(build: GraphBuilder) -> int:
-    return 11 if build.dtype == np.float64 else 1
-
-
-def check_exportable(core: Recurrent[Any]) -> None:
-    """Raise ValueError for an option of a layer that ONNX's nodes do not have."""
-    if np.any(np.asarray(core.zoneout) > 0):
-        raise ValueError(f"zoneout: expected 0.0, since ONNX has none, got {core.zoneout}")
-    if core.spec.readout is not None and not getattr(core, "reset_after", True):
-        raise ValueError("reset_after: expected True with output_size, got False")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncore._types import Array
+from rnncore.layers.activation import POINTWISE
 
 LARGEST = 1 << 31  # numbers of an array that a graph may ask for
 NUMPY_TYPES: dict[int, np.dtype[Any]] = {
@@ -149,32 +150,36 @@ def _where_backward(at: At, inputs: Values, outputs: Values, douts: Values) -> t
 # --- One array, number by number ----------------------------------------------------------------
 
 
-def _unary(
-    function: Callable[..., Any], gradient: Callable[..., Any] | None, **numbers: float
-) -> Operator:
-    """Return an operator (x, **numbers) -> y, gradient (x, y, **numbers) -> dy/dx."""
-
-    def given(at: At) -> dict[str, Any]:
-        return {name: at.dtype.type(at.get(name, usual)) for name, usual in numbers.items()}
+def _unary(function: Callable[[Any], Any], gradient: Callable[[Any, Any], Any] | None) -> Operator:
+    """Return an operator x -> y, gradient (x, y) -> dy/dx."""
 
     def forward(at: At, inputs: Values) -> tuple[Any, ...]:
-        return (np.asarray(function(inputs[0], **given(at))),)
+        return (np.asarray(function(inputs[0])),)
 
     def backward(at: At, inputs: Values, outputs: Values, douts: Values) -> tuple[Any, ...]:
         assert gradient is not None
-        return (douts[0] * gradient(inputs[0], outputs[0], **given(at)),)
+        return (douts[0] * gradient(inputs[0], outputs[0]),)
 
-    return Operator((1, 1), " ".join(numbers), forward, None if gradient is None else backward)
-
-
-def sigmoid(x: Array) -> Any:
-    """Return the logistic function."""
-    half = x.dtype.type(0.5)
-    return half * (np.tanh(half * x) + 1)
+    return Operator((1, 1), "", forward, None if gradient is None else backward)
 
 
-def _softplus(x: Array) -> Any:
-    return np.logaddexp(x, x.dtype.type(0))
+def _pointwise(name: str) -> Operator:
+    """Return a function that is rnncore's `Activation` too."""
+    known = POINTWISE[name]
+    numbers = dict(zip(("alpha", "beta"), known.numbers, strict=False))
+
+    def given(at: At) -> list[Any]:
+        return [at.get(number, usual) for number, usual in numbers.items()]
+
+    def forward(at: At, inputs: Values) -> tuple[Any, ...]:
+        y = known.function(inputs[0], *given(at))
+        return (y.astype(inputs[0].dtype, copy=False),)
+
+    def backward(at: At, inputs: Values, outputs: Values, douts: Values) -> tuple[Any, ...]:
+        dx = douts[0] * known.derivative(inputs[0], outputs[0], *given(at))
+        return (dx.astype(douts[0].dtype, copy=False),)
+
+    return Operator((1, 1), " ".join(numbers), forward, backward)
 
 
 def _clip_bounds(at: At, inputs: Values) -> tuple[Any, Any]:
@@ -355,32 +360,15 @@ ARITHMETIC: dict[str, Operator] = {
     "Exp": _unary(np.exp, lambda x, y: y),
     "Log": _unary(np.log, lambda x, y: 1 / x),
     "Sqrt": _unary(np.sqrt, lambda x, y: 1 / (2 * y)),
-    "Relu": _unary(lambda x: np.maximum(x, x.dtype.type(0)), lambda x, y: x > 0),
-    "Tanh": _unary(np.tanh, lambda x, y: 1 - y * y),
-    "Sigmoid": _unary(sigmoid, lambda x, y: y - y * y),
-    "Softplus": _unary(_softplus, lambda x, y: sigmoid(x)),
-    "Softsign": _unary(lambda x: x / (1 + np.abs(x)), lambda x, y: (1 + np.abs(x)) ** -2),
-    "LeakyRelu": _unary(
-        lambda x, alpha: np.where(x < 0, alpha * x, x),
-        lambda x, y, alpha: np.where(x < 0, alpha, x.dtype.type(1)),
-        alpha=0.01,
-    ),
-    "Elu": _unary(
-        lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x),
-        lambda x, y, alpha: np.where(x < 0, y + alpha, x.dtype.type(1)),
-        alpha=1.0,
-    ),
-    "ThresholdedRelu": _unary(
-        lambda x, alpha: np.where(x > alpha, x, x.dtype.type(0)),
-        lambda x, y, alpha: x > alpha,
-        alpha=1.0,
-    ),
-    "HardSigmoid": _unary(
-        lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1),
-        lambda x, y, alpha, beta: np.where((y > 0) & (y < 1), alpha, x.dtype.type(0)),
-        alpha=0.2,
-        beta=0.5,
-    ),
+    "Relu": _pointwise("relu"),
+    "Tanh": _pointwise("tanh"),
+    "Sigmoid": _pointwise("sigmoid"),
+    "Softplus": _pointwise("softplus"),
+    "Softsign": _pointwise("softsign"),
+    "LeakyRelu": _pointwise("leaky_relu"),
+    "Elu": _pointwise("elu"),
+    "ThresholdedRelu": _pointwise("thresholded_relu"),
+    "HardSigmoid": _pointwise("hard_sigmoid"),
     "Clip": Operator((1, 3), "min max", _clip, _clip_backward),
     "Softmax": Operator((1, 1), "axis", _softmax, _softmax_backward),
     "LogSoftmax": Operator((1, 1), "axis", _log_softmax, _log_softmax_backward),

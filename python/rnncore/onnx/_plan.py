@@ -22,7 +22,7 @@ _INTEGER, _REAL, _TEXT = "an integer", "a float", "text"
 _INTEGERS, _REALS, _TEXTS, _ARRAY = "integers", "floats", "texts", "a tensor"
 _WITH_TYPES = {
     _INTEGER: "axis keepdims noop_with_empty_axes transA transB allowzero num_outputs start end to "
-    "saturate seed hidden_size layout linear_before_reset input_forget",
+    "saturate seed hidden_size layout linear_before_reset input_forget time_axis batch_axis",
     _INTEGERS: "axes perm split starts ends",
     _REAL: "alpha beta min max ratio clip",
     _REALS: "activation_alpha activation_beta",

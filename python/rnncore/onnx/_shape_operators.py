@@ -212,6 +212,30 @@ def _cast_backward(at: At, inputs: Values, outputs: Values, douts: Values) -> tu
     return (douts[0] if real else None,)
 
 
+def _reversed_place(at: At, inputs: Values) -> tuple[Array, int]:
+    """Return where each step comes from, and the axis of time: what lies behind an end stays."""
+    x, lengths = inputs
+    time, batch = at.get("time_axis", 0), at.get("batch_axis", 1)
+    if {time, batch} != {0, 1} or x.ndim < 2 or lengths.shape != x.shape[batch : batch + 1]:
+        raise ValueError(f"expected axes 0 and 1 and a length for each sequence of {x.shape}")
+    steps, ends = np.arange(x.shape[time])[:, None], lengths[None, :]
+    if (lengths < 0).any() or (lengths > len(steps)).any():
+        raise ValueError(f"sequence_lens: expected integers in [0, {len(steps)}]")
+    at_steps = np.where(steps < ends, ends - 1 - steps, steps)
+    at_steps = at_steps if time == 0 else at_steps.T
+    return at_steps.reshape(*at_steps.shape, *[1] * (x.ndim - 2)), time
+
+
+def _reverse_sequence(at: At, inputs: Values) -> tuple[Any, ...]:
+    place, time = _reversed_place(at, inputs)
+    return (np.take_along_axis(inputs[0], place, axis=time),)
+
+
+def _reverse_backward(at: At, inputs: Values, outputs: Values, douts: Values) -> tuple[Any, ...]:
+    place, time = _reversed_place(at, inputs)
+    return np.take_along_axis(douts[0], place, axis=time), None
+
+
 def _dropout(at: At, inputs: Values) -> tuple[Any, ...]:
     training = _input(inputs, 2)
     if training is not None and bool(training):
@@ -230,6 +254,9 @@ OPERATORS: dict[str, Operator] = ARITHMETIC | {
     "Slice": Operator((1, 5), "starts ends axes", _slice, _slice_backward),
     "Gather": Operator((2, 2), "axis", _gather, _gather_backward),
     "Expand": Operator((2, 2), "", _expand, _expand_backward),
+    "ReverseSequence": Operator(
+        (2, 2), "time_axis batch_axis", _reverse_sequence, _reverse_backward
+    ),
     "Shape": Operator((1, 1), "start end", _shape),
     "ConstantOfShape": Operator((1, 1), "value", _constant_of_shape),
     "Range": Operator((3, 3), "", _range),
