@@ -104,5 +104,3 @@ def _check_exportable(core: Recurrent[Any]) -> None:
     """Raise ValueError for an option of a layer that ONNX's nodes do not have."""
     if np.any(np.asarray(core.zoneout) > 0):
         raise ValueError(f"zoneout: expected 0.0, since ONNX has none, got {core.zoneout}")
-    if core.spec.readout is not None and not getattr(core, "reset_after", True):
-        raise ValueError("reset_after: expected True with output_size, got False")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rnncore.onnx._builder import GraphBuilder
 from rnncore.onnx._recurrent_export import Inside, Outside, join_first, split_first
-from rnncore.onnx._steps import add_step
+from rnncore.onnx._steps import add_reset_before, add_step
 
 
 def add_scan(build: GraphBuilder, stack: Any, prefix: str, given: Inside) -> Outside:
@@ -66,6 +68,7 @@ class _Loop:
         self, build: GraphBuilder, stack: Any, prefix: str, which: list[int], lengths: str | None
     ) -> None:
         self.build, self.stack, self.lengths = build, stack, lengths
+        self.resets_before = not getattr(stack, "reset_after", True)
         self.layers = [self._weights(stack.spec.layer_names[k], prefix) for k in which]
         self.readout: dict[str, str] = {}
         if stack.spec.readout is not None:
@@ -80,6 +83,11 @@ class _Loop:
                 letters = self.stack.cell.unit_parameters["peephole"]
                 for letter, row in zip(letters, array, strict=True):
                     found[f"{short}_{letter}"] = self.build.weight(f"{prefix}{name}_{letter}", row)
+                continue
+            if short == "weight_hh" and self.resets_before:
+                gates, n = np.split(array, [2 * self.stack.hidden_size])
+                found["weight_hh_gates"] = self.build.weight(f"{prefix}{name}_gates", gates.T)
+                found["weight_hh_n"] = self.build.weight(f"{prefix}{name}_n", n.T)
                 continue
             stored = array.T if array.ndim == 2 else array
             found[short] = self.build.weight(f"{prefix}{name}", stored)
@@ -158,8 +166,12 @@ class _Loop:
             c = states[number * width + 1] if width == 2 else None
             if number > 0:
                 zx = _affine(body, y, own, "weight_ih", "bias_ih")
-            zh = self._recurrent(body, own, zx, h, fed if number == 0 else None)
-            y, next_c = add_step(body, self.stack, own, zx, zh, h, c)
+            zh, next_c = self._recurrent(body, own, h, fed if number == 0 else None), None
+            if self.resets_before:
+                y = add_reset_before(body, self.stack, own, zx, zh, h)
+            else:
+                zh = zh or body.op("Mul", zx, body.real(0.0))
+                y, next_c = add_step(body, self.stack, own, zx, zh, h, c)
             if "weight_hr" in own:
                 y = body.op("MatMul", y, own["weight_hr"])
             new += [y] if next_c is None else [y, next_c]
@@ -177,9 +189,9 @@ class _Loop:
         return new, y
 
     def _recurrent(
-        self, body: GraphBuilder, own: dict[str, str], zx: str, h: str, fed: str | None
-    ) -> str:
-        """Return R h + U f + b_hh, of those that are there."""
+        self, body: GraphBuilder, own: dict[str, str], h: str, fed: str | None
+    ) -> str | None:
+        """Return R h + U f + b_hh, of those that are there; R h not of a reset before it."""
         parts = []
         if "weight_hh" in own:
             parts.append(body.op("MatMul", h, own["weight_hh"]))
@@ -188,7 +200,7 @@ class _Loop:
         if "bias_hh" in own:
             parts.append(own["bias_hh"])
         if not parts:
-            return str(body.op("Mul", zx, body.real(0.0)))
+            return None
         total: str = parts[0]
         for part in parts[1:]:
             total = body.op("Add", total, part)

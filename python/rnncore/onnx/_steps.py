@@ -30,48 +30,75 @@ def add_step(
     body: GraphBuilder, stack: Any, own: Values, zx: str, zh: str, h: str, c: str | None
 ) -> tuple[str, str | None]:
     """Add a step from the input's and the recurrent part of z to h and c."""
-    clip = getattr(stack, "clip", None)
-
-    def bounded(z: str) -> str:
-        if clip is None:
-            return z
-        return str(body.op("Clip", z, body.real(-float(clip)), body.real(float(clip))))
-
-    kind, parts = node_kind(stack), len(stack.spec.cell.gate_letters)
-    acts = activations_of(stack)
+    kind, letters = node_kind(stack), stack.spec.cell.gate_letters
     if kind == "RNN":
-        return add_activation(body, acts[0], bounded(body.op("Add", zx, zh))), None
-    sizes = body.numbers(*[stack.hidden_size] * parts)
+        z = _bounded(body, stack, body.op("Add", zx, zh))
+        return add_activation(body, activations_of(stack)[0], z), None
     if kind == "GRU":
-        return _gru(body, acts, bounded, zx, zh, h, sizes), None
+        return _gru(body, stack, zx, zh, h), None
     assert c is not None
-    z = body.op("Split", body.op("Add", zx, zh), sizes, outputs=parts, axis=-1)
-    gates = dict(zip(stack.spec.cell.gate_letters, z, strict=True))
-    return _lstm(body, acts, bounded, gates, own, c)
+    z = body.op("Add", zx, zh)
+    return _lstm(body, stack, dict(zip(letters, _split(body, stack, z), strict=True)), own, c)
 
 
-def _gru(body: GraphBuilder, acts: Any, bounded: Any, zx: str, zh: str, h: str, sizes: str) -> str:
-    xr, xz, xn = body.op("Split", zx, sizes, outputs=3, axis=-1)
-    hr, hz, hn = body.op("Split", zh, sizes, outputs=3, axis=-1)
-    r = add_activation(body, acts[0], bounded(body.op("Add", xr, hr)))
-    z = add_activation(body, acts[0], bounded(body.op("Add", xz, hz)))
-    n = bounded(body.op("Add", xn, body.op("Mul", r, hn)))
-    n = add_activation(body, acts[1], n)
+def add_reset_before(
+    body: GraphBuilder, stack: Any, own: Values, zx: str, rest: str | None, h: str
+) -> str:
+    """Add a step of a GRU whose reset gate stands in front of the product; z = zx + rest + R h."""
+    acts, H = activations_of(stack), stack.hidden_size
+    z = zx if rest is None else body.op("Add", zx, rest)
+    gates, n = body.op("Split", z, body.numbers(2 * H, H), outputs=2, axis=-1)
+    gates = body.op("Add", gates, body.op("MatMul", h, own["weight_hh_gates"]))
+    gates = add_activation(body, acts[0], _bounded(body, stack, gates))
+    r, z = body.op("Split", gates, body.numbers(H, H), outputs=2, axis=-1)
+    part = body.op("MatMul", body.op("Mul", r, h), own["weight_hh_n"])
+    n = add_activation(body, acts[1], _bounded(body, stack, body.op("Add", n, part)))
+    return _mixed(body, n, z, h)
+
+
+def _bounded(body: GraphBuilder, stack: Any, z: str) -> str:
+    """Return z within the layer's clip."""
+    clip = getattr(stack, "clip", None)
+    if clip is None:
+        return z
+    return str(body.op("Clip", z, body.real(-float(clip)), body.real(float(clip))))
+
+
+def _split(body: GraphBuilder, stack: Any, z: str) -> list[str]:
+    """Return a value for each gate."""
+    count = len(stack.spec.cell.gate_letters)
+    sizes = body.numbers(*[stack.hidden_size] * count)
+    return list(body.op("Split", z, sizes, outputs=count, axis=-1))
+
+
+def _mixed(body: GraphBuilder, n: str, z: str, h: str) -> str:
+    """Return (1 - z) n + z h."""
     return str(body.op("Add", n, body.op("Mul", z, body.op("Sub", h, n))))
 
 
+def _gru(body: GraphBuilder, stack: Any, zx: str, zh: str, h: str) -> str:
+    acts = activations_of(stack)
+    (xr, xz, xn), (hr, hz, hn) = _split(body, stack, zx), _split(body, stack, zh)
+    r = add_activation(body, acts[0], _bounded(body, stack, body.op("Add", xr, hr)))
+    z = add_activation(body, acts[0], _bounded(body, stack, body.op("Add", xz, hz)))
+    n = _bounded(body, stack, body.op("Add", xn, body.op("Mul", r, hn)))
+    return _mixed(body, add_activation(body, acts[1], n), z, h)
+
+
 def _lstm(
-    body: GraphBuilder, acts: Any, bounded: Any, gates: dict[str, str], own: Values, c: str
+    body: GraphBuilder, stack: Any, gates: dict[str, str], own: Values, c: str
 ) -> tuple[str, str]:
+    acts = activations_of(stack)
+
     def gate(letter: str, state: str) -> str:
         z, peephole = gates[letter], own.get(f"peephole_{letter}")
         if peephole is not None:
             z = body.op("Add", z, body.op("Mul", peephole, state))
-        return add_activation(body, acts[0], bounded(z))
+        return add_activation(body, acts[0], _bounded(body, stack, z))
 
     i = gate("i", c)
     f = gate("f", c) if "f" in gates else body.op("Sub", body.real(1.0), i)
-    g = add_activation(body, acts[1], bounded(gates["g"]))
+    g = add_activation(body, acts[1], _bounded(body, stack, gates["g"]))
     new = body.op("Add", body.op("Mul", f, c), body.op("Mul", i, g))
     h = body.op("Mul", gate("o", new), add_activation(body, acts[2], new))
     return h, new
