@@ -144,21 +144,6 @@ def test_names_of_features_that_are_no_text_are_kept(tmp_path: Any) -> None:
     same(fitted, again, frame, numbered[[2, 7, "when", 0]])
 
 
-def test_names_of_features_that_are_no_text_are_kept(tmp_path: Any) -> None:
-    pandas = pytest.importorskip("pandas")
-    x, labels = ragged()
-    frame = pandas.DataFrame(columns(x, labels))
-    fitted = small(group="id", order="when", target="kind").fit(frame)
-    numbered = frame.rename(columns={"height": 7, "speed": 2, "id": 0})
-    other = small(group=0, order="when", target="kind").fit(numbered)
-    assert list(other.feature_names_in_) == [7, 2]
-    same(fitted, other, frame, numbered[[2, 7, "when", 0]])
-    other.save(tmp_path / "a")
-    again = Estimator.load(tmp_path / "a")
-    assert list(again.feature_names_in_) == [7, 2]
-    same(fitted, again, frame, numbered[[2, 7, "when", 0]])
-
-
 def test_rows_are_sorted_by_numbers_and_by_dates() -> None:
     pandas = pytest.importorskip("pandas")
     x, labels = ragged()

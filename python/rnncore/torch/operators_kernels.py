@@ -44,7 +44,7 @@ def spec_of(
     """Return the stack as rnncore's engines see it."""
     cell = cell_named(config.cell)
     return StackSpec(
-        cell=cell,
+        cells=(cell,) * config.directions,
         input_size=input_size,
         hidden_size=gate_rows // cell.gates,
         num_layers=config.num_layers,
