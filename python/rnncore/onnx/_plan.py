@@ -70,11 +70,12 @@ def packed(array: Array) -> dict[str, Any]:
 def unpacked(name: str, plain: Any) -> Array:
     """Return the array that `packed` made plain; ValueError for other data."""
     try:
-        dtype, dims = NUMPY_TYPES[_NUMBERS[plain["dtype"]]], tuple(map(int, plain["dims"]))
+        dtype, dims = NUMPY_TYPES[_NUMBERS[plain["dtype"]]], tuple(plain["dims"])
         data = base64.b64decode(plain["data"], validate=True)
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise ValueError(f"{name}: expected a packed array ({error!r})") from None
-    if any(dim < 0 for dim in dims) or len(data) != math.prod(dims) * dtype.itemsize:
+    known = all(type(dim) is int and dim >= 0 for dim in dims)
+    if not known or len(data) != math.prod(dims) * dtype.itemsize:
         raise ValueError(f"{name}: expected data for {dims}, got {len(data)} bytes")
     return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(dims)
 
@@ -124,6 +125,8 @@ def _node(entry: Any, opset: int, dtype: np.dtype[Any], layers: Any) -> Node:
     op, inputs = entry["op"], tuple(entry["inputs"])
     outputs = tuple(entry["outputs"])
     title = f"node {entry['name']!r} ({op})"
+    if not all(isinstance(name, str) for name in (op, *inputs, *outputs)):
+        raise ValueError(f"{title}: expected names of values, got {[*inputs, *outputs]}")
     if op not in OPERATORS and op not in KINDS:
         raise ValueError(f"{title}: expected an operator that rnncore has, got {op!r}")
     operator = OPERATORS.get(op)

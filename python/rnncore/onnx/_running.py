@@ -26,6 +26,11 @@ from rnncore.onnx._recurrent_nodes import (
 from rnncore.onnx._shape_operators import OPERATORS
 
 
+_FAILURES = (
+    ArithmeticError, AttributeError, IndexError, NotImplementedError, TypeError, ValueError,
+)  # fmt: skip
+
+
 def build_layer(entry: Mapping[str, Any], dtype: Any) -> Any:
     """Return the layer of a recurrent node; its numbers are anything."""
     op = entry["op"]
@@ -76,7 +81,7 @@ def run_node(
                 tapes.append(kept)
         else:
             made = OPERATORS[node.op].forward(node.at, read)
-    except (ArithmeticError, IndexError, TypeError, ValueError, NotImplementedError) as error:
+    except _FAILURES as error:
         kinds = (IndexError, TypeError, NotImplementedError)
         kind = next((each for each in kinds if isinstance(error, each)), ValueError)
         raise kind(f"{node.title}: {error}") from error
