@@ -147,7 +147,7 @@ REFUSED = {
     "an activation of its own": (
         model_of(node("LSTM", ("x", "W", "R"), activations=["Tanh", "Cos", "Tanh"]),
                  initializers=[W, R]),
-        "activations: expected some of Relu, Tanh, Sigmoid",
+        "activations: expected some of Sigmoid, Tanh, Relu",
     ),
     "too few activations": (
         model_of(node("LSTM", ("x", "W", "R"), activations=["Tanh"]), initializers=[W, R]),

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncore._native.cells import GateFunction
+from rnncore._native.functions import FUNCTIONS, apply_function
 from rnncore._types import Array
-from rnncore.layers.activation import POINTWISE
 
 LARGEST = 1 << 31  # numbers of an array that a graph may ask for
 NUMPY_TYPES: dict[int, np.dtype[Any]] = {
@@ -164,20 +165,22 @@ def _unary(function: Callable[[Any], Any], gradient: Callable[[Any, Any], Any] |
 
 
 def _pointwise(name: str) -> Operator:
-    """Return a function that is rnncore's `Activation` too."""
-    known = POINTWISE[name]
-    numbers = dict(zip(("alpha", "beta"), known.numbers, strict=False))
+    """Return a function that the gates of a layer may have too: the kernels have it."""
+    numbers = dict(zip(("alpha", "beta"), FUNCTIONS[name], strict=False))
 
-    def given(at: At) -> list[Any]:
-        return [at.get(number, usual) for number, usual in numbers.items()]
+    def applied(at: At, x: Array) -> tuple[Array, Array]:
+        given = [at.get(number, usual) for number, usual in numbers.items()]
+        return apply_function(GateFunction(name, *given), x)
 
     def forward(at: At, inputs: Values) -> tuple[Any, ...]:
-        y = known.function(inputs[0], *given(at))
-        return (y.astype(inputs[0].dtype, copy=False),)
+        x = inputs[0]
+        if x.dtype != at.dtype:
+            raise TypeError(f"expected {at.dtype}, got {x.dtype}")
+        return (applied(at, x)[0].reshape(x.shape),)
 
     def backward(at: At, inputs: Values, outputs: Values, douts: Values) -> tuple[Any, ...]:
-        dx = douts[0] * known.derivative(inputs[0], outputs[0], *given(at))
-        return (dx.astype(douts[0].dtype, copy=False),)
+        x = inputs[0]
+        return (douts[0] * applied(at, x)[1].reshape(x.shape),)
 
     return Operator((1, 1), " ".join(numbers), forward, backward)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncore._native.cells import GateFunction
 from rnncore._types import Array
 from rnncore.layers import GRU, LSTM, GRUCell, LSTMCell
 from rnncore.onnx._builder import GraphBuilder
@@ -40,29 +41,24 @@ def node_kind(stack: Any) -> str:
     return "GRU" if isinstance(stack, (GRU, GRUCell)) else "RNN"
 
 
-def activations_of(stack: Any) -> tuple[Any, ...]:
-    """Return the activations of a layer or cell, for all of its directions."""
-    kind = node_kind(stack)
-    given = stack.nonlinearity if kind == "RNN" else getattr(stack, "activations", None)
-    if given is None:
-        given = USUAL[kind]
-    elif kind == "RNN" and (isinstance(given, str) or isinstance(given[1], (int, float))):
-        given = (given,)
-    count = len(USUAL[kind]) * stack.spec.directions
-    functions: tuple[Any, ...] = tuple(given)
-    return functions * int(count // len(functions))
+def functions_of(stack: Any) -> list[GateFunction]:
+    """Return the functions of a layer or cell, for all of its directions."""
+    found: list[GateFunction] = []
+    for cell in stack.spec.cells:
+        found += cell.functions if cell.chosen is None else cell.chosen
+    return found
 
 
 def node_attributes(stack: Any) -> dict[str, Any]:
     """Return the attributes that all layers of a stack have."""
     kind, spec = node_kind(stack), stack.spec
-    activations = activations_of(stack)
+    functions = functions_of(stack)
     attributes: dict[str, Any] = {"hidden_size": spec.hidden_size}
-    if activations != USUAL[kind] * spec.directions:
-        attributes |= activation_attributes(activations)
+    if tuple(each.name for each in functions) != USUAL[kind] * spec.directions:
+        attributes |= activation_attributes(functions)
     if spec.directions == 2:
         attributes["direction"] = "bidirectional"
-    if getattr(stack, "clip", None) is not None:
+    if stack.clip is not None:
         attributes["clip"] = float(stack.clip)
     if kind == "LSTM" and stack.coupled_gates:
         attributes["input_forget"] = 1

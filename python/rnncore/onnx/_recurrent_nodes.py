@@ -13,7 +13,7 @@ from rnncore import GRU, LSTM, RNN, LSTMState
 from rnncore._checks import check_lengths
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths
-from rnncore.onnx._gates import ORDERS, PEEPHOLES, USUAL, read_activations, reordered
+from rnncore.onnx._gates import ORDERS, PEEPHOLES, USUAL, node_activations, reordered
 
 KINDS: dict[str, Any] = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
 DIRECTIONS = ("forward", "reverse", "bidirectional")
@@ -67,7 +67,7 @@ def layer_options(
 
 def _activation_options(kind: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
     D = count_directions(attributes)
-    found = read_activations(attributes, len(USUAL[kind]) * D)
+    found = node_activations(attributes, len(USUAL[kind]) * D)
     if found is None or found == USUAL[kind] * D:
         return {}
     if kind != "RNN":

@@ -25,7 +25,6 @@ from rnncore.onnx._recurrent_nodes import (
 )
 from rnncore.onnx._shape_operators import OPERATORS
 
-
 _FAILURES = (
     ArithmeticError, AttributeError, IndexError, NotImplementedError, TypeError, ValueError,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnncore import Embedding, Linear, Sequential
+from rnncore._native.cells import GateFunction
 from rnncore.layers import Activation, Merging, Pooling, Recurrent, Reversal
 from rnncore.onnx._builder import GraphBuilder
 from rnncore.onnx._parts import (
@@ -82,7 +83,7 @@ class _Chain:
         if layer.name == "softmax":
             return str(self.build.op("Softmax", self.y, axis=-1))
         numbers = [number for number in (layer.alpha, layer.beta) if number is not None]
-        return add_activation(self.build, (layer.name, *numbers), self.y)
+        return add_activation(self.build, GateFunction(layer.name, *numbers), self.y)
 
     def _merged(self, layer: Merging) -> str:
         build = self.build

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rnncore._native.cells import GateFunction
 from rnncore.onnx._builder import GraphBuilder
-from rnncore.onnx._gates import ACTIVATIONS, with_numbers
-from rnncore.onnx._recurrent_export import activations_of, node_kind
+from rnncore.onnx._gates import ACTIVATIONS, numbers_of
+from rnncore.onnx._recurrent_export import functions_of, node_kind
 
 Values = Mapping[str, str]  # what the parameters are called in the graph, the weights transposed
 
 
-def add_activation(body: GraphBuilder, activation: Any, value: str) -> str:
-    """Add an activation: a name, or (name, alpha, beta)."""
-    name, numbers = with_numbers(activation)
-    kind = ACTIVATIONS[name][0]
+def add_activation(body: GraphBuilder, function: GateFunction, value: str) -> str:
+    """Add a function of each number."""
+    kind, numbers = ACTIVATIONS[function.name], numbers_of(function)
     if kind == "Affine":
         scaled = body.op("Mul", value, body.real(numbers[0]))
         return str(body.op("Add", scaled, body.real(numbers[1])))
@@ -33,7 +33,7 @@ def add_step(
     kind, letters = node_kind(stack), stack.spec.cell.gate_letters
     if kind == "RNN":
         z = _bounded(body, stack, body.op("Add", zx, zh))
-        return add_activation(body, activations_of(stack)[0], z), None
+        return add_activation(body, functions_of(stack)[0], z), None
     if kind == "GRU":
         return _gru(body, stack, zx, zh, h), None
     assert c is not None
@@ -45,7 +45,7 @@ def add_reset_before(
     body: GraphBuilder, stack: Any, own: Values, zx: str, rest: str | None, h: str
 ) -> str:
     """Add a step of a GRU whose reset gate stands in front of the product; z = zx + rest + R h."""
-    acts, H = activations_of(stack), stack.hidden_size
+    acts, H = functions_of(stack), stack.hidden_size
     z = zx if rest is None else body.op("Add", zx, rest)
     gates, n = body.op("Split", z, body.numbers(2 * H, H), outputs=2, axis=-1)
     gates = body.op("Add", gates, body.op("MatMul", h, own["weight_hh_gates"]))
@@ -58,10 +58,9 @@ def add_reset_before(
 
 def _bounded(body: GraphBuilder, stack: Any, z: str) -> str:
     """Return z within the layer's clip."""
-    clip = getattr(stack, "clip", None)
-    if clip is None:
+    if stack.clip is None:
         return z
-    return str(body.op("Clip", z, body.real(-float(clip)), body.real(float(clip))))
+    return str(body.op("Clip", z, body.real(-stack.clip), body.real(stack.clip)))
 
 
 def _split(body: GraphBuilder, stack: Any, z: str) -> list[str]:
@@ -77,7 +76,7 @@ def _mixed(body: GraphBuilder, n: str, z: str, h: str) -> str:
 
 
 def _gru(body: GraphBuilder, stack: Any, zx: str, zh: str, h: str) -> str:
-    acts = activations_of(stack)
+    acts = functions_of(stack)
     (xr, xz, xn), (hr, hz, hn) = _split(body, stack, zx), _split(body, stack, zh)
     r = add_activation(body, acts[0], _bounded(body, stack, body.op("Add", xr, hr)))
     z = add_activation(body, acts[0], _bounded(body, stack, body.op("Add", xz, hz)))
@@ -88,7 +87,7 @@ def _gru(body: GraphBuilder, stack: Any, zx: str, zh: str, h: str) -> str:
 def _lstm(
     body: GraphBuilder, stack: Any, gates: dict[str, str], own: Values, c: str
 ) -> tuple[str, str]:
-    acts = activations_of(stack)
+    acts = functions_of(stack)
 
     def gate(letter: str, state: str) -> str:
         z, peephole = gates[letter], own.get(f"peephole_{letter}")
