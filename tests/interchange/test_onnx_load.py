@@ -12,9 +12,11 @@ import pytest
 from errors import raises
 
 pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 
 import onnx
 import onnx_models
+import onnx_peer
 import rnncore
 import rnncore.onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -302,6 +304,22 @@ def test_a_classifier_that_torch_exported(torch, kind, batch_first):
     x = tokens if batch_first else np.random.default_rng(4).integers(0, 20, (5, 9))
     losses = graph.fit(x, labels, epochs=8, batch_size=5, rng=0, progress=False).loss
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", models())
+def test_a_trained_graph_goes_out_again(name, tmp_path):
+    graph = again(models()[name], lengths=True)
+    graph.flat_parameters[...] += np.linspace(-0.1, 0.1, graph.flat_parameters.size)
+    model = rnncore.onnx.export(graph, tmp_path / "trained.onnx")
+    x = np.random.default_rng(0).integers(0, 7, (4, 6)) if name == "tokens" else X.astype("f")
+    expected = graph(x, LENGTHS)["y"]
+    np.testing.assert_array_equal(rnncore.onnx.load(model)(x, LENGTHS)["y"], expected)
+    (found,) = onnx_peer.run(model, {"x": x, "lengths": LENGTHS})
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    with raises(ValueError, "opset: expected None or 18, the Graph's own, got 20"):
+        rnncore.onnx.export(graph, opset=20)
+    with raises(ValueError, "state: expected None for a Graph, which stays as it is, got True"):
+        rnncore.onnx.export(graph, state=True)
 
 
 # --- What does not fit --------------------------------------------------------------------------

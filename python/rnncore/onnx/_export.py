@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from os import PathLike
+from typing import Any
 
 import onnx
 from numpy.typing import DTypeLike
-from onnx import ModelProto, helper
+from onnx import GraphProto, ModelProto, helper
 
 import rnncore
-from rnncore._checks import boolean, integer
+from rnncore._checks import boolean, expect_none, integer
 from rnncore._files import write_atomically
 from rnncore.module import Module, check_dtype
 from rnncore.onnx._builder import GraphBuilder
+from rnncore.onnx._graph import Graph
+from rnncore.onnx._graph_export import graph_proto
 from rnncore.onnx._modules import add_module
+from rnncore.onnx._plan import OPSETS
 
 _LARGEST = (1 << 31) - 1  # bytes of a protobuf
 
@@ -23,7 +27,7 @@ def export(
     model: Module,
     path: str | PathLike[str] | None = None,
     *,
-    opset: int = 18,
+    opset: int | None = None,
     lengths: bool = False,
     state: bool = False,
     dtype: DTypeLike | None = None,
@@ -43,12 +47,12 @@ def export(
     Parameters
     ----------
     model : Module
-        RNN, LSTM, GRU, a cell, Linear, Embedding, ManyToOne, ManyToMany, LanguageModel, or a
-        Sequential without Masking.
+        RNN, LSTM, GRU, a cell, Linear, Embedding, ManyToOne, ManyToMany, LanguageModel, a
+        Sequential without Masking, or a Graph that `load` returned.
     path : str or path-like, optional
         Where to write it: at any instant the old or the whole new file.
-    opset : int
-        Version of ONNX's operators, 15 or later.
+    opset : int, optional
+        Version of ONNX's operators, 15 or later. None = 18; a Graph keeps its own.
     lengths : bool
         Whether the graph has the input ``lengths``.
     state : bool
@@ -72,23 +76,48 @@ def export(
     OSError
         If the file can't be written.
     """
-    opset = integer("opset", opset, 15, onnx.defs.onnx_opset_version())
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a layer or model, got {type(model).__name__}")
-    build = GraphBuilder(check_dtype(model.dtype if dtype is None else dtype), opset)
-    size = model.num_parameters * build.dtype.itemsize
+    real = check_dtype(model.dtype if dtype is None else dtype)
+    size = model.num_parameters * real.itemsize
     if size > _LARGEST:
         raise ValueError(f"model: expected at most {_LARGEST} bytes of parameters, got {size}")
-    add_module(build, model, lengths=boolean("lengths", lengths), state=boolean("state", state))
+    lengths, state = boolean("lengths", lengths), boolean("state", state)
+    if isinstance(model, Graph):
+        expect_none(
+            "for a Graph, which stays as it is", lengths=lengths or None, state=state or None
+        )
+        found = _graph_version(model, opset, real), graph_proto(model)
+    else:
+        newest = min(OPSETS[1], onnx.defs.onnx_opset_version())
+        version = integer("opset", 18 if opset is None else opset, 15, newest)
+        build = GraphBuilder(real, version)
+        add_module(build, model, lengths=lengths, state=state)
+        found = version, build.graph(type(model).__name__)
+    result = _model(*found)
+    result = onnx.shape_inference.infer_shapes(result) if isinstance(model, Graph) else result
+    onnx.checker.check_model(result, full_check=True)
+    if path is not None:
+        write_atomically(os.fsdecode(path), result.SerializeToString())
+    return result
+
+
+def _graph_version(graph: Graph, opset: int | None, dtype: Any) -> int:
+    """Return a Graph's opset; ValueError if another or another dtype was asked for."""
+    own: int = graph.description["opset"]
+    if opset not in (None, own):
+        raise ValueError(f"opset: expected None or {own}, the Graph's own, got {opset}")
+    if dtype != graph.dtype:
+        raise ValueError(f"dtype: expected None or {graph.dtype}, the Graph's own, got {dtype}")
+    return own
+
+
+def _model(opset: int, graph: GraphProto) -> ModelProto:
     opsets = [helper.make_opsetid("", opset)]
-    result = helper.make_model(
-        build.graph(type(model).__name__),
+    return helper.make_model(
+        graph,
         opset_imports=opsets,
         ir_version=helper.find_min_ir_version_for(opsets),
         producer_name="rnncore",
         producer_version=rnncore.__version__,
     )
-    onnx.checker.check_model(result, full_check=True)
-    if path is not None:
-        write_atomically(os.fsdecode(path), result.SerializeToString())
-    return result
