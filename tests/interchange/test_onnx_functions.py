@@ -1,4 +1,4 @@
-"""Activations and clip: exported, and back again."""
+"""Activations, clip and the reset before the product: exported, and back again."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ LAYERS = {
             ),
             "peephole": True, "coupled_gates": True,
         },
+    ),
+    "reset before": (rnncore.GRU, {"reset_after": False}),
+    "reset before and all": (
+        rnncore.GRU,
+        {"reset_after": False, "activations": ("hard_sigmoid", ("elu", 0.5)), "clip": 0.4},
     ),
 }  # fmt: skip
 LENGTHS = np.array([6, 2, 3, 1])
@@ -75,6 +80,7 @@ def test_cells():
     for cell in (
         rnncore.RNNCell(3, 5, nonlinearity=("leaky_relu", 0.2), clip=0.5, rng=0),
         rnncore.GRUCell(3, 5, activations=("hard_sigmoid", "softsign"), rng=0),
+        rnncore.GRUCell(3, 5, reset_after=False, clip=0.3, rng=0),
     ):
         found = onnx_peer.run(rnncore.onnx.export(cell), {"x": x, "h_0": h})[0]
         np.testing.assert_allclose(found, cell(x, h), rtol=1e-6, atol=1e-6)

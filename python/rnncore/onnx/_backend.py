@@ -61,7 +61,7 @@ class Backend(base.Backend):
         """Return whether rnncore can run a model."""
         try:
             load(model)
-        except (ValueError, NotImplementedError):
+        except ValueError:
             return False
         return cls.supports_device(device)
 
@@ -113,7 +113,7 @@ def prepare(model: Any, device: str = "CPU") -> Prepared:
 
     Raises
     ------
-    OnnxError, NotImplementedError, TypeError, OSError
+    OnnxError, TypeError, OSError
         As `load`.
     ValueError
         If the device is another.

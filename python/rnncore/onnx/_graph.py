@@ -63,8 +63,6 @@ class Graph(Model, loadable=True):
     ------
     ValueError
         If the description has an unknown operator or attribute, or names that don't fit.
-    NotImplementedError
-        If a recurrent node asks for what the layers don't have.
     """
 
     def __init__(

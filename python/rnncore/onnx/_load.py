@@ -36,8 +36,6 @@ def load(
     OnnxError
         If the file is damaged or hostile, or has an operator, domain, opset or attribute that
         rnncore does not know; the message names the node and what it is.
-    NotImplementedError
-        If a recurrent node asks for what the layers don't have.
     TypeError
         If `source` is something else.
     OSError

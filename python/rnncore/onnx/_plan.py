@@ -149,8 +149,6 @@ def _node(entry: Any, opset: int, dtype: np.dtype[Any], layers: Any) -> Node:
     if operator is None:
         try:
             layer_options(op, attributes, bias="" not in inputs[3:4], peephole=False)
-        except NotImplementedError as error:
-            raise NotImplementedError(f"{title}: {error}") from None
         except ValueError as error:
             raise ValueError(f"{title}: {error}") from None
     at = At(attributes, opset, dtype, len(outputs))

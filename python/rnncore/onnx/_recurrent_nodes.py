@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,12 +56,7 @@ def layer_options(
         options |= {"peephole": peephole, "coupled_gates": bool(attributes.get("input_forget", 0))}
     if kind == "GRU" and not attributes.get("linear_before_reset", 0):
         options["reset_after"] = False
-    options |= _activation_options(kind, attributes)
-    known = inspect.signature(KINDS[kind]).parameters
-    for name in options:
-        if name not in known:
-            raise NotImplementedError(f"{name}: not supported yet in {kind}")
-    return options
+    return options | _activation_options(kind, attributes)
 
 
 def _activation_options(kind: str, attributes: Mapping[str, Any]) -> dict[str, Any]:

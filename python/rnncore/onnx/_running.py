@@ -25,9 +25,7 @@ from rnncore.onnx._recurrent_nodes import (
 )
 from rnncore.onnx._shape_operators import OPERATORS
 
-_FAILURES = (
-    ArithmeticError, AttributeError, IndexError, NotImplementedError, TypeError, ValueError,
-)  # fmt: skip
+_FAILURES = (ArithmeticError, AttributeError, IndexError, TypeError, ValueError)
 
 
 def build_layer(entry: Mapping[str, Any], dtype: Any) -> Any:
@@ -81,7 +79,7 @@ def run_node(
         else:
             made = OPERATORS[node.op].forward(node.at, read)
     except _FAILURES as error:
-        kinds = (IndexError, TypeError, NotImplementedError)
+        kinds = (IndexError, TypeError)
         kind = next((each for each in kinds if isinstance(error, each)), ValueError)
         raise kind(f"{node.title}: {error}") from error
     for name, value in zip(node.outputs, made, strict=False):
