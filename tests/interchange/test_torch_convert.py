@@ -225,8 +225,12 @@ OURS = {
     "peephole": (lambda: rnncore.LSTM(5, 7, peephole=True), "expected False"),
     "coupled_gates": (lambda: rnncore.LSTMCell(5, 7, coupled_gates=True), "expected False"),
     "output_size": (lambda: rnncore.RNN(5, 7, output_size=2), "expected None"),
+    "activations": (
+        lambda: rnncore.LSTM(5, 7, activations=("sigmoid", "tanh", "relu")), "expected None",
+    ),
+    "clip": (lambda: rnncore.GRUCell(5, 7, clip=2.0), "expected None"),
     "learn_initial_state": (lambda: rnncore.GRU(5, 7, learn_initial_state=True), "expected False"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("option", OURS)
@@ -247,6 +251,9 @@ def test_layers_that_torch_lacks() -> None:
     core = rnncore.LSTM(5, 5, peephole=True, rng=0)
     with raises(ValueError, "core.peephole: expected False, since torch.nn.LSTM has no such"):
         to_torch(rnncore.ManyToOne(core, 2, rng=0))
+    for function in ("softsign", ("elu", 0.5)):
+        with raises(ValueError, "nonlinearity: expected 'tanh' or 'relu', since torch.nn.RNN has"):
+            to_torch(rnncore.RNN(5, 7, nonlinearity=function))
     core = rnncore.RNN(1, 5, output_size=1, recurrence="output_to_hidden", rng=0)
     with raises(TypeError, "module: expected RNN, GRU, LSTM, RNNCell, GRUCell, LSTMCell"):
         to_torch(rnncore.OneToMany(core, 1, vector_size=1))

@@ -146,6 +146,12 @@ def _refuse_lookups(name: str, module: nn.Module) -> None:
 
 def _refuse_options(name: str, layer: Module, kind: Kind) -> None:
     """Raise ValueError for the first option of our layer that torch's module does not have."""
+    function = getattr(layer, "nonlinearity", "tanh")
+    if function not in ("tanh", "relu"):
+        raise ValueError(
+            f"{name}nonlinearity: expected 'tanh' or 'relu', since torch.nn.{kind.name} has no "
+            f"other, got {function!r}"
+        )
     carried = {*kind.options, *_NOT_CARRIED, *(ours for ours, _ in kind.sizes)}
     for option, parameter in inspect.signature(kind.ours).parameters.items():
         if option not in carried and getattr(layer, option) != parameter.default:
