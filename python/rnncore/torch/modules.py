@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import is_
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnncore.torch import modules_route as route
-from rnncore.torch.modules_run import run, without_bound
+from rnncore.torch.modules_run import bound_of, run, run_bound, without_bound
 from rnncore.torch.operators_composite import composite
 from rnncore.torch.operators_kernels import Config
 
@@ -55,6 +56,11 @@ class Layer(torch.nn.RNNBase):
         TypeError, ValueError, RuntimeError
             What torch's module raises; TypeError or ValueError if `resets` do not fit.
         """
+        bound = bound_of(self, input, batch_first=self.batch_first)
+        if bound is not None and resets is None and input.dim() == 3:
+            parts = self._parts(hx)
+            if parts is not None and self._fits(input, *parts, bound.weights, None):
+                return as_result(*run_bound(bound, input, *parts, None, None, self._masks(input)))
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
         weights = self._weights()
@@ -95,7 +101,7 @@ class Layer(torch.nn.RNNBase):
         x: Any,
         h: Tensor | None,
         c: Tensor | None,
-        weights: list[Tensor],
+        weights: Sequence[Tensor],
         packed: PackedSequence | None,
     ) -> bool:
         """Whether the kernels' shapes and dtypes fit; if not, torch has the right error."""
@@ -156,16 +162,14 @@ class Layer(torch.nn.RNNBase):
             h = None if h is None else h.unsqueeze(1)
             c = None if c is None else c.unsqueeze(1)
             resets = None if resets is None else resets.unsqueeze(batch_dim)
-        first, second, _ = x.shape
-        T, B = (second, first) if self.batch_first else (first, second)
-        config, masks = self._config(batch_first=self.batch_first), self._masks(x, (T, B))
+        config, masks = self._config(batch_first=self.batch_first), self._masks(x)
         if weights is None:
             y, *state = self._composite(config, x, h, c, resets, masks)
         else:
             y, *state = run(self, config, weights, x, h, c, None, resets, masks)
         if single:
             y, state = y.squeeze(batch_dim), [part.squeeze(1) for part in state]
-        return y, (state[0] if len(state) == 1 else tuple(state))
+        return as_result(y, *state)
 
     def _composite(
         self,
@@ -195,7 +199,7 @@ class Layer(torch.nn.RNNBase):
         if order is not None:
             h = None if h is None else h.index_select(1, order)
             c = None if c is None else c.index_select(1, order)
-        masks = self._masks(x, (len(x),))
+        masks = self._masks(x)
         lengths = None
         T, B = len(batch_sizes), int(batch_sizes[0])
         if len(x) == T * B:  # all are of one length
@@ -214,14 +218,18 @@ class Layer(torch.nn.RNNBase):
             data, _ = torch._VF._pack_padded_sequence(y, lengths, False)
         if back is not None:
             state = [part.index_select(1, back) for part in state]
-        return PackedSequence(data, batch_sizes, order, back), (
-            state[0] if len(state) == 1 else tuple(state)
-        )
+        return as_result(PackedSequence(data, batch_sizes, order, back), *state)
 
-    def _masks(self, x: Tensor, rows: tuple[int, ...]) -> list[Tensor]:
-        """Draw dropout between layers from torch's generator, as torch's own layers do."""
+    def _masks(self, x: Tensor) -> list[Tensor]:
+        """Draw dropout between layers from torch's generator, as torch's own layers do.
+
+        Masks are (T, B, features), or (rows, features) of packed sequences.
+        """
         if not self.training or self.dropout == 0 or self.num_layers == 1:
             return []
+        rows: tuple[int, ...] = tuple(x.shape[:-1])
+        if self.batch_first and len(rows) == 2:
+            rows = rows[::-1]
         features = (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
         keep = 1 - self.dropout
         if keep == 0:
@@ -234,6 +242,11 @@ class Layer(torch.nn.RNNBase):
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return without_bound(state)
+
+
+def as_result(y: Any, *state: Tensor) -> tuple[Any, Any]:
+    """Return y and the state as torch does: a pair for a cell with c."""
+    return y, (state[0] if len(state) == 1 else state)
 
 
 def _check_resets(resets: Any, shape: torch.Size, *, batch_first: bool) -> None:

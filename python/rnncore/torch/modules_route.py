@@ -46,6 +46,8 @@ def reason_for_torch(*tensors: Tensor | None) -> str | None:
         if tensor is not None and not _readable(tensor):
             return _why_unreadable(tensor)
     if torch.compiler.is_compiling():
+        if torch.onnx.is_in_onnx_export():
+            return ""
         return "autocast" if torch.is_autocast_enabled("cpu") else None
     if torch._C._is_any_autocast_enabled():
         return "autocast"
@@ -54,9 +56,7 @@ def reason_for_torch(*tensors: Tensor | None) -> str | None:
         forward_mode and torch._C._functorch.peek_interpreter_stack() is None
     ):  # a private name, which may go
         return "forward-mode differentiation"
-    if torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export():
-        return ""
-    return None
+    return None if torch._C._get_tracing_state() is None else ""
 
 
 def _readable(tensor: Tensor) -> bool:

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from rnncore.torch.operators_composite import composite_backward
-from rnncore.torch.operators_eager import forward_arrays, run_backward
+from rnncore.torch.operators_eager import Bound, forward_arrays, with_own_gates
 from rnncore.torch.operators_kernels import (
     Config,
-    gates_in,
     most_tape_size,
     spec_for,
     tape_shapes,
@@ -91,17 +90,14 @@ def _backward(
     *options: Any,
 ) -> _Result:
     config = Config(*options)
+    bound = Bound(config, weights)
     if tape:
-        own = list(tape)
-        for place in gates_in(spec_for(config, weights)):  # an operator leaves its inputs alone
-            own[place] = own[place].clone()
+        own = with_own_gates(bound.spec, tape)  # an operator leaves its inputs alone
     else:
         *_, own = forward_arrays(
             config, x, h_0, c_0, weights, lengths, resets, masks, keep_tape=True
         )
-    dx, dstate, grads = run_backward(
-        config, x, weights, lengths, resets, masks, own, (dy, dh_n, dc_n)
-    )
+    dx, dstate, grads = bound.run_backward(x, lengths, resets, masks, own, (dy, dh_n, dc_n))
     assert dx is not None
     return dx, dstate, grads
 

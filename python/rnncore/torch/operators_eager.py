@@ -6,7 +6,7 @@ without them; `operators` is for whoever traces, transforms or watches operators
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from rnncore.torch.operators_kernels import (
     gates_in,
     make_call,
     most_tape_size,
+    names_of,
     spec_for,
     tape_arrays,
     tape_of,
@@ -41,22 +42,24 @@ class Bound:
     Nothing in it is copied: weights that change in place count from the next call on.
     """
 
-    __slots__ = ("arrays", "config", "engine", "pointers", "spec", "weights")
+    __slots__ = (
+        "arrays", "config", "engine", "names", "pointers", "spec", "weights",
+    )  # fmt: skip
 
     def __init__(self, config: Config, weights: Sequence[Tensor]) -> None:
-        self.config, self.weights = config, list(weights)
+        self.config, self.weights = config, tuple(weights)
         self.pointers = [weight.data_ptr() for weight in weights]
         self.spec = spec_for(config, weights)
-        self.arrays = arrays_of(self.spec, [contiguous_view(weight) for weight in weights])
+        self.names = names_of(self.spec)
+        self.arrays = arrays_of(self.spec, self.names, list(map(contiguous_view, weights)))
         self.engine = engine_of(self.spec, self.arrays)
 
-    def fits(self, config: Config, weights: Sequence[Tensor]) -> bool:
+    def fits(self, weights: Collection[Tensor | None]) -> bool:
         """Whether it is bound to these weights, where they are in memory now."""
-        own, pointers = self.weights, self.pointers
-        if config != self.config or len(weights) != len(own):
+        if len(weights) != len(self.weights):
             return False
-        for i, weight in enumerate(weights):
-            if weight is not own[i] or weight.data_ptr() != pointers[i]:
+        for weight, own, pointer in zip(weights, self.weights, self.pointers, strict=True):
+            if weight is not own or own.data_ptr() != pointer:
                 return False
         return True
 
@@ -65,51 +68,83 @@ class Bound:
         """Whether it may serve again: no weight had to be copied."""
         return all(weight.is_contiguous() and not weight.is_neg() for weight in self.weights)
 
+    def read(
+        self,
+        x: Tensor,
+        h_0: Tensor | None = None,
+        c_0: Tensor | None = None,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+        masks: Sequence[Tensor] = (),
+    ) -> Call:
+        """Return the call of tensors that fit; a state of None is zeros."""
+        spec, array = self.spec, view(x)
+        B, K = array.shape[0 if self.config.batch_first else 1], spec.depth
+        h = np.zeros((K, B, spec.width), spec.dtype) if h_0 is None else contiguous_view(h_0)
+        c = None
+        if spec.cell.has_c:
+            c = (
+                np.zeros((K, B, spec.hidden_size), spec.dtype)
+                if c_0 is None
+                else (contiguous_view(c_0))
+            )
+        state = StackState(h, c, None)
+        return make_call(self.config, array, state, *_options(lengths, resets, masks))
 
-def read_call(
-    bound: Bound,
-    x: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
-) -> Call:
-    """Return the call of tensors that fit; a state of None is zeros."""
-    config, spec, array = bound.config, bound.spec, view(x)
-    B = array.shape[0 if config.batch_first else 1]
-    state = StackState(
-        _state(h_0, (spec.depth, B, spec.width), spec),
-        _state(c_0, (spec.depth, B, spec.hidden_size), spec) if spec.cell.has_c else None,
-        None,
-    )
-    return make_call(config, array, state, *_options(lengths, resets, masks))
+    def infer(self, call: Call) -> tuple[Tensor, ...]:
+        """Return y, h_n and, of a cell with c, c_n."""
+        return self.outputs(*self.engine.infer(call))
+
+    def outputs(self, y: Array, last: StackState) -> tuple[Tensor, ...]:
+        """Return what the engine gave as tensors, y laid out as x."""
+        tensor = torch.from_numpy(y.swapaxes(0, 1) if self.config.batch_first else y)
+        h = torch.from_numpy(last.h)
+        return (tensor, h) if last.c is None else (tensor, h, torch.from_numpy(last.c))
+
+    def run_backward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        masks: Sequence[Tensor],
+        tape: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+        *,
+        input_gradient: bool = True,
+    ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
+        """Return the gradients of x, the initial state and the weights; uses the tape's gates up.
+
+        `gradients` are those of y and the final state; None counts as zeros.
+        """
+        config, spec = self.config, self.spec
+        grads = [np.zeros(tuple(weight.shape), spec.dtype) for weight in self.weights]
+        engine = engine_of(spec, self.arrays, arrays_of(spec, self.names, grads))
+        call = make_call(config, view(x), NO_GRADIENT, *_options(lengths, resets, masks))
+        kept = tape_of(config, spec, self.arrays, call, [part.numpy() for part in tape])
+        dx = np.empty(tuple(x.shape), spec.dtype) if input_gradient else None
+        dy, *last = [None if g is None else contiguous_view(g) for g in gradients]
+        first = engine.backward(
+            kept,
+            None if dy is None else time_major(config, dy),
+            StackState(last[0], last[1] if len(last) > 1 else None, None),
+            None if dx is None else time_major(config, dx),
+        )
+        dstate = [torch.from_numpy(part) for part in (first.h, first.c) if part is not None]
+        return (
+            None if dx is None else torch.from_numpy(dx),
+            dstate,
+            list(map(torch.from_numpy, grads)),
+        )
 
 
 def _options(
     lengths: Tensor | None, resets: Tensor | None, masks: Sequence[Tensor]
-) -> tuple[Array | None, Array | None, list[Array]]:
+) -> tuple[Array | None, Array | None, Sequence[Array]]:
     return (
         None if lengths is None else contiguous_view(lengths),
         None if resets is None else resets.numpy(),
-        [mask.numpy() for mask in masks],
+        [mask.numpy() for mask in masks] if masks else (),
     )
-
-
-def _state(state: Tensor | None, shape: tuple[int, ...], spec: StackSpec) -> Array:
-    return np.zeros(shape, spec.dtype) if state is None else contiguous_view(state)
-
-
-def infer(bound: Bound, call: Call) -> tuple[Tensor, ...]:
-    """Return y, h_n and, of a cell with c, c_n."""
-    y, last = bound.engine.infer(call)
-    return _outputs(bound.config, y, last)
-
-
-def _outputs(config: Config, y: Array, last: StackState) -> tuple[Tensor, ...]:
-    h, c, _ = last
-    arrays = (time_major(config, y), h) if c is None else (time_major(config, y), h, c)
-    return tuple(map(torch.from_numpy, arrays))
 
 
 class RecurrentFunction(torch.autograd.Function):
@@ -128,91 +163,56 @@ class RecurrentFunction(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return y, h_n and, of a cell with c, c_n."""
-        call = read_call(bound, x, h_0, c_0, lengths, resets, masks)
-        y, last, tape = bound.engine.forward(call)
-        kept = [torch.from_numpy(array) for array in tape_arrays(bound.config, tape)]
+        y, last, tape = bound.engine.forward(bound.read(x, h_0, c_0, lengths, resets, masks))
+        kept = list(map(torch.from_numpy, tape_arrays(bound.config, tape)))
         ctx.set_materialize_grads(False)
-        ctx.config, ctx.spec, ctx.tape = bound.config, bound.spec, len(kept)
-        ctx.masks = len(masks)
+        ctx.bound, ctx.tape, ctx.masks = bound, len(kept), len(masks)
         ctx.save_for_backward(*kept, *masks, lengths, resets, x, h_0, c_0, *weights)
-        return _outputs(bound.config, y, last)
+        return bound.outputs(y, last)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         """Return the gradients of x, h_0, c_0 and the weights."""
-        saved, config = ctx.saved_tensors, ctx.config
-        tape, rest = list(saved[: ctx.tape]), saved[ctx.tape :]
-        masks, (lengths, resets, *inputs) = rest[: ctx.masks], rest[ctx.masks :]
+        saved, bound = ctx.saved_tensors, ctx.bound
+        tape, rest = saved[: ctx.tape], saved[ctx.tape :]
+        masks, (lengths, resets, x, h_0, c_0, *weights) = rest[: ctx.masks], rest[ctx.masks :]
         if torch.is_grad_enabled():
-            return (None,) * 4 + _twice_differentiable(
-                config, ctx.spec, inputs, lengths, resets, masks, gradients
+            states = zeros_for(bound.config, weights, x, h_0, c_0)
+            return (None,) * 4 + tuple(
+                composite_backward(
+                    bound.config, (x, *states), weights, lengths, resets, masks, gradients
+                )
             )
         if torch._C._autograd._get_current_graph_task_keep_graph():
-            for place in gates_in(ctx.spec):
-                tape[place] = tape[place].clone()
-        x, h_0, c_0, *weights = inputs
-        dx, dstate, grads = run_backward(
-            config, x, weights, lengths, resets, masks, tape, gradients,
-            input_gradient=ctx.needs_input_grad[4],
-        )  # fmt: skip
-        dh_0, dc_0 = dstate[0], dstate[1] if len(dstate) > 1 else None
-        return (
-            None, None, None, None, dx, None if h_0 is None else dh_0,
-            None if c_0 is None else dc_0, *grads,
-        )  # fmt: skip
+            tape = with_own_gates(bound.spec, tape)
+        if not bound.fits(weights):
+            bound = Bound(bound.config, weights)
+        dx, dstate, grads = bound.run_backward(
+            x, lengths, resets, masks, tape, gradients, input_gradient=ctx.needs_input_grad[4]
+        )
+        dh_0 = None if h_0 is None else dstate[0]
+        dc_0 = None if c_0 is None else dstate[1]
+        return None, None, None, None, dx, dh_0, dc_0, *grads
 
 
-def _twice_differentiable(
-    config: Config,
-    spec: StackSpec,
-    inputs: Sequence[Any],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
-    gradients: Sequence[Tensor | None],
-) -> tuple[Any, ...]:
-    x, h_0, c_0, *weights = inputs
+def with_own_gates(spec: StackSpec, tape: Sequence[Tensor]) -> list[Tensor]:
+    """Return a tape with a copy of the gates, which backward overwrites."""
+    places = gates_in(spec)
+    return [part.clone() if i in places else part for i, part in enumerate(tape)]
+
+
+def zeros_for(
+    config: Config, weights: Sequence[Tensor], x: Tensor, h_0: Tensor | None, c_0: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the initial state, zeros where none is given."""
+    rows, width = weights[1].shape
     B = x.shape[0 if config.batch_first else 1]
-    first, second = h_0, c_0
-    if first is None:
-        first = x.new_zeros((spec.depth, B, spec.width))
-    if second is None and spec.cell.has_c:
-        second = x.new_zeros((spec.depth, B, spec.hidden_size))
-    return tuple(
-        composite_backward(config, (x, first, second), weights, lengths, resets, masks, gradients)
-    )
-
-
-def run_backward(
-    config: Config,
-    x: Tensor,
-    weights: Sequence[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
-    tape: Sequence[Tensor],
-    gradients: Sequence[Tensor | None],
-    *,
-    input_gradient: bool = True,
-) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
-    """Return the gradients of x, the initial state and the weights; uses the tape's gates up."""
-    spec = spec_for(config, weights)
-    parameters = arrays_of(spec, [contiguous_view(weight) for weight in weights])
-    grads = [torch.zeros(weight.shape, dtype=weight.dtype) for weight in weights]
-    engine = engine_of(spec, parameters, arrays_of(spec, [grad.numpy() for grad in grads]))
-    call = make_call(config, view(x), NO_GRADIENT, *_options(lengths, resets, masks))
-    kept = tape_of(config, spec, parameters, call, [part.numpy() for part in tape])
-    dx = torch.empty(x.shape, dtype=x.dtype) if input_gradient else None
-    dy, *dlast = [None if gradient is None else contiguous_view(gradient) for gradient in gradients]
-    dh_n, dc_n = dlast[0], dlast[1] if len(dlast) > 1 else None
-    first = engine.backward(
-        kept,
-        None if dy is None else time_major(config, dy),
-        StackState(dh_n, dc_n, None),
-        None if dx is None else time_major(config, dx.numpy()),
-    )
-    dstate = [torch.from_numpy(part) for part in (first.h, first.c) if part is not None]
-    return dx, dstate, grads
+    K = config.num_layers * config.directions
+    if h_0 is None:
+        h_0 = x.new_zeros((K, B, width))
+    if c_0 is None and config.cell == "lstm":
+        c_0 = x.new_zeros((K, B, rows // 4))
+    return h_0, c_0
 
 
 def forward_arrays(
@@ -232,17 +232,17 @@ def forward_arrays(
     What lengths and resets leave of such a tape is zeros.
     """
     bound = Bound(config, weights)
-    call = read_call(bound, x, h_0, c_0, lengths, resets, masks)
+    call = bound.read(x, h_0, c_0, lengths, resets, masks)
     if not keep_tape:
-        y, *state = infer(bound, call)
+        y, *state = bound.infer(call)
         return y, state, []
     values, last, tape = bound.engine.forward(call)
-    kept = [torch.from_numpy(array) for array in tape_arrays(config, tape)]
+    kept = list(map(torch.from_numpy, tape_arrays(config, tape)))
     if lengths is not None or resets is not None:
         T, B, _ = call.x.shape
         shapes = tape_shapes(bound.spec, T, B, *most_tape_size(T, B, resets))
         kept = [_padded(part, shape) for part, shape in zip(kept, shapes, strict=True)]
-    y, *state = _outputs(config, values, last)
+    y, *state = bound.outputs(values, last)
     return y, state, kept
 
 

@@ -66,10 +66,11 @@ def spec_for(config: Config, weights: Sequence[Tensor]) -> StackSpec:
 
 def view(tensor: Tensor) -> Array:
     """Return a tensor's memory as an array the kernels can read, or a copy."""
-    array: Array = tensor.detach().resolve_neg().numpy()
-    if array.flags.aligned and (
-        array.ndim == 0 or array.shape[-1] == 1 or array.strides[-1] == array.itemsize
-    ):
+    array: Array = (tensor.detach() if tensor.requires_grad else tensor).numpy(
+        force=tensor.is_neg()
+    )
+    flags = array.flags
+    if flags.aligned and (flags.c_contiguous or array.strides[-1] == array.itemsize):
         return array
     return array.copy()
 
@@ -80,9 +81,15 @@ def contiguous_view(tensor: Tensor) -> Array:
     return array if array.flags.c_contiguous else array.copy()
 
 
-def arrays_of(spec: StackSpec, arrays: Sequence[Array]) -> StackArrays:
-    """Sort weights or their gradients, which lie in torch's order, by layer and direction."""
-    return StackArrays.of(spec, dict(zip(spec.shapes(), arrays, strict=True)))
+@lru_cache(maxsize=256)
+def names_of(spec: StackSpec) -> tuple[str, ...]:
+    """Return the names of the weights in torch's order."""
+    return tuple(spec.shapes())
+
+
+def arrays_of(spec: StackSpec, names: Sequence[str], arrays: Sequence[Array]) -> StackArrays:
+    """Sort weights or their gradients, in the order of `names`, by layer and direction."""
+    return StackArrays.of(spec, dict(zip(names, arrays, strict=True)))
 
 
 def engine_of(
