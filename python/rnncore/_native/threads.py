@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rnncore._checks import positive_int
 from rnncore._native.isa import core
 
@@ -28,3 +32,30 @@ def set_num_threads(threads: int) -> None:
         If `threads` is no integer in [1, 256].
     """
     core.set_num_threads(positive_int("threads", threads, _MAX_THREADS))
+
+
+_lock = threading.Lock()
+_inside: list[int] = []  # the limits that hold now
+_before = 0  # what was set before the first of them
+
+
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Let the kernels use so many threads at most inside, also for other Python threads meanwhile.
+
+    What was set before comes back, unless somebody has set another number inside.
+    """
+    global _before
+    with _lock:
+        if not _inside:
+            _before = core.num_threads()
+        _inside.append(threads)
+        core.set_num_threads(min(_before, *_inside))
+    try:
+        yield
+    finally:
+        with _lock:
+            own = core.num_threads() == min(_before, *_inside)
+            _inside.remove(threads)
+            if own:
+                core.set_num_threads(min([_before, *_inside]))

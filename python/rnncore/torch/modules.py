@@ -56,7 +56,7 @@ class Layer(torch.nn.RNNBase):
         TypeError, ValueError, RuntimeError
             What torch's module raises; TypeError or ValueError if `resets` do not fit.
         """
-        bound = bound_of(self, input, batch_first=self.batch_first)
+        bound = bound_of(self, self._parameters.values(), input, batch_first=self.batch_first)
         if bound is not None and resets is None and input.dim() == 3:
             parts = self._parts(hx)
             if parts is not None and self._fits(input, *parts, bound.weights, None):
@@ -65,10 +65,12 @@ class Layer(torch.nn.RNNBase):
         x = input.data if packed else input
         weights = self._weights()
         parts = self._parts(hx)
-        if parts is None or not self._fits(x, *parts, weights, input if packed else None):
-            return self._by_torch(input, hx, resets, self._reason(x, weights))
         reason = self._reason(x, weights)
-        if reason is not None:
+        if (
+            reason is not None
+            or parts is None
+            or not self._fits(x, *parts, weights, input if packed else None)
+        ):
             return self._by_torch(input, hx, resets, reason)
         if packed:
             if resets is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -69,10 +69,12 @@ def _bind(module: torch.nn.Module, config: Config, weights: Sequence[Tensor]) ->
     return bound
 
 
-def bound_of(module: torch.nn.Module, x: Any, *, batch_first: bool) -> Bound | None:
+def bound_of(
+    module: torch.nn.Module, parameters: Collection[Tensor | None], x: Any, *, batch_first: bool
+) -> Bound | None:
     """Return the module's Bound if it serves an ordinary call with x as it is, else None.
 
-    That is the short way of most calls.
+    That is the short way of most calls. `parameters` are all that the module has.
     """
     if torch.compiler.is_compiling():
         return None
@@ -83,7 +85,7 @@ def bound_of(module: torch.nn.Module, x: Any, *, batch_first: bool) -> Bound | N
         and bound.config.batch_first is batch_first
         and not route.traced()
         and route.reason_for_torch(x) is None
-        and bound.fits(module._parameters.values())
+        and bound.fits(parameters)
     ):
         return bound
     return None

@@ -7,12 +7,14 @@ without them; `operators` is for whoever traces, transforms or watches operators
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rnncore._native.threads import at_most, get_num_threads
 from rnncore._types import Array
 from rnncore.layers._call import NO_GRADIENT, Call
 from rnncore.layers._spec import StackSpec
@@ -93,7 +95,14 @@ class Bound:
 
     def infer(self, call: Call) -> tuple[Tensor, ...]:
         """Return y, h_n and, of a cell with c, c_n."""
-        return self.outputs(*self.engine.infer(call))
+        with _torchs_threads():
+            return self.outputs(*self.engine.infer(call))
+
+    def forward(self, call: Call) -> tuple[Array, StackState, list[Tensor]]:
+        """Return y and the final state for `outputs`, and the tape."""
+        with _torchs_threads():
+            y, last, tape = self.engine.forward(call)
+        return y, last, list(map(torch.from_numpy, tape_arrays(self.config, tape)))
 
     def outputs(self, y: Array, last: StackState) -> tuple[Tensor, ...]:
         """Return what the engine gave as tensors, y laid out as x."""
@@ -123,18 +132,28 @@ class Bound:
         kept = tape_of(config, spec, self.arrays, call, [part.numpy() for part in tape])
         dx = np.empty(tuple(x.shape), spec.dtype) if input_gradient else None
         dy, *last = [None if g is None else contiguous_view(g) for g in gradients]
-        first = engine.backward(
-            kept,
-            None if dy is None else time_major(config, dy),
-            StackState(last[0], last[1] if len(last) > 1 else None, None),
-            None if dx is None else time_major(config, dx),
-        )
+        with _torchs_threads():
+            first = engine.backward(
+                kept,
+                None if dy is None else time_major(config, dy),
+                StackState(last[0], last[1] if len(last) > 1 else None, None),
+                None if dx is None else time_major(config, dx),
+            )
         dstate = [torch.from_numpy(part) for part in (first.h, first.c) if part is not None]
         return (
             None if dx is None else torch.from_numpy(dx),
             dstate,
             list(map(torch.from_numpy, grads)),
         )
+
+
+_AS_SET = nullcontext()
+
+
+def _torchs_threads() -> AbstractContextManager[None]:
+    """Let the kernels use no more threads than torch may."""
+    threads = torch.get_num_threads()
+    return _AS_SET if threads >= get_num_threads() else at_most(threads)
 
 
 def _options(
@@ -163,8 +182,7 @@ class RecurrentFunction(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return y, h_n and, of a cell with c, c_n."""
-        y, last, tape = bound.engine.forward(bound.read(x, h_0, c_0, lengths, resets, masks))
-        kept = list(map(torch.from_numpy, tape_arrays(bound.config, tape)))
+        y, last, kept = bound.forward(bound.read(x, h_0, c_0, lengths, resets, masks))
         ctx.set_materialize_grads(False)
         ctx.bound, ctx.tape, ctx.masks = bound, len(kept), len(masks)
         ctx.save_for_backward(*kept, *masks, lengths, resets, x, h_0, c_0, *weights)
@@ -236,8 +254,7 @@ def forward_arrays(
     if not keep_tape:
         y, *state = bound.infer(call)
         return y, state, []
-    values, last, tape = bound.engine.forward(call)
-    kept = list(map(torch.from_numpy, tape_arrays(config, tape)))
+    values, last, kept = bound.forward(call)
     if lengths is not None or resets is not None:
         T, B, _ = call.x.shape
         shapes = tape_shapes(bound.spec, T, B, *most_tape_size(T, B, resets))
