@@ -329,9 +329,9 @@ FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "keras": (
         lambda: zip_file("metadata.json", "config.json", "model.weights.h5"),
-        "a Keras file, which rnncore does not read",
+        r"a Keras file: read it with rnncore\.keras\.from_keras\(path\)",
     ),
-    "h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, of Keras perhaps"),
+    "h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, weights of Keras perhaps"),
     "onnx": (onnx_file, "an ONNX file: read it with rnncore.onnx.load"),
     "onnx of torch": (lambda: onnx_file(producer_name="pytorch"), "an ONNX file"),
     "gguf": (lambda: b"GGUF" + bytes(99), "a GGUF file"),

@@ -113,6 +113,7 @@ def __getattr__(name: str) -> Any:
         "checkpoint",
         "cli",
         "estimators",
+        "keras",
         "module",
         "onnx",
         "standardizer",

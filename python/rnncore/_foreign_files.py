@@ -5,7 +5,11 @@ from __future__ import annotations
 _LOAD = "build the model, then call model.load_state_dict"
 _ZIP = b"PK\x03\x04"
 _TORCH = f"a PyTorch file: {_LOAD}(torch.load(path, weights_only=True))"
-_KERAS = "a Keras file, which rnncore does not read; its arrays are laid out in another way"
+_KERAS = "a Keras file: read it with rnncore.keras.from_keras(path)"
+_HDF5 = (
+    "an HDF5 file, weights of Keras perhaps: build the model, then call "
+    "rnncore.keras.load_weights(model, path)"
+)
 
 # What a zip archive is, by a name that its bytes hold.
 _ARCHIVES = (
@@ -14,7 +18,7 @@ _ARCHIVES = (
     (b".npy", f"an archive of numpy arrays: {_LOAD}(numpy.load(path))"),
 )
 _KINDS = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, of Keras perhaps, which rnncore does not read"),
+    (b"\x89HDF\r\n\x1a\n", _HDF5),
     (b"\x93NUMPY", "one numpy array: read it with numpy.load(path)"),
     (b"GGUF", "a GGUF file, which rnncore does not read"),
     (_ZIP, "a zip archive, which rnncore does not read"),
