@@ -166,6 +166,11 @@ def described(**changes: Any) -> Any:
     return {"class": "RNN", "arguments": description["arguments"] | changes}
 
 
+def chain(*layers: Any) -> Any:
+    """Configuration of a Sequential of such layers."""
+    return {"class": "Sequential", "arguments": {"layers": list(layers)}}
+
+
 def rnn_tensors() -> dict[str, Any]:
     return {n: np.ones_like(a) for n, a in RNN(1, 2, bias=False).parameters.items()}
 
@@ -199,7 +204,17 @@ def test_a_hand_made_file_is_read(tmp_path: Path) -> None:
         ({"class": "RNN"}, "arguments"),
         ({"class": "RNN", "arguments": 3}, "fits no model"),
         ({"class": ["RNN"], "arguments": {}}, "fits no model"),
-        ({"class": "ManyToOne", "arguments": {"core": described(), "output_size": 1}}, "missing"),
+        (
+            {"class": "ManyToOne", "arguments": {"core": described(), "output_size": 1}},
+            "expected at most 0 numbers, got 3",
+        ),
+        (chain(described(), described()), "expected at most 0 numbers, got 2"),
+        (chain(*[described()] * 10**4), "expected at most 0 numbers"),
+        (chain(), "expected an Embedding, a recurrent layer or Linear, got none"),
+        (chain(described(batch_first=False)), "expected batch_first=True"),
+        ({"class": "Sequential", "arguments": {"layers": 3}}, "fits no model"),
+        ({"class": "Sequential", "arguments": {"layers": "ab"}}, "fits no model"),
+        ({"class": "Sequential", "arguments": {"layers": [described(), 3]}}, "fits no model"),
         ({"class": "ManyToOne", "arguments": {"core": None, "output_size": 1}}, "core"),
     ],
 )

@@ -70,13 +70,14 @@ def constructor_text(
     return f"{type(module).__name__}({', '.join([*map(str, sizes), *named])})"
 
 
-_size_limit: ContextVar[int | None] = ContextVar("size_limit", default=None)
+# Numbers that modules may still have, in a list of one.
+_size_limit: ContextVar[list[int] | None] = ContextVar("size_limit", default=None)
 
 
 @contextmanager
 def size_limit(numbers: int) -> Iterator[None]:
-    """Refuse to build, inside, a module of more parameters: for sizes out of unknown files."""
-    token = _size_limit.set(numbers)
+    """Refuse to build, inside, modules of more parameters in all: for sizes of unknown files."""
+    token = _size_limit.set([numbers])
     try:
         yield
     finally:
@@ -145,9 +146,12 @@ class Module(ABC):
         self._shapes = dict(shapes)
         self._adopted = False
         self.dtype = check_dtype(dtype)
-        limit, size = _size_limit.get(), sum(map(math.prod, self._shapes.values()))
-        if limit is not None and size > limit:
-            raise ValueError(f"parameters: expected at most {limit} numbers, got {size}")
+        limit = _size_limit.get()
+        if limit is not None:
+            size = sum(map(math.prod, self._shapes.values()))
+            if size > limit[0]:
+                raise ValueError(f"parameters: expected at most {limit[0]} numbers, got {size}")
+            limit[0] -= size
         self.children: Mapping[str, Module] = MappingProxyType({})
         size = self._own_size()
         self._place(aligned_zeros((size,), self.dtype), aligned_zeros((size,), self.dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -22,9 +22,9 @@ from rnncore.module import Module
 Layer = TypeVar("Layer", bound=Module)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Signal:
-    """What passes from layer to layer.
+    """What passes from layer to layer; each link changes it.
 
     Attributes
     ----------
@@ -49,9 +49,9 @@ class Signal:
     ends: tuple[Recurrent[Any], Any] | None = None
     read: Kept | None = None
 
-    def becomes(self, values: Array) -> Signal:
-        """Return the signal with other values."""
-        return replace(self, values=values, ends=None)
+    def become(self, values: Array) -> None:
+        """Take other values."""
+        self.values, self.ends = values, None
 
 
 class Gradient(NamedTuple):
@@ -64,8 +64,8 @@ class Gradient(NamedTuple):
 class Link(Protocol):
     """A layer's part of a chain: forward returns what backward needs."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
-        """Return the outputs, and what `backward` needs."""
+    def forward(self, signal: Signal) -> Any:
+        """Turn inputs into outputs; return what `backward` needs."""
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Add into the layer's `grads`; return the gradient of the inputs if it is needed."""
@@ -81,12 +81,13 @@ class Of(Generic[Layer]):
 class RecurrentLink(Of[Recurrent[Any]]):
     """A stack of recurrent layers."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Run the layer; its final state is for a pooling behind it."""
         h, state, tape = self.layer.run(
             signal.values, lengths=signal.lengths, training=signal.training, resets=signal.resets
         )
-        return replace(signal, values=h, ends=(self.layer, state)), tape
+        signal.values, signal.ends = h, (self.layer, state)
+        return tape
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Back-propagate through time."""
@@ -97,10 +98,11 @@ class RecurrentLink(Of[Recurrent[Any]]):
 class EmbeddingLink(Of[Embedding]):
     """Tokens to vectors."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Look the tokens up."""
         tokens = np.ascontiguousarray(signal.values)
-        return signal.becomes(self.layer.run(tokens)), tokens
+        signal.become(self.layer.run(tokens))
+        return tokens
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Add to the rows of the table."""
@@ -111,10 +113,11 @@ class EmbeddingLink(Of[Embedding]):
 class LinearLink(Of[Linear]):
     """A linear map of each step, or of each sequence."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Multiply."""
         x = np.ascontiguousarray(signal.values)
-        return signal.becomes(self.layer.run(x)), x
+        signal.become(self.layer.run(x))
+        return x
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Add to the weights."""
@@ -124,10 +127,11 @@ class LinearLink(Of[Linear]):
 class ActivationLink(Of[Activation]):
     """A function of each number."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Apply it."""
-        y = self.layer.run(signal.values)
-        return signal.becomes(y), (signal.values, y)
+        x, y = signal.values, self.layer.run(signal.values)
+        signal.become(y)
+        return x, y
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Multiply by its derivative."""
@@ -138,9 +142,11 @@ class ActivationLink(Of[Activation]):
 class MergingLink(Of[Merging]):
     """Two directions made one."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Merge them."""
-        return signal.becomes(self.layer.run(signal.values)), signal.values
+        x = signal.values
+        signal.become(self.layer.run(x))
+        return x
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Give each direction its part."""
@@ -150,17 +156,19 @@ class MergingLink(Of[Merging]):
 class PoolingLink(Of[Pooling]):
     """One row for each sequence."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Pool; "last" behind a recurrent layer takes its final state."""
         kind, h, lengths = self.layer.kind, signal.values, signal.lengths
         valid = valid_steps(h.shape[1], lengths)
         if kind == "last" and signal.ends is not None:
             core, state = signal.ends
-            return signal.becomes(np.ascontiguousarray(last_ends(core, state))), None
+            signal.become(np.ascontiguousarray(last_ends(core, state)))
+            return None
         if signal.ends is None:  # a recurrent layer leaves zeros there itself
             h = clear_padding(h, valid)
         y, kept = pooled(kind, h, lengths)
-        return signal.becomes(y), (kept, valid)
+        signal.become(y)
+        return kept, valid
 
     def gradient(self, kept: Any, gradient: Gradient, core: Recurrent[Any] | None) -> Gradient:
         """Return the gradient for the layer in front, the recurrent one if there is none."""
@@ -178,13 +186,14 @@ class PoolingLink(Of[Pooling]):
 class MaskingLink(Of[Masking]):
     """The steps that are read, side by side: all behind it see sequences without the others."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Close the gaps."""
-        mask, valid = self.layer.mask(signal.values), None
+        mask = self.layer.mask(signal.values)
         valid = valid_steps(mask.shape[1], signal.lengths)
         read = Kept.of(mask if valid is None else mask & valid)
-        closed = signal.becomes(read.close_up(signal.values))
-        return replace(closed, lengths=read.lengths, read=read), read
+        signal.become(read.close_up(signal.values))
+        signal.lengths, signal.read = read.lengths, read
+        return read
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Put the gradient where the steps were."""
@@ -198,11 +207,12 @@ class SpreadLink:
 
     skipped: str
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Open the gaps again."""
         assert signal.read is not None
-        spread = signal.becomes(signal.read.spread(signal.values, self.skipped))
-        return replace(spread, lengths=None), signal.read
+        signal.become(signal.read.spread(signal.values, self.skipped))
+        signal.lengths = None
+        return signal.read
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Add up what comes from a step's own place and from those that repeat it."""
@@ -213,9 +223,10 @@ class SpreadLink:
 class ReversalLink(Of[Reversal]):
     """Valid steps in reverse order."""
 
-    def forward(self, signal: Signal) -> tuple[Signal, Any]:
+    def forward(self, signal: Signal) -> Any:
         """Reverse them."""
-        return signal.becomes(self.layer.run(signal.values, signal.lengths)), signal.lengths
+        signal.become(self.layer.run(signal.values, signal.lengths))
+        return signal.lengths
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Reverse the gradient."""

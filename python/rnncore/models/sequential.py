@@ -62,6 +62,9 @@ class Sequential(SequenceTask, loadable=True):
     An LSTM whose outputs feed back runs in closed loop.
     """
 
+    _views = (*SequenceTask._views, "_links")
+    _links: list[Link]
+
     def __init__(self, *layers: Module, loss: Any = "mean_squared_error") -> None:
         sizes = check_chain(layers)
         self.input_size, self.output_size = sizes.inputs, sizes.outputs
@@ -90,35 +93,34 @@ class Sequential(SequenceTask, loadable=True):
     def _read_inputs(self, x: Any, lengths: Any) -> Inputs:
         return read_inputs(x, lengths, self, self.embedding)
 
+    def _place(self, parameters: Array, grads: Array) -> None:
+        super()._place(parameters, grads)
+        self._links = links_of(self.layers)
+
     def _signal(
         self, x: Array, lengths: Lengths | None, extras: dict[str, Any], training: bool
-    ) -> tuple[Signal, list[Link]]:
-        layers = self.layers
+    ) -> Signal:
         if extras.get("resets") is not None:
-            refuse_resets(layers)
-        if x.ndim == 3 and not isinstance(layers[0], Recurrent):  # which does not read padding
+            refuse_resets(self.layers)
+        if x.ndim == 3 and not isinstance(self.children["0"], Recurrent):  # which reads no padding
             x = clear_padding(x, valid_steps(x.shape[1], lengths))
-        return Signal(x, lengths, extras.get("resets"), training), links_of(layers)
+        return Signal(x, lengths, extras.get("resets"), training)
 
     def _run(self, x: Array, lengths: Lengths | None, extras: dict[str, Any]) -> tuple[Array, Any]:
-        signal, links = self._signal(x, lengths, extras, training=False)
-        for link in links:
-            signal, _ = link.forward(signal)
+        signal = self._signal(x, lengths, extras, training=False)
+        for link in self._links:
+            link.forward(signal)
         return signal.values, None
 
     def _forward(
         self, x: Array, lengths: Lengths | None, extras: dict[str, Any]
     ) -> tuple[Array, ModelTape]:
-        signal, links = self._signal(x, lengths, extras, training=True)
-        tapes = []
-        for link in links:
-            signal, kept = link.forward(signal)
-            tapes.append(kept)
-        return signal.values, ModelTape(self, signal.values.shape, lengths, (links, tapes))
+        signal = self._signal(x, lengths, extras, training=True)
+        kept = [link.forward(signal) for link in self._links]
+        return signal.values, ModelTape(self, signal.values.shape, lengths, kept)
 
     def _backward(self, tape: ModelTape, dy: Array, input_gradient: bool) -> Array | None:
-        links, kept = tape.kept
-        return chain_gradient(links, kept, dy, input_gradient)
+        return chain_gradient(self._links, tape.kept, dy, input_gradient)
 
     def __call__(self, x: Any, lengths: Any = None, *, resets: Any = None) -> Array:
         """Return the outputs of one batch, without a tape; as `forward` otherwise."""
