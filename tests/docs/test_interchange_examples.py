@@ -24,6 +24,24 @@ EXAMPLES: dict[str, tuple[list[str], str | None, list[str], list[str]]] = {
         ["the same phonemes word by word: 1,000 of 1,000", "phonemes in one batch: 1,000 of 1,000"],
         ["50 words, word by word", "50 words, in one batch"],
     ),
+    "recogniser": (
+        ["torch"],
+        None,
+        ["swapped: lower, upper", "the same outputs", "the same losses"],
+        ["one step of training", "recognise"],
+    ),
+    "forecaster": (
+        ["torch"],
+        None,
+        ["swapped: lstm", "the same outputs", "the same losses", "the same paths"],
+        ["one step of training", "draw 800 paths"],
+    ),
+    "darts_rnn": (
+        ["darts", "pytorch_lightning"],
+        "sf-temps",
+        ["accelerated: LSTM of rnncore.torch", "the same losses", "the same forecast"],
+        ["fit, one epoch, from end to end"],
+    ),
 }
 
 
@@ -39,9 +57,10 @@ def test_a_model_of_others_does_the_same_here(name: str) -> None:
         except ModuleNotFoundError as error:
             pytest.skip(str(error))
     done = subprocess.run(
-        [sys.executable, str(FOLDER / f"{name}.py"), "--short"],
+        [sys.executable, str(FOLDER / f"{name}.py"), "--short", "--threads", "1"],
         capture_output=True, text=True, timeout=300,
-        env=os.environ | {"PYTHONPATH": str(Path(rnncore.__file__).parents[1])},
+        env=os.environ
+        | {"PYTHONPATH": str(Path(rnncore.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for line in promised:
@@ -51,5 +70,5 @@ def test_a_model_of_others_does_the_same_here(name: str) -> None:
 
 
 def test_every_example_is_in_the_table() -> None:
-    scripts = {path.stem for path in FOLDER.glob("*.py")} - {"measuring"}
+    scripts = {path.stem for path in FOLDER.glob("*.py")} - {"measuring", "twins"}
     assert scripts == set(EXAMPLES)
