@@ -41,6 +41,7 @@ def draw(rng: Any) -> Case:
         optional |= {"c_0": (D, B, H), "P": (D, 3 * H)}
     shapes |= {name: shape for name, shape in optional.items() if rng.random() < 0.6}
     feed = {name: (rng.normal(size=shape) * 0.6).astype("f") for name, shape in shapes.items()}
+    feed["R"] *= np.float32(0.5)  # unbounded activations would let rounding errors grow
     if "lengths" in feed:
         feed["lengths"] = rng.integers(1, T + 1, B).astype(np.int32)
     states = ["Y", "Y_h", "Y_c"][: 3 if kind == "LSTM" else 2]
