@@ -94,6 +94,8 @@ def steps(cell: str, functions: Sequence[Function], clip: float) -> tuple[Any, A
         return _rnn(f)
     if cell == "gru":
         return _gru(f, *others)
+    if cell == "gru_reset_before":
+        return _gru_reset_before(f, *others)
     return _lstm(f, others[0], Phi(functions[2]), "peephole" in cell, "coupled" in cell)
 
 
@@ -121,6 +123,22 @@ def _gru(f: Phi, g: Phi) -> tuple[Any, Any]:
         dn = dh_new * (1 - u) * g.slope(z_n)
         dr, du = dn * n_h * f.slope(z_r), dh_new * (h - g(z_n)) * f.slope(z_u)
         return np.concatenate([dr, du, dn]), np.concatenate([dr, du, dn * f(z_r)]), dh_new * u, None
+
+    return step, back
+
+
+def _gru_reset_before(f: Phi, g: Phi) -> tuple[Any, Any]:
+    def step(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
+        _, z_u, z_n = np.split(zx + zh, 3)
+        u = f(z_u)
+        return (1 - u) * g(z_n) + u * h, None, (z_u, z_n, h)
+
+    def back(dh_new: Array, dc_new: None, saved: Any) -> tuple[Array, Array, Any, None]:
+        z_u, z_n, h = saved
+        u = f(z_u)
+        dz_u = dh_new * (h - g(z_n)) * f.slope(z_u)
+        dz = np.concatenate([0 * dz_u, dz_u, dh_new * (1 - u) * g.slope(z_n)])
+        return dz, dz, dh_new * u, None
 
     return step, back
 

@@ -259,11 +259,35 @@ MUTANTS = {
         LOOP,
         "lstm and float64 and softmax",
     ),
+    "candidate-meets-the-state-that-is-not-reset": Mutant(
+        "cpp/cells/gru_reset_before.hpp",
+        (("at.q = r * at.h;", "at.q = at.h;"),),
+        REFERENCE,
+        "gru_reset_before and float64",
+    ),
+    "nothing-comes-through-the-reset-state": Mutant(
+        "cpp/cells/reset_kernels.hpp",
+        (("lanes.store(lanes.load(dh) + cell.d, dh);", ""),),
+        REFERENCE,
+        "gru_reset_before and float64",
+    ),
+    "reset-state-without-the-recurrent-mask": Mutant(
+        "cpp/cells/reset_kernels.hpp",
+        (("if (mask != nullptr) cell.h = cell.h * lanes.load(mask + unit);", ""),),
+        NOISE,
+        "gru_reset_before and float64 and recurrent",
+    ),
+    "feedback-behind-the-reset-state-is-lost": Mutant(
+        "cpp/recurrence/layer/reset_step.cpp",
+        (("h.data + r * h.stride + H_, depth_ - H_, q", "h.data + r * h.stride, depth_ - H_, q"),),
+        LOOP,
+        "gru_reset_before and float64",
+    ),
     "fed-gradient-past-the-reset-gate": Mutant(
         "cpp/recurrence/layer/gradients.cpp",
         (
             (
-                "{dz.data, schedule_.count(wanted), stride, stride}, 'h',",
+                "{dz.data, schedule_.count(wanted), stride, stride}, 'r',",
                 "{dz.data, schedule_.count(wanted), stride, stride}, 'x',",
             ),
         ),

@@ -134,15 +134,17 @@ def solve(p: Problem) -> Result:
             below, own = p.x[t, b], []
             for k, layer in enumerate(p.layers):
                 zx = layer.weight_ih @ below + _bias(layer.bias_ih)
-                zh = _times(layer.weight_hh, h[k]) + _bias(layer.bias_hh)
+                others = np.zeros_like(zx) + _bias(layer.bias_hh)
                 if k == 0:
-                    zh = zh + _times(p.weight_oh, f)
-                zh = np.broadcast_to(zh, zx.shape)
+                    others = others + _times(p.weight_oh, f)
+                zh, z_r = others, None
+                if layer.weight_hh is not None:
+                    zh, z_r = reference.recurrent_part(cell, layer.weight_hh, h[k], zx, others)
                 old = h[k]
                 h[k], c[k], kept = cell.step(
                     zx, zh, old, c[k], *reference.own_arguments(layer.unit_parameters)
                 )
-                own.append((below, old, kept))
+                own.append((below, old, z_r, kept))
                 below = h[k]
             y[t, b] = phi(
                 p.activation, p.weight_ho @ h[-1] + _times(p.weight_oo, f) + _bias(p.bias_o)
@@ -175,15 +177,18 @@ def solve(p: Problem) -> Result:
                 df += p.weight_oo.T @ da
             from_above = p.weight_ho.T @ da
             for k in reversed(range(K)):
-                below, old, kept = own[k]
+                below, old, z_r, kept = own[k]
                 layer, grads = p.layers[k], dlayers[k]
                 dzx, dzh, dh[k], dc[k], *dunit = cell.step_backward(dh[k] + from_above, dc[k], kept)
                 for added in dunit:
                     grads.unit_parameters[...] += added
-                grads.weight_ih[...] += np.outer(dzx, below)
                 if layer.weight_hh is not None:
-                    grads.weight_hh[...] += np.outer(dzh, old)
-                    dh[k] = dh[k] + layer.weight_hh.T @ dzh
+                    dzx, dzh, through_r, dR = reference.recurrent_part_backward(
+                        cell, layer.weight_hh, old, z_r, dzx, dzh
+                    )
+                    grads.weight_hh[...] += dR
+                    dh[k] = dh[k] + through_r
+                grads.weight_ih[...] += np.outer(dzx, below)
                 dh[k] = np.broadcast_to(dh[k], old.shape)
                 if layer.bias_ih is not None:
                     grads.bias_ih[...] += dzx

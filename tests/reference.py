@@ -2,7 +2,7 @@
 
 Exact in float64; arrays of float32 are computed in float32. Nothing here is fast: each sequence
 runs alone, one step at a time. Gate order and parameter shapes are torch's: LSTM i f g o,
-GRU r z n (reset after the product).
+GRU r z n (reset after the product; before it in gru_reset_before).
 
 Shapes: x (T, B, I), h (B, H), weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,). A bias may be
 None, lengths may be None (= T for all), c is None for a cell without one. unit_parameters (P, H)
@@ -33,6 +33,8 @@ def sigmoid(z: Array) -> Array:
 # Its reverse: (dh_new, dc_new, saved) -> dzx, dzh, dh, dc
 # dh holds the paths to the old h that don't run through zh: the loop adds R' dzh.
 # A cell with unit parameters takes them behind c, and gives their gradient behind dc.
+# Of a cell with a reset the last rows of R meet q = r * h in place of h: `recurrent_part` gives it
+# zh, and `recurrent_part_backward` adds what comes through q to dz of the reset gate.
 
 
 def rnn_tanh(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
@@ -153,13 +155,32 @@ def gru_backward(dh_new: Array, dc_new: None, saved: Any) -> tuple[Array, Array,
     return dzx, dzh, dh_new * u, None
 
 
+def gru_reset_before(zx: Array, zh: Array, h: Array, c: None) -> tuple[Array, None, Any]:
+    _, z_u, z_n = np.split(zx + zh, 3)
+    u, n = sigmoid(z_u), np.tanh(z_n)
+    return (1 - u) * n + u * h, None, (u, n, h)
+
+
+def gru_reset_before_backward(
+    dh_new: Array, dc_new: None, saved: Any
+) -> tuple[Array, Array, Any, None]:
+    u, n, h = saved
+    dz_u, dz_n = dh_new * (h - n) * u * (1 - u), dh_new * (1 - u) * (1 - n**2)
+    dz = np.concatenate([0 * dz_u, dz_u, dz_n])
+    return dz, dz, dh_new * u, None
+
+
 class Cell(NamedTuple):
     gates: int
     has_c: bool
     step: Callable[..., tuple[Array, Any, Any]]
     step_backward: Callable[..., tuple[Any, ...]]
     unit_parameters: Mapping[str, str] = {}  # one letter for each row
+    # f and its slope, of r = f(z_r), the first gate: the last gate's R meets q = r * h
+    reset: tuple[Callable[[Array], Array], Callable[[Array], Array]] | None = None
 
+
+LOGISTIC = sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z))
 
 CELLS = {
     "rnn_tanh": Cell(1, False, rnn_tanh, rnn_tanh_backward),
@@ -171,6 +192,7 @@ CELLS = {
         3, True, lstm_peephole_coupled, lstm_peephole_coupled_backward, {"peephole": "io"}
     ),
     "gru": Cell(3, False, gru, gru_backward),
+    "gru_reset_before": Cell(3, False, gru_reset_before, gru_reset_before_backward, reset=LOGISTIC),
 }
 
 
@@ -179,7 +201,34 @@ def cell_of(cell: Any) -> Cell:
     if isinstance(cell, str):
         return CELLS[cell]
     step, step_backward = gate_functions.steps(*cell)
-    return CELLS[cell[0]]._replace(step=step, step_backward=step_backward)
+    row = CELLS[cell[0]]._replace(step=step, step_backward=step_backward)
+    if row.reset is None:
+        return row
+    f = gate_functions.Phi(cell[1][0], cell[2])
+    return row._replace(reset=(f, f.slope))
+
+
+def recurrent_part(row: Cell, weight_hh: Any, h: Array, zx: Array, b: Any) -> tuple[Array, Any]:
+    """zh = R h + b, and what its reverse needs; b (G*H,) may hold more than the bias."""
+    if row.reset is None:
+        return weight_hh @ h + b, None
+    (f, _), H = row.reset, len(h)
+    z_r = zx[:H] + weight_hh[:H] @ h + b[:H]
+    return np.concatenate([weight_hh[:-H] @ h, weight_hh[-H:] @ (f(z_r) * h)]) + b, z_r
+
+
+def recurrent_part_backward(
+    row: Cell, weight_hh: Any, h: Array, z_r: Any, dzx: Array, dzh: Array
+) -> tuple[Array, Array, Array, Array]:
+    """dzx and dzh, completed; what reaches h, and dR."""
+    if row.reset is None:
+        return dzx, dzh, weight_hh.T @ dzh, np.outer(dzh, h)
+    (f, slope), H = row.reset, len(h)
+    r, dq = f(z_r), weight_hh[-H:].T @ dzh[-H:]
+    through_r = np.concatenate([dq * h * slope(z_r), np.zeros_like(dzh[H:])])
+    dzx, dzh = dzx + through_r, dzh + through_r
+    dweight_hh = np.vstack([np.outer(dzh[:-H], h), np.outer(dzh[-H:], r * h)])
+    return dzx, dzh, dq * r + weight_hh[:-H].T @ dzh[:-H], dweight_hh
 
 
 class Noise(NamedTuple):
@@ -246,13 +295,13 @@ def _run(
     reset_to: str,
     noise: Noise,
 ) -> tuple[Array, Array, Array | None, dict[tuple[int, int], Any]]:
-    """Return y, h_n, c_n and what each (t, b) saved: (h as R met it, the step's own)."""
+    """Return y, h_n, c_n and what each (t, b) saved: (h as R met it, z_r, the step's own)."""
     T, B, _ = x.shape
     row = cell_of(cell)
     weight_ih, weight_hh, bias_ih, bias_hh, unit_parameters = weights
     weight_hh = masked(weight_hh, noise.weight_mask)
     b_ih = 0 if bias_ih is None else bias_ih
-    b_hh = 0 if bias_hh is None else bias_hh
+    b_hh = np.zeros_like(weight_hh[:, 0]) if bias_hh is None else bias_hh
     y = np.zeros((T, B, h_0.shape[1]), x.dtype)
     h_n, c_n = h_0.copy(), None if c_0 is None else c_0.copy()
     saved: dict[tuple[int, int], Any] = {}
@@ -263,11 +312,12 @@ def _run(
                 kept = int(reset_to == "state")
                 h, c = h_0[b] * kept, None if c_0 is None else c_0[b] * kept
             h_masked = masked(h, noise.recurrent_mask, b)
-            zx, zh = weight_ih @ x[t, b] + b_ih, weight_hh @ h_masked + b_hh
+            zx = weight_ih @ x[t, b] + b_ih
+            zh, z_r = recurrent_part(row, weight_hh, h_masked, zx, b_hh)
             h_new, c_new, own = row.step(zx, zh, h, c, *own_arguments(unit_parameters))
             h = zoned(None if noise.kept_h is None else noise.kept_h[t, b], h, h_new)
             c = zoned(None if noise.kept_c is None else noise.kept_c[t, b], c, c_new)
-            y[t, b], saved[t, b] = h, (h_masked, own)
+            y[t, b], saved[t, b] = h, (h_masked, z_r, own)
         h_n[b] = h
         if c_n is not None:
             c_n[b] = c
@@ -333,7 +383,7 @@ def backward(
         dh, dc = dh_0[b], None if dc_0 is None else dc_0[b]
         dh_reset, dc_reset = 0, 0  # of the states that came in at resets
         for t in reversed(_order(length, reverse)):
-            h_masked, own = saved[t, b]
+            h_masked, z_r, own = saved[t, b]
             dh = dh if dy is None else dh + dy[t, b]
             kept_h = False if noise.kept_h is None else noise.kept_h[t, b]
             kept_c = False if noise.kept_c is None else noise.kept_c[t, b]
@@ -343,11 +393,12 @@ def backward(
                 passing_c, dc = np.where(kept_c, dc, 0), np.where(kept_c, 0, dc)
             dzx, dzh, dh, dc, *dunit_t = row.step_backward(dh, dc, own)
             dc = None if dc is None else dc + passing_c
+            R = masked(weight_hh, noise.weight_mask)
+            dzx, dzh, dh_masked, dR = recurrent_part_backward(row, R, h_masked, z_r, dzx, dzh)
             dx[t, b] = weight_ih.T @ dzx
-            dh_masked = masked(weight_hh, noise.weight_mask).T @ dzh
             dh = dh + passing_h + masked(dh_masked, noise.recurrent_mask, b)
             dweight_ih += np.outer(dzx, x[t, b])
-            dweight_hh += np.outer(dzh, h_masked)
+            dweight_hh += dR
             dbias_ih += dzx
             dbias_hh += dzh
             for added in dunit_t:

@@ -62,6 +62,10 @@ class WeightGroup {
     LayerWeights<const T> to;
     to.weight_ih = check.matrix<T>(naming_("weight_ih"), arrays_[0], {rows, input});
     to.weight_hh = check.optional_matrix<T>(naming_("weight_hh"), arrays_[1], {rows, hidden});
+    if (cell_.wiring.has_reset() && !to.weight_hh) {
+      throw py::value_error(naming_("weight_hh").text() + ": expected an array for the cell " +
+                            std::string(cell_.name) + ", got None");
+    }
     expect_both(naming_("bias_hh"), arrays_[2], arrays_[3], "expected both biases or neither");
     to.bias_ih = check.optional_contiguous<T>(naming_("bias_ih"), arrays_[2], {rows});
     to.bias_hh = check.optional_contiguous<T>(naming_("bias_hh"), arrays_[3], {rows});

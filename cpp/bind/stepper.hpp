@@ -143,6 +143,9 @@ class Stepper final : public AnyStepper {
   }
 
   void run(Index batch, const T* x, const T* h_prev, const T* c_prev, T* y, T* h, T* c) {
+    const CellInfo& cell = *layers_.front().cell;
+    const Index gates = cell.wiring.has_reset() ? cell.slots * hidden_ : 0;
+    std::vector<T> scratch(static_cast<std::size_t>(gates > 0 ? batch * (gates + hidden_) : 0));
     const auto work = [&](const Team& team) {
       Matrix<const T> input{x, batch, input_, input_};
       for (std::size_t k = 0; k < layers_.size(); ++k) {
@@ -154,6 +157,11 @@ class Stepper final : public AnyStepper {
         if (c != nullptr) {
           a.state_0[1] = {c_prev + at, batch, hidden_, hidden_};
           a.state_n[1] = {c + at, batch, hidden_, hidden_};
+        }
+        if (gates > 0) {
+          a.gates = {scratch.data(), batch, gates, gates};
+          a.q = {scratch.data() + batch * gates, batch, hidden_, hidden_};
+          team.run(team.threads(), [&](const Worker& worker) { reset_step(worker, a); });
         }
         team.run(team.threads(), [&](const Worker& worker) { step(worker, a); });
         input = {h + at, batch, hidden_, hidden_};

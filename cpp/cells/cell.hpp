@@ -10,6 +10,11 @@
 //   forward_states(CellForward&)   then `after`, from the gates
 //   backward(CellBackward&)        the gates become dz, d what reaches the states before
 //
+// A cell whose wiring has a 'q' has two more, for the half of the step in front of R q:
+//
+//   forward_reset(CellReset&)            the slots that meet h become gates; q
+//   backward_reset(CellResetBackward&)   after `backward`: what reaches h and those gates through q
+//
 // Options of a cell are its template parameters; each choice is a cell of its own in the table, but
 // for the functions of the gates: a row of the table has the kernels of the usual ones, and those
 // of Chosen, which read at run time what was chosen.
@@ -68,6 +73,30 @@ struct CellBackward {
   const CellChoice* choice = nullptr;
 };
 
+template <class C, class V>
+struct CellReset {
+  Packets<V, C::wiring.size()> z;  // of the slots that meet h: becomes what backward needs
+  V h;                             // the state before, as R meets it
+  V q;                             // becomes what R meets in its place
+  const CellChoice* choice = nullptr;
+};
+
+template <class C, class V>
+struct CellResetBackward {
+  Packets<V, C::wiring.size()> z;  // of the slots that meet h; becomes dz
+  V h;
+  V q;  // becomes q again
+  V d;  // dL/dq; becomes dL/dh through q
+  const CellChoice* choice = nullptr;
+};
+
+template <class C>
+concept Resetting =
+    requires(CellReset<C, Simd<float>>& forward, CellResetBackward<C, Simd<float>>& back) {
+      C::forward_reset(forward);
+      C::backward_reset(back);
+    };
+
 template <class C>
 concept Cell =
     requires(CellForward<C, Simd<float>>& forward, CellBackward<C, Simd<float>>& back) {
@@ -80,6 +109,6 @@ concept Cell =
       C::forward_states(forward);
       C::backward(back);
     } && C::wiring.size() <= Wiring::max_slots && C::states.front() == 'h' &&
-    C::functions.size() <= max_functions;
+    C::functions.size() <= max_functions && Wiring(C::wiring).has_reset() == Resetting<C>;
 
 }  // namespace rnncore

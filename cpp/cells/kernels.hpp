@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cells/cell.hpp"
+#include "cells/lanes.hpp"
 #include "cells/table.hpp"
 
 namespace rnncore {
@@ -19,24 +20,12 @@ class Pointwise {
   using V = Simd<T>;
   static constexpr Wiring wiring{C::wiring};
   static constexpr int slots = wiring.slots(), width = V::width;
+  // Of a step with two products this is the half behind the second one (reset_kernels.hpp).
+  static constexpr bool two_halves = wiring.has_reset();
+  static constexpr int first_gate = two_halves ? wiring.count('h') : 0;  // whose sums come in
   static constexpr Index states = C::states.size(), units = unit_rows<C>();
   static_assert(C::states.size() <= max_states &&
                 unit_parameters<C>().size() <= max_unit_parameters);
-
-  // The lanes of a panel; the last one may be no whole packet.
-  static Partial<T> lanes_of(Index hidden, Index panel) {
-    return {std::min<Index>(width, hidden - panel * width)};
-  }
-
-  // Calls f with them.
-  template <class F>
-  static void with_lanes(Index hidden, Index panel, F&& f) {
-    if ((panel + 1) * width <= hidden) {
-      f(Whole<T>{});
-    } else {
-      f(lanes_of(hidden, panel));
-    }
-  }
 
   // Packets that the step takes together: a panel of some rows, or some panels of a row. From one
   // to the next, pointers move by these steps.
@@ -57,7 +46,7 @@ class Pointwise {
     const Index hidden = at.layout->hidden, step = at.sums_step;
     if (rows == 1) return forward_row(at, {first, panel, panels, false, sums, step});
     for (Index p = panel; p < panel + panels; ++p, sums += step) {
-      with_lanes(hidden, p, [&](auto lanes) {
+      with_lanes<T>(hidden, p, [&](auto lanes) {
         forward_rows(lanes, at, {first, p, rows, true, sums, panels * step});
       });
     }
@@ -71,7 +60,7 @@ class Pointwise {
     };
     const Index whole = std::min(line.count, at.layout->hidden / width - line.panel);
     for (Index i = 0; i < whole; ++i) packet(Whole<T>{}, i);
-    if (whole < line.count) packet(lanes_of(at.layout->hidden, line.panel + whole), whole);
+    if (whole < line.count) packet(lanes_of<T>(at.layout->hidden, line.panel + whole), whole);
   }
 
   // Each half of the step runs over several packets: the operations on one packet wait for each
@@ -101,11 +90,15 @@ class Pointwise {
     CellForward<C, V> cell;
     cell.choice = layout.choice;
     for (int s = 0; s < slots; ++s) {
+      if (two_halves && wiring.takes(s, 'h')) {  // the first half left a gate there
+        cell.z[s] = lanes.load(x + s * hidden);
+        continue;
+      }
       cell.z[s] = V::load(bias + s * width);
       if (wiring.takes(s, 'x') || layout.whole_z)
         cell.z[s] = cell.z[s] + lanes.load(x + s * hidden);
-      if (wiring.takes(s, 'h')) {
-        cell.z[s] = cell.z[s] + V::load(sums + wiring.gate_of(s, 'h') * width);
+      if (wiring.takes(s, 'r')) {
+        cell.z[s] = cell.z[s] + V::load(sums + (wiring.gate_of(s, 'r') - first_gate) * width);
       }
     }
     if constexpr (units > 0) load_states(lanes, at, line, i, cell);
@@ -157,7 +150,7 @@ class Pointwise {
     for (Index r = first; r < first + rows; ++r) {
       const T* const dy = at.dy ? at.dy.row(r) : nullptr;
       for (Index p = panel; p < panel + panels; ++p, sums += at.sums_step) {
-        with_lanes(layout.hidden, p, [&](auto lanes) {
+        with_lanes<T>(layout.hidden, p, [&](auto lanes) {
           backward_packet(lanes, at, r, p * width, V::load(sums), dy);
         });
       }
@@ -198,7 +191,11 @@ class Pointwise {
       CellForward<C, V> cell;
       cell.choice = at.choice;
       for (int s = 0; s < slots; ++s) {
-        const int x = wiring.gate_of(s, 'x'), h = wiring.gate_of(s, 'h');
+        if (two_halves && wiring.takes(s, 'h')) {
+          cell.z[s] = lanes.load(at.gates.row(r) + s * at.hidden + unit);
+          continue;
+        }
+        const int x = wiring.gate_of(s, 'x'), h = wiring.gate_of(s, 'r');
         V z = V::load(at.sums + (r * slots + s) * width);
         if (x >= 0 && at.bias_ih != nullptr) z = z + lanes.load(at.bias_ih + x * at.hidden + unit);
         if (h >= 0 && at.bias_hh != nullptr) z = z + lanes.load(at.bias_hh + h * at.hidden + unit);

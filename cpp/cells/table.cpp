@@ -2,8 +2,10 @@
 #include "cells/table.hpp"
 
 #include "cells/gru.hpp"
+#include "cells/gru_reset_before.hpp"
 #include "cells/kernels.hpp"
 #include "cells/lstm.hpp"
+#include "cells/reset_kernels.hpp"
 #include "cells/rnn.hpp"
 #include "gemm/microkernel.hpp"
 
@@ -13,10 +15,25 @@ namespace {
 template <Cell C>
 constexpr auto unit_parameters_of = unit_parameters<C>();
 
+template <Cell C, class T>
+constexpr CellKernels<T> kernels() {
+  CellKernels<T> all = Pointwise<C, T>::kernels();
+  if constexpr (Resetting<C>) all.reset = ResetPointwise<C, T>::kernels();
+  return all;
+}
+
+// Whether there are microkernels for the products of a step; that of R and q comes last.
+template <Cell C>
+constexpr bool has_microkernels() {
+  constexpr Wiring wiring(C::wiring);
+  return has_microkernel(wiring.count('h')) &&
+         (!wiring.has_reset() || has_microkernel(wiring.count('q')));
+}
+
 // A cell with its usual functions, and the same with chosen ones.
 template <Cell C, Cell WithChoice>
 constexpr CellInfo row() {
-  static_assert(has_microkernel(C::gates.size()), "list the number of gates in gemm/microkernel");
+  static_assert(has_microkernels<C>(), "add the number of gates to gemm/microkernel");
   return {.name = C::name,
           .gate_letters = C::gates,
           .slot_letters = C::wiring,
@@ -27,10 +44,10 @@ constexpr CellInfo row() {
           .gates = C::gates.size(),
           .slots = C::wiring.size(),
           .unit_rows = unit_rows<C>(),
-          .float32 = Pointwise<C, float>::kernels(),
-          .float64 = Pointwise<C, double>::kernels(),
-          .chosen_float32 = Pointwise<WithChoice, float>::kernels(),
-          .chosen_float64 = Pointwise<WithChoice, double>::kernels()};
+          .float32 = kernels<C, float>(),
+          .float64 = kernels<C, double>(),
+          .chosen_float32 = kernels<WithChoice, float>(),
+          .chosen_float64 = kernels<WithChoice, double>()};
 }
 
 template <bool peephole, bool coupled>
@@ -44,7 +61,8 @@ constexpr CellInfo table[] = {row<Rnn<Fixed<Tanh>>, Rnn<Chosen>>(),
                               lstm_row<true, false>(),
                               lstm_row<false, true>(),
                               lstm_row<true, true>(),
-                              row<Gru<>, Gru<Chosen>>()};
+                              row<Gru<>, Gru<Chosen>>(),
+                              row<GruResetBefore<>, GruResetBefore<Chosen>>()};
 
 }  // namespace
 

@@ -76,6 +76,30 @@ struct BackwardArrays {
   ScatteredRows<const T> dy;  // or empty: zeros
 };
 
+// The half of a forward step in front of R q: z = bias + z + sums of the slots that meet h, which
+// become gates, and q.
+template <class T>
+struct ResetArrays {
+  const StepLayout<T>* layout;
+  Index sums_step;
+  T* z;        // (rows, S*H)
+  const T* h;  // (rows, h_stride), as R meets it
+  Index h_stride;
+  T* q;  // (rows, q_stride) =
+  Index q_stride;
+};
+
+// The same half backward, behind the other: dq = sums.
+template <class T>
+struct ResetBackwardArrays {
+  const StepLayout<T>* layout;
+  T* gates;                     // (rows, S*H): becomes dz
+  const T* h;                   // (rows, stride[0])
+  ScatteredRows<const T> mask;  // times h where R meets it, or empty
+  T* dh;                        // (rows, H) +=
+  T* q;                         // (rows, H) =
+};
+
 // The arrays of one step of a few sequences, whose weights are read as they are stored.
 template <class T>
 struct StreamArrays {
@@ -86,12 +110,21 @@ struct StreamArrays {
   States<Matrix<const T>> before{};
   States<Matrix<T>> after{};
   const CellChoice* choice = nullptr;  // for the kernels of chosen functions
+  Matrix<T> gates{}, q{};              // (B, S*H) and (B, H): what the half in front of R q leaves
+};
+
+// That half, of a cell that has it.
+template <class T>
+struct ResetKernels {
+  TileFunction<T> forward = nullptr, backward = nullptr;  // on ResetArrays, ResetBackwardArrays
+  void (*stream)(const StreamArrays<T>& step, Index unit) = nullptr;
 };
 
 template <class T>
 struct CellKernels {
   TileFunction<T> forward = nullptr, backward = nullptr;  // on ForwardArrays, BackwardArrays
   void (*stream)(const StreamArrays<T>& step, Index unit) = nullptr;
+  ResetKernels<T> reset{};
 };
 
 // A row of the table; the letters are explained in cells/cell.hpp.

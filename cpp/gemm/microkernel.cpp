@@ -139,7 +139,9 @@ void multiply(const T* a, Index stride, const Columns& columns, const T* packed,
 template <class T>
 PanelProduct<T> panel_product(Index gates) {
   assert(has_microkernel(gates));
-  return gates == 1 ? &multiply<T, 1> : gates == 3 ? &multiply<T, 3> : &multiply<T, 4>;
+  constexpr PanelProduct<T> products[max_gates] = {&multiply<T, 1>, &multiply<T, 2>,
+                                                   &multiply<T, 3>, &multiply<T, 4>};
+  return products[gates - 1];
 }
 
 template PanelProduct<float> panel_product(Index);

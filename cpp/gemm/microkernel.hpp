@@ -13,11 +13,10 @@ namespace rnncore {
 inline constexpr int max_accumulators = simd_registers == 32 ? 24 : has_fused_madd ? 12 : 8;
 
 // Panels of several gates are what a cell's weights are; those of one are everything else.
-// microkernel.cpp lists the numbers of gates there are.
-constexpr bool has_microkernel(Index gates) {
-  return gates == 1 || gates == 3 || gates == 4;
-}
 inline constexpr int max_gates = 4;
+constexpr bool has_microkernel(Index gates) {
+  return gates >= 1 && gates <= max_gates;
+}
 
 // The block of sums that keeps all accumulators busy, of panels of one gate.
 inline constexpr Index block_panels = 4, block_rows = max_accumulators / block_panels;

@@ -80,7 +80,7 @@ def forward(
     Parameters
     ----------
     cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", ...}, or the `cell` of a layer
-        A cell of the kernels' table; also "lstm_peephole", "lstm_coupled" and
+        A cell of the kernels' table; also "gru_reset_before", "lstm_peephole", "lstm_coupled" and
         "lstm_peephole_coupled".
     x : array_like, (T, B, I)
         Not modified; leave it unchanged until `backward`.

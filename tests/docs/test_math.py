@@ -16,6 +16,8 @@ from rnncore import losses
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
+# Those whose products the pages about all cells write down: R meets h alone.
+ONE_PRODUCT = [name for name, cell in reference.CELLS.items() if not cell.reset]
 MATH = ROOT / "docs" / "math"
 
 
@@ -103,7 +105,7 @@ def feedback_forward(p, weights):
 
 @pytest.mark.parametrize("mode", ["closed", "mixed", "forced"])
 @pytest.mark.parametrize("activation", ["identity", "tanh", "sigmoid", "softmax"])
-@pytest.mark.parametrize(("cell", "T"), [*((cell, 6) for cell in reference.CELLS), ("gru", 2)])
+@pytest.mark.parametrize(("cell", "T"), [*((cell, 6) for cell in ONE_PRODUCT), ("gru", 2)])
 def test_feedback_of_the_page_is_the_reference(cell, T, activation, mode):
     """Forward and backward; T = 2 is shorter than the longest delay."""
     p, weights = feedback_problem(cell, activation, mode, T)
@@ -144,7 +146,7 @@ def test_feedback_of_the_page_is_the_reference(cell, T, activation, mode):
         assert problems.error(got[name], value) < 1e-13, name
 
 
-@pytest.mark.parametrize("cell", reference.CELLS)
+@pytest.mark.parametrize("cell", ONE_PRODUCT)
 def test_regularisers_of_the_page_are_the_reference(cell):
     """One step under all masks at once, forward and backward."""
     problem, (x, h, *_) = one_step(cell)

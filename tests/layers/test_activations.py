@@ -29,6 +29,7 @@ ONNX_ORDER = {RNN: "h", GRU: "zrn", LSTM: "iofg"}
 LAYERS = {
     "rnn": (RNN, {}), "gru": (GRU, {}), "lstm": (LSTM, {}), "peephole": (LSTM, {"peephole": True}),
     "coupled": (LSTM, {"coupled_gates": True, "peephole": True}),
+    "reset_before": (GRU, {"reset_after": False}),
 }  # fmt: skip
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 
@@ -93,7 +94,7 @@ def onnx_model(layer: Any, functions: list[Any], clip: float | None, constants: 
         "activation_alpha": [n[0] for n in numbers if n] or None,
         "activation_beta": [n[1] for n in numbers if len(n) > 1] or None,
         "clip": clip,
-        "linear_before_reset": 1 if kind is GRU else None,
+        "linear_before_reset": int(layer.reset_after) if kind is GRU else None,
         "input_forget": 1 if getattr(layer, "coupled_gates", False) else None,
     }
     outputs = ["y", "h_n", *(["c_n"] if kind is LSTM else [])]
@@ -154,6 +155,8 @@ def test_matches_onnxruntime(kind: str, first: int, clip: float | None) -> None:
     ids=["stack", "closed-loop", "jordan"],
 )
 def test_gradients_match_central_differences(kind: str, more: dict[str, Any]) -> None:
+    if kind == "reset_before" and more.get("recurrence") == "output_to_hidden":
+        more = more | {"recurrence": ("hidden", "output_to_hidden")}  # needs R
     layer = make(kind, **more)
     x = normal(2, 4, 3)
     given: dict[str, Any] = {}
@@ -280,8 +283,10 @@ def test_a_trace_has_activated_gates(kind: str) -> None:
             zero if cls is LSTM else None, weights, None, suffix != "_l0", None, "zeros",
             reference.NO_NOISE,
         )  # fmt: skip
-        for (t, b), (_, own) in saved.items():
+        for (t, b), (_, z_r, own) in saved.items():
             z = [own] if cls is RNN else list(own)
+            if z_r is not None:
+                z.insert(0, z_r)
             if cls is LSTM and len(letters) == 3:
                 del z[1]  # that of the gate f, which the cell has not
             for letter, pre in zip(letters, z, strict=False):

@@ -44,7 +44,7 @@ def every_mixture(cells: Any) -> Any:
 # --- the reference ------------------------------------------------------------------------------
 
 
-@every_mixture(["rnn_tanh", "gru", "lstm_peephole", "lstm_peephole_coupled"])
+@every_mixture(["rnn_tanh", "gru", "gru_reset_before", "lstm_peephole", "lstm_peephole_coupled"])
 def test_the_reference_matches_central_differences(cell):
     problem = problems.make(cell, 3, 2, 2, 2, reverse=True)
 

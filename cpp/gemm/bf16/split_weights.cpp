@@ -13,7 +13,7 @@ namespace {
 
 // Panels of one call: an even number of column tiles, and few enough that the sums stay in L1.
 constexpr Index panels_at_once(Index gates) {
-  return gates == 1 ? 4 : gates == 3 ? 2 : 1;
+  return gates == 1 ? 4 : gates == 4 ? 1 : 2;
 }
 constexpr Index most_column_tiles = 6;
 

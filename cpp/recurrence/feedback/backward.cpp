@@ -7,6 +7,7 @@
 #include "recurrence/feedback/readout_gradients.hpp"
 #include "recurrence/layer/backward_loop.hpp"
 #include "recurrence/layer/gradients.hpp"
+#include "recurrence/layer/recurrent_columns.hpp"
 
 namespace rnncore {
 namespace {
@@ -28,7 +29,7 @@ class ClosedLoopBackward {
         chunk_(chunk()),
         p_(WeightLayout<T>::by_columns_of(f_.weights.weight_ho, {{0, 0}, {O_, 0}}),
            LoopRows{.at_once = R_}, first_.precision),
-        fed_(args, schedule_, recurrent_columns(cell_, H_)) {
+        fed_(args, schedule_, recurrent_columns(cell_, H_, 'r')) {
     const Run x_run = cell_.wiring.runs('x')[0];
     for (const BackwardArgs<T>& layer : layers_) {
       loops_.emplace_back(layer, schedule_, chunk_);
@@ -189,7 +190,7 @@ class ClosedLoopBackward {
   // A chunk of steps, after its time loop.
   void merge(const Team& team, Range steps) const {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-      gradients_[l].run(team, steps, tapes_[l], loops_[l].unit_gradients());
+      gradients_[l].run(team, steps, tapes_[l], loops_[l].chunk_rows());
     }
     readout_->run(team, steps, da(steps.begin).data);
   }

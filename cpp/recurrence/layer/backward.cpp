@@ -17,7 +17,7 @@ class Backward {
         chunk_(gradient_chunk(args, schedule_)),
         loop_(args, schedule_, chunk_),
         segments_(schedule_, chunk_, args.recompute),
-        partition_(costs()),
+        partition_(costs(), args.cell->wiring.has_reset()),
         recomputation_(args, schedule_, segments_, partition_),
         gradients_(args, schedule_, chunk_, partition_.threads()) {
     ArenaPlan plan;
@@ -66,7 +66,7 @@ class Backward {
         const TileScope tiles(loop_.on_tiles());
         loop_.state_before(mine, chunk.begin, tape);
       });
-      gradients_.run(team, chunk, tape, loop_.unit_gradients());
+      gradients_.run(team, chunk, tape, loop_.chunk_rows());
       end = chunk.begin;
     }
   }

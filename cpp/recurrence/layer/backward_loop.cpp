@@ -1,6 +1,7 @@
 // The steps of BackwardLoop.
 #include "recurrence/layer/backward_loop.hpp"
 
+#include "recurrence/layer/recurrent_columns.hpp"
 #include "recurrence/layer/unit_parameters.hpp"
 
 namespace rnncore {
@@ -10,16 +11,6 @@ template <class T>
 alignas(64) constexpr T no_sums[Simd<T>::width] = {};
 
 }  // namespace
-
-Columns recurrent_columns(const CellInfo& cell, Index hidden) {
-  Columns columns;
-  std::size_t i = 0;
-  for (const Run& run : cell.wiring.runs('h')) {
-    columns.begin[i] = run.slot * hidden;
-    columns.size[i++] = run.count * hidden;
-  }
-  return columns;
-}
 
 template <class T>
 BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& schedule, Index chunk)
@@ -37,9 +28,10 @@ BackwardLoop<T>::BackwardLoop(const BackwardArgs<T>& args, const Schedule& sched
   layout_.choice = args.chosen();
   for (std::size_t k = 0; k < states_; ++k) layout_.stride[k] = args.state_stride(k);
   if (!args.weights.weight_hh) return;
-  weights_.emplace(
-      WeightLayout<T>::by_columns_of(args.weights.weight_hh, recurrent_columns(cell_, H_)),
-      LoopRows{.at_once = schedule.rows()}, args.precision);
+  weights_.emplace(WeightLayout<T>::by_columns_of(rows_on_h(cell_, args.weights.weight_hh, H_),
+                                                  recurrent_columns(cell_, H_, 'h')),
+                   LoopRows{.at_once = schedule.rows()}, args.precision);
+  if (cell_.wiring.has_reset()) reset_.emplace(args, schedule, chunk);
 }
 
 template <class T>
@@ -48,6 +40,7 @@ void BackwardLoop<T>::plan(ArenaPlan& plan, int threads) {
     weights_->plan_panels(plan);
     weights_->plan_scratch(plan, threads);
   }
+  if (reset_) reset_->plan(plan, threads);
   for (std::size_t k = 0; k < states_; ++k) {
     plan.array(d_[k], checked_mul(schedule_.rows(), H_));
   }
@@ -61,6 +54,7 @@ template <class T>
 void BackwardLoop<T>::pack(const Worker& worker) {
   const Range mine = worker.share(panels_);
   if (weights_) weights_->pack(mine);
+  if (reset_) reset_->pack(mine);
   pack_unit_parameters(a_.weights.unit, mine, H_, cell_.unit_rows, layout_.unit);
 }
 
@@ -138,10 +132,19 @@ void BackwardLoop<T>::time_step(const Share& mine, Index step, Range chunk,
   if (later > first) {
     recurrent_product(mine, {first, later}, step + 1, tape, {pointwise_, &at});
   }
-  if (later == active) return;
-  at.sums_step = 0;  // nothing comes to the other rows through R
-  pointwise_(&at, later - first, active - later, mine.panels.begin,
-             static_cast<int>(mine.panels.size()), no_sums<T>);
+  if (later < active) {
+    at.sums_step = 0;  // nothing comes to the other rows through R
+    pointwise_(&at, later - first, active - later, mine.panels.begin,
+               static_cast<int>(mine.panels.size()), no_sums<T>);
+  }
+  if (reset_) reset_step(mine, {first, active}, step, chunk, tape);
+}
+
+template <class T>
+void BackwardLoop<T>::reset_step(const Share& mine, Range rows, Index step, Range chunk,
+                                 const BackwardTape<T>& tape) const {
+  const Index row = schedule_.count({chunk.begin, step}) + rows.begin;
+  reset_->run(mine, rows, step, row, layout_, tape, d_[0]);
 }
 
 template <class T>
@@ -157,6 +160,7 @@ void BackwardLoop<T>::regularised_step(const Share& mine, Index step, Range chun
   }
   pointwise_(&at, 0, rows.size(), mine.panels.begin, static_cast<int>(mine.panels.size()),
              no_sums<T>);
+  if (reset_) reset_step(mine, rows, step, chunk, tape);
   if (zoneout_) zoneout_.join(mine, rows, d_);
 }
 

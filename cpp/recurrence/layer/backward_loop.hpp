@@ -6,6 +6,7 @@
 
 #include "gemm/packed_weights.hpp"
 #include "recurrence/layer/layer.hpp"
+#include "recurrence/layer/reset_step.hpp"
 #include "recurrence/layer/zoneout.hpp"
 #include "recurrence/plan/partition.hpp"
 #include "recurrence/plan/rows.hpp"
@@ -13,12 +14,16 @@
 
 namespace rnncore {
 
-// Columns of dz that meet R, in the order of its rows.
-Columns recurrent_columns(const CellInfo& cell, Index hidden);
-
 // The tape as backward reads it: gates are overwritten, states only read.
 template <class T>
 using BackwardTape = TapeView<T, const T>;
+
+// What the loop leaves of the rows of a chunk for the merged gradients, besides dz.
+template <class T>
+struct ChunkRows {
+  const T* dunit = nullptr;  // (rows, P*H): what they add to the gradients of unit parameters
+  const T* q = nullptr;      // (rows, H): what R met in place of h, of a cell that has it
+};
 
 template <class T>
 class BackwardLoop {
@@ -28,7 +33,9 @@ class BackwardLoop {
 
   void plan(ArenaPlan& plan, int threads);
 
-  bool on_tiles() const { return weights_ && weights_->on_tiles(); }
+  bool on_tiles() const {
+    return (weights_ && weights_->on_tiles()) || (reset_ && reset_->on_tiles());
+  }
 
   // `merged`: columns that the gates meet besides, in the products merged over time.
   PassWork costs(Index merged) const {
@@ -51,12 +58,16 @@ class BackwardLoop {
   // Completes d_ of h with what reaches the state before `step` through R.
   void state_before(const Share& mine, Index step, const BackwardTape<T>& tape) const;
 
-  // What the rows of the chunk at hand add to the gradients of the unit parameters (rows, P*H).
-  const T* unit_gradients() const { return dunit_; }
+  // Of the chunk at hand.
+  ChunkRows<T> chunk_rows() const { return {dunit_, reset_ ? reset_->q() : nullptr}; }
 
  private:
   BackwardArrays<T> arrays_at(Index first, Index step, Range chunk, const BackwardTape<T>& tape,
                               const T* dy) const;
+
+  // Behind the cell's step: what comes through q, of a cell that has it.
+  void reset_step(const Share& mine, Range rows, Index step, Range chunk,
+                  const BackwardTape<T>& tape) const;
 
   // A time step with zoneout or a recurrent mask: the product is added to d_ before the cell.
   void regularised_step(const Share& mine, Index step, Range chunk, const BackwardTape<T>& tape,
@@ -75,6 +86,7 @@ class BackwardLoop {
   const StepRows<const T> dy_;
   ZoneoutStep<T> zoneout_;
   std::optional<PackedWeights<T>> weights_;
+  std::optional<ResetBackward<T>> reset_;
   StepLayout<T> layout_;
   States<T*> d_{};  // (R, H)
   T* dunit_ = nullptr;

@@ -18,7 +18,7 @@ class Forward {
         schedule_(args.sizes, args.pieces, args.reverse),
         segments_(schedule_, gradient_chunk(args, schedule_), args.recompute),
         loop_(args, schedule_, args.y, args.cache != nullptr),
-        partition_(loop_.costs()),
+        partition_(loop_.costs(), args.cell->wiring.has_reset()),
         tape_{.schedule = &schedule_,
               .every_step = args.tape.gates != nullptr,
               .gates = args.tape.gates,
@@ -51,8 +51,12 @@ class Forward {
   WeightKey key() const {
     const Matrix<const T> w = a_.weights.weight_ih;
     WeightKey key;
-    key.layout = {sizeof(T), a_.sizes.input, w.rows, H_,
-                  loop_.on_tiles() ? 1 + static_cast<Index>(a_.precision) : 0};
+    key.layout = {sizeof(T),
+                  a_.sizes.input,
+                  w.rows,
+                  H_,
+                  loop_.on_tiles() ? 1 + static_cast<Index>(a_.precision) : 0,
+                  a_.cell->wiring.count('h')};
     key.read(w, a_.weights.weight_hh);
     return key;
   }

@@ -30,21 +30,27 @@ ForwardStep<T>::ForwardStep(const LayerArgs<T>& args, const Schedule& schedule, 
   // With R, values fed back that are known leave U's part in z.
   layout_.whole_z = args.fed && args.weights.weight_hh;
   if (!operand_) return;
-  weights_.emplace(WeightLayout<T>::by_rows_of(operand_.weights(), cell_.gates),
-                   LoopRows{.at_once = rows,
-                            .total = schedule.valid_steps(),
-                            .batch_invariant = args.batch_invariant,
-                            .gemv_depth = H_},
-                   args.precision);
+  const LoopRows meeting{.at_once = rows,
+                         .total = schedule.valid_steps(),
+                         .batch_invariant = args.batch_invariant,
+                         .gemv_depth = H_};
+  const bool reset = cell_.wiring.has_reset();
+  assert(!reset || args.weights.weight_hh);
+  gates_ = reset ? cell_.wiring.count('q') : cell_.gates;
+  if (reset) reset_.emplace(args, operand_.weights(), meeting);
+  const Matrix<const T> own = reset ? rows_on_q(cell_, operand_.weights(), H_) : operand_.weights();
+  weights_.emplace(WeightLayout<T>::by_rows_of(own, gates_), meeting, args.precision);
 }
 
 template <class T>
 void ForwardStep<T>::plan_panels(ArenaPlan& plan) {
+  if (reset_) reset_->plan_panels(plan);
   if (weights_) weights_->plan_panels(plan);
 }
 
 template <class T>
 void ForwardStep<T>::plan_scratch(ArenaPlan& plan, int threads) {
+  if (reset_) reset_->plan_scratch(plan, threads);
   if (weights_) weights_->plan_scratch(plan, threads);
   if (a_.recurrent_mask) {
     plan.array(masked_, checked_mul(threads, checked_mul(schedule_.rows(), H_)));
@@ -57,6 +63,7 @@ void ForwardStep<T>::plan_scratch(ArenaPlan& plan, int threads) {
 
 template <class T>
 void ForwardStep<T>::pack_panels(const Worker& worker) {
+  if (reset_) reset_->pack_panels(worker.share(panels_));
   if (weights_) weights_->pack(worker.share(panels_));
 }
 
@@ -77,7 +84,7 @@ template <class T>
 T ForwardStep<T>::bias(int slot, Index unit) const {
   T sum = 0;
   if (unit >= H_ || a_.weights.bias_ih == nullptr) return sum;
-  const int x = cell_.wiring.gate_of(slot, 'x'), h = cell_.wiring.gate_of(slot, 'h');
+  const int x = cell_.wiring.gate_of(slot, 'x'), h = cell_.wiring.gate_of(slot, 'r');
   if (x >= 0) sum += a_.weights.bias_ih[x * H_ + unit];
   if (h >= 0) sum += a_.weights.bias_hh[h * H_ + unit];
   return sum;
@@ -87,7 +94,7 @@ template <class T>
 ForwardArrays<T> ForwardStep<T>::arrays_at(Index first, Index step, T* z,
                                            const TapeView<T>& tape) const {
   ForwardArrays<T> at{.layout = &layout_,
-                      .sums_step = weights_ ? cell_.gates * Simd<T>::width : 0,
+                      .sums_step = gates_ * Simd<T>::width,
                       .keep_gates = tape.every_step,
                       .z = z + first * tape.gates_per_row,
                       .before = {},
@@ -105,16 +112,23 @@ void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>&
   const auto [first, active] = schedule_.active(mine.rows, step);
   const ForwardArrays<T> at = arrays_at(first, step, z, tape);
   if (weights_) {
-    const bool masked = static_cast<bool>(a_.recurrent_mask);
-    const T* const h =
-        masked ? masked_rows(mine, {first, active}, step, tape) : at.before[0] + operand_.first();
-    weights_->multiply(mine.thread, h, masked ? H_ : layout_.stride[0], active - first, mine.panels,
-                       step % 2 != 0, {pointwise_, &at});
+    const RowsAt<T> h = operand_rows(mine, {first, active}, step, at, tape);
+    weights_->multiply(mine.thread, h.data, h.stride, active - first, mine.panels, step % 2 != 0,
+                       {pointwise_, &at});
   } else {
     pointwise_(&at, 0, active - first, mine.panels.begin, static_cast<int>(mine.panels.size()),
                no_sums<T>);
   }
   if (zoneout_) zoneout_.forward(mine, {first, active}, step, tape, y_);
+}
+
+template <class T>
+RowsAt<T> ForwardStep<T>::operand_rows(const Share& mine, Range rows, Index step,
+                                       const ForwardArrays<T>& at, const TapeView<T>& tape) const {
+  const RowsAt<T> h = a_.recurrent_mask
+                          ? RowsAt<T>{masked_rows(mine, rows, step, tape), H_}
+                          : RowsAt<T>{at.before[0] + operand_.first(), layout_.stride[0]};
+  return reset_ ? reset_->run(mine, rows, step, layout_, at.z, h) : h;
 }
 
 template <class T>

@@ -6,6 +6,7 @@
 
 #include "gemm/packed_weights.hpp"
 #include "recurrence/layer/recurrent_operand.hpp"
+#include "recurrence/layer/reset_step.hpp"
 #include "recurrence/layer/zoneout.hpp"
 #include "recurrence/plan/partition.hpp"
 #include "recurrence/plan/rows.hpp"
@@ -31,7 +32,9 @@ class ForwardStep {
   bool in_place() const { return !weights_ || weights_->in_place(); }
 
   // Whether the panels are the tile unit's.
-  bool on_tiles() const { return weights_ && weights_->on_tiles(); }
+  bool on_tiles() const {
+    return (weights_ && weights_->on_tiles()) || (reset_ && reset_->on_tiles());
+  }
 
   // `input`: columns of W.
   PassWork costs(Index input) const {
@@ -57,6 +60,11 @@ class ForwardStep {
   // The arrays of `step` from row `first` on; `z` of its row 0.
   ForwardArrays<T> arrays_at(Index first, Index step, T* z, const TapeView<T>& tape) const;
 
+  // What the product of a step meets, of some rows: [h | f] of the step before or a part of it, h
+  // times the recurrent mask, or q in place of h, whose half of the step then runs first.
+  RowsAt<T> operand_rows(const Share& mine, Range rows, Index step, const ForwardArrays<T>& at,
+                         const TapeView<T>& tape) const;
+
   // Of some rows h of the step before, times the recurrent mask: (rows, H).
   const T* masked_rows(const Share& mine, Range rows, Index step, const TapeView<T>& tape) const;
 
@@ -69,8 +77,10 @@ class ForwardStep {
   const StepRows<T> y_;
   const ZoneoutStep<T> zoneout_;
   StepLayout<T> layout_;
-  std::optional<PackedWeights<T>> weights_;
-  T* masked_ = nullptr;  // (threads, R, H)
+  std::optional<ResetStep<T>> reset_;
+  std::optional<PackedWeights<T>> weights_;  // of the product that completes z
+  Index gates_ = 0;                          // of theirs
+  T* masked_ = nullptr;                      // (threads, R, H)
 };
 
 extern template class ForwardStep<float>;

@@ -58,9 +58,9 @@ void MergedGradients<T>::plan(ArenaPlan& plan) {
 
 template <class T>
 void MergedGradients<T>::run(const Team& team, Range steps, const BackwardTape<T>& tape,
-                             const T* dunit) const {
+                             const ChunkRows<T>& rows) const {
   gather(team, steps, tape);
-  team.run(team.threads(), [&](const Worker& worker) { products(worker, steps, tape, dunit); });
+  team.run(team.threads(), [&](const Worker& worker) { products(worker, steps, tape, rows); });
   scatter(team, steps);
 }
 
@@ -99,7 +99,7 @@ void MergedGradients<T>::scatter(const Team& team, Range steps) const {
 
 template <class T>
 void MergedGradients<T>::products(const Worker& worker, Range steps, const BackwardTape<T>& tape,
-                                  const T* dunit) const {
+                                  const ChunkRows<T>& rows) const {
   const Matrix<const T> x = x_.at(steps), states = states_of(steps, tape);
   const Matrix<const T> fed =
       a_.fed ? fed_.at(steps)
@@ -109,14 +109,15 @@ void MergedGradients<T>::products(const Worker& worker, Range steps, const Backw
   const Matrix<const T> dz{tape.gates_at(steps.begin), schedule_.count(steps), stride, stride};
   weight_gradient(worker, dz, 'x', x, to.weight_ih);
   weight_gradient(worker, dz, 'h', {states.data, states.rows, H_, h_stride_}, to.weight_hh);
-  weight_gradient(worker, dz, 'h', fed, to.weight_oh);
+  if (rows.q) weight_gradient(worker, dz, 'q', {rows.q, states.rows, H_, H_}, to.weight_hh);
+  weight_gradient(worker, dz, 'r', fed, to.weight_oh);
   bias_gradient(worker, dz, 'x', to.bias_ih);
-  bias_gradient(worker, dz, 'h', to.bias_hh);
-  unit_gradient(worker, dz.rows, dunit);
+  bias_gradient(worker, dz, 'r', to.bias_hh);
+  unit_gradient(worker, dz.rows, rows.dunit);
   if (a_.dx) input_gradient(worker, dz, 'x', a_.weights.weight_ih, dx_.at(steps));
   const Range wanted = dfed_steps(steps);
   if (a_.dfed && wanted.size() > 0) {
-    input_gradient(worker, {dz.data, schedule_.count(wanted), stride, stride}, 'h',
+    input_gradient(worker, {dz.data, schedule_.count(wanted), stride, stride}, 'r',
                    a_.weights.weight_oh, dfed_.at(wanted));
   }
 }

@@ -27,8 +27,9 @@ class MergedGradients {
   // The first step of the chunk that ends before step `end`.
   Index chunk_begin(Index end) const { return schedule_.chunk_begin(end, chunk_); }
 
-  // A chunk of steps, after its time loop. `dunit`: BackwardLoop::unit_gradients.
-  void run(const Team& team, Range steps, const BackwardTape<T>& tape, const T* dunit) const;
+  // A chunk of steps, after its time loop, which left `rows`.
+  void run(const Team& team, Range steps, const BackwardTape<T>& tape,
+           const ChunkRows<T>& rows) const;
 
  private:
   // The columns of dz, of some rows, that meet a run of gates.
@@ -50,7 +51,7 @@ class MergedGradients {
   void gather_states(const Worker& worker, Range steps, const BackwardTape<T>& tape) const;
   void scatter(const Team& team, Range steps) const;
   void products(const Worker& worker, Range steps, const BackwardTape<T>& tape,
-                const T* dunit) const;
+                const ChunkRows<T>& rows) const;
   Matrix<const T> states_of(Range steps, const BackwardTape<T>& tape) const;
   void weight_gradient(const Worker& worker, Matrix<const T> dz, char part, Matrix<const T> operand,
                        Matrix<T> dweights) const;

@@ -21,6 +21,7 @@ void multiply_slot(const StepArgs<T>& a, int slot, Index unit, Index lanes, T* s
   };
   add(a.x, a.weights.weight_ih, wiring.gate_of(slot, 'x'));
   add(a.state_0[0], a.weights.weight_hh, wiring.gate_of(slot, 'h'));
+  add({a.q.data, a.q.rows, a.q.cols, a.q.stride}, a.weights.weight_hh, wiring.gate_of(slot, 'q'));
   gemv(operands, count, a.x.rows, lanes, sums, a.cell->slots * Simd<T>::width);
 }
 
@@ -37,10 +38,9 @@ void blend_states(const StepArgs<T>& a, Index unit, Index lanes) {
   }
 }
 
-}  // namespace
-
-template <class T>
-void step(const Worker& worker, const StepArgs<T>& a) {
+// For a worker's units: the products of some slots, and the cell's half on their sums.
+template <class T, class TakesSlot, class F>
+void run_half(const Worker& worker, const StepArgs<T>& a, const TakesSlot& takes, const F& half) {
   constexpr Index width = Simd<T>::width;
   alignas(64) T sums[max_step_rows * Wiring::max_slots * width];
   const Index H = a.state_n[0].cols;
@@ -52,18 +52,42 @@ void step(const Worker& worker, const StepArgs<T>& a) {
                            .unit = a.weights.unit,
                            .before = a.state_0,
                            .after = a.state_n,
-                           .choice = a.choice ? &*a.choice : nullptr};
-  const auto pointwise = a.cell->template kernels<T>(a.choice.has_value()).stream;
+                           .choice = a.choice ? &*a.choice : nullptr,
+                           .gates = a.gates,
+                           .q = a.q};
   const Range mine = worker.share(H, width);
   for (Index unit = mine.begin; unit < mine.end; unit += width) {
     for (int slot = 0; slot < a.cell->wiring.slots(); ++slot) {
+      if (!takes(slot)) continue;
       multiply_slot(a, slot, unit, std::min(width, H - unit), sums + slot * width);
     }
-    pointwise(at, unit);
-    if (a.zoneout) blend_states(a, unit, std::min(width, H - unit));
+    half(at, unit);
   }
 }
 
+}  // namespace
+
+template <class T>
+void reset_step(const Worker& worker, const StepArgs<T>& a) {
+  run_half(
+      worker, a, [&](int slot) { return a.cell->wiring.takes(slot, 'h'); },
+      a.cell->template kernels<T>(a.choice.has_value()).reset.stream);
+}
+
+template <class T>
+void step(const Worker& worker, const StepArgs<T>& a) {
+  const bool all = !a.cell->wiring.has_reset();
+  const auto pointwise = a.cell->template kernels<T>(a.choice.has_value()).stream;
+  run_half(
+      worker, a, [&](int slot) { return all || a.cell->wiring.takes(slot, 'q'); },
+      [&](const StreamArrays<T>& at, Index unit) {
+        pointwise(at, unit);
+        if (a.zoneout) blend_states(a, unit, std::min<Index>(Simd<T>::width, at.hidden - unit));
+      });
+}
+
+template void reset_step(const Worker&, const StepArgs<float>&);
+template void reset_step(const Worker&, const StepArgs<double>&);
 template void step(const Worker&, const StepArgs<float>&);
 template void step(const Worker&, const StepArgs<double>&);
 

@@ -1,4 +1,4 @@
-// One time step of one layer for a few sequences, without scratch memory or packing.
+// One time step of one layer for a few sequences, without packing.
 #pragma once
 
 #include <optional>
@@ -18,12 +18,18 @@ struct StepArgs {
   LayerWeights<const T> weights;      // no U
   Zoneout zoneout;                    // its expectation
   States<Matrix<T>> state_n{};        // (B, H)
+  Matrix<T> gates{}, q{};             // (B, S*H) and (B, H), of a cell with two products
 };
 
 // Sequences that one step takes.
 inline constexpr Index max_step_rows = 4;
 
-// Called for every part of a run; each computes its share of the units.
+// In front of `step`, of a cell with two products: q and the gates that meet h. Called for every
+// part of a run; each computes its share of the units.
+template <class T>
+void reset_step(const Worker& worker, const StepArgs<T>& args);
+
+// Called likewise, for a run of its own.
 template <class T>
 void step(const Worker& worker, const StepArgs<T>& args);
 

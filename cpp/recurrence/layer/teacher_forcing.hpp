@@ -22,7 +22,7 @@ class TeacherForcingInput {
   void multiply(const Worker& worker, Matrix<const T> fed, T* z) const {
     const Index H = a_.sizes.hidden;
     const Matrix<const T> u = a_.weights.weight_oh;
-    for (const Run& run : a_.cell->wiring.runs('h')) {
+    for (const Run& run : a_.cell->wiring.runs('r')) {
       if (run.count == 0) continue;
       const Matrix<const T> weights{u.row(run.gate * H), run.count * H, u.cols, u.stride};
       const Matrix<T> to{z + run.slot * H, fed.rows, run.count * H, a_.gates_per_row()};

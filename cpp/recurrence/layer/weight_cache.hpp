@@ -15,7 +15,7 @@ namespace rnncore {
 // else decides the layout of the panels.
 struct WeightKey {
   static constexpr Index parts = 16;
-  std::array<Index, 5> layout{};
+  std::array<Index, 6> layout{};
   std::array<std::uint64_t, 2 * parts> numbers{};
 
   bool operator==(const WeightKey&) const = default;

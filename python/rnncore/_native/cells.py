@@ -26,7 +26,7 @@ class Cell:
 
     name: str
     gate_letters: str  # one for each block of H rows in the weights
-    slots: int  # S: numbers per unit and step that backward needs
+    wiring: str  # one letter for each number per unit and step that backward needs
     states: str  # one letter per state: "h" or "hc"
     unit_parameters: Mapping[str, str] = field(hash=False)  # name: one letter for each row
     functions: tuple[GateFunction, ...]  # the usual ones of its gates: f, g, h
@@ -47,6 +47,16 @@ class Cell:
     def gates(self) -> int:
         """G."""
         return len(self.gate_letters)
+
+    @property
+    def slots(self) -> int:
+        """S."""
+        return len(self.wiring)
+
+    @property
+    def needs_hidden(self) -> bool:
+        """Whether it means nothing without R: a gate of its own resets what R meets."""
+        return "q" in self.wiring
 
     @property
     def has_c(self) -> bool:
@@ -70,7 +80,7 @@ _CELLS = {
     row["name"]: Cell(
         row["name"],
         row["gates"],
-        len(row["wiring"]),
+        row["wiring"],
         row["states"],
         row["unit_parameters"],
         tuple(map(GateFunction, row["functions"])),

@@ -62,6 +62,11 @@ def read_spec(
                 "bidirectional: expected False with output_size: the reverse direction would need "
                 "outputs of steps that are still to come"
             )
+        if cells[0].needs_hidden and "hidden" not in spec.readout.recurrence:
+            raise ValueError(
+                "recurrence: expected 'hidden' among them with reset_after=False, since the reset "
+                f"gate acts on the hidden recurrence, got {spec.readout.recurrence}"
+            )
         if spec.proj_size:
             raise ValueError(f"proj_size: expected 0 with output_size, got {spec.proj_size}")
     return spec

@@ -8,20 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rnncore._checks import boolean
 from rnncore._native.functions import activations_of, chosen_cell, chosen_cells
 from rnncore._types import Array, Seed
 from rnncore.layers._cell import RecurrentCell
 from rnncore.layers._recurrent import Recurrent
 
 
+def _cell_name(reset_after: bool) -> str:
+    """Return the row of the cell table."""
+    return "gru" if reset_after else "gru_reset_before"
+
+
 class GRU(Recurrent[Array], loadable=True):
-    """Gated recurrent unit, the reset gate applied after the recurrent product.
+    """Gated recurrent unit, the reset gate applied after the recurrent product or before it.
 
     ::
 
         r, z = sigmoid of W x_t + b_ih + R h_{t-1} + b_hh
         n = tanh(W_n x_t + b_in + r * (R_n h_{t-1} + b_hn))
         h_t = (1 - z) * n + z * h_{t-1}
+
+    With ``reset_after=False``::
+
+        n = tanh(W_n x_t + b_in + R_n (r * h_{t-1}) + b_hn)
 
     Parameters
     ----------
@@ -36,7 +46,12 @@ class GRU(Recurrent[Array], loadable=True):
     clip : float, optional
         As for `RNN`: bound of what each function sees.
     output_size, recurrence, output_activation, feedback_delays, learn_initial_state
-        As for `RNN`. U enters where R does: the candidate's part of it inside the reset gate.
+        As for `RNN`. U enters where R does: the candidate's part of it inside the reset gate, or
+        with ``reset_after=False`` beside it. That needs "hidden" in `recurrence`.
+    reset_after : bool
+        Whether the reset gate multiplies R_n h + b_hn, as in torch and cuDNN, or h itself in front
+        of the product, as in the paper. A step has two products then, one after the other: it
+        takes longer, and threads share the rows of a batch, never the units.
 
     Attributes
     ----------
@@ -50,7 +65,10 @@ class GRU(Recurrent[Array], loadable=True):
 
     Notes
     -----
-    Cho et al. (2014), in the variant of cuDNN; parameters as in torch.nn.GRU.
+    Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical
+    machine translation", is ``reset_after=False``, which is also ONNX's default
+    (linear_before_reset = 0) and Keras' option of that name. The default is the variant of cuDNN;
+    parameters as in torch.nn.GRU.
     """
 
     def __init__(
@@ -74,11 +92,13 @@ class GRU(Recurrent[Array], loadable=True):
         output_activation: str = "identity",
         feedback_delays: int | Iterable[int] = (1,),
         learn_initial_state: bool = False,
+        reset_after: bool = True,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
     ) -> None:
-        cells = chosen_cells("gru", activations, clip, bidirectional)
+        self.reset_after = boolean("reset_after", reset_after)
+        cells = chosen_cells(_cell_name(reset_after), activations, clip, bidirectional)
         self.activations = None if activations is None else activations_of(cells)
         super().__init__(
             cells,
@@ -103,7 +123,10 @@ class GRU(Recurrent[Array], loadable=True):
         )
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
-        return super()._options() | {"activations": (self.activations, None)}
+        return super()._options() | {
+            "activations": (self.activations, None),
+            "reset_after": (self.reset_after, True),
+        }
 
 
 class GRUCell(RecurrentCell[Array], loadable=True):
@@ -113,7 +136,7 @@ class GRUCell(RecurrentCell[Array], loadable=True):
     ----------
     input_size, hidden_size, bias, dtype, rng, init
         As for `RNNCell`.
-    activations, clip
+    activations, clip, reset_after
         As for `GRU`.
 
     Attributes
@@ -130,13 +153,18 @@ class GRUCell(RecurrentCell[Array], loadable=True):
         bias: bool = True,
         activations: Sequence[str | Sequence[Any]] | None = None,
         clip: float | None = None,
+        reset_after: bool = True,
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
         init: str = "default",
     ) -> None:
-        cell = chosen_cell("gru", activations, clip)
+        self.reset_after = boolean("reset_after", reset_after)
+        cell = chosen_cell(_cell_name(reset_after), activations, clip)
         self.activations = None if activations is None else activations_of([cell])
         super().__init__(cell, input_size, hidden_size, bias=bias, dtype=dtype, rng=rng, init=init)
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
-        return super()._options() | {"activations": (self.activations, None)}
+        return super()._options() | {
+            "activations": (self.activations, None),
+            "reset_after": (self.reset_after, True),
+        }
