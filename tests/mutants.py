@@ -279,7 +279,7 @@ MUTANTS = {
     ),
     "feedback-behind-the-reset-state-is-lost": Mutant(
         "cpp/recurrence/layer/reset_step.cpp",
-        (("h.data + r * h.stride + H_, depth_ - H_, q", "h.data + r * h.stride, depth_ - H_, q"),),
+        (("h.data + r * h.stride + H_, depth_ - H_,", "h.data + r * h.stride, depth_ - H_,"),),
         LOOP,
         "gru_reset_before and float64",
     ),

@@ -42,6 +42,7 @@ class Wiring {
       x_gate_[slot] = letters[slot] == 'h' ? -1 : x++;
       r_gate_[slot] = letters[slot] == 'x' ? -1 : h++;
       meets_q_[slot] = letters[slot] == 'q';
+      has_reset_ = has_reset_ || meets_q_[slot];
     }
   }
 
@@ -62,7 +63,7 @@ class Wiring {
     return result;
   }
   // Whether a step has two products, the second of R and q.
-  constexpr bool has_reset() const { return count('q') > 0; }
+  constexpr bool has_reset() const { return has_reset_; }
 
   // The runs of slots that take `part`; unused entries have count 0.
   constexpr std::array<Run, 2> runs(char part) const {
@@ -81,6 +82,7 @@ class Wiring {
   int slots_;
   std::array<int, max_slots> x_gate_{}, r_gate_{};
   std::array<bool, max_slots> meets_q_{};
+  bool has_reset_ = false;
 };
 
 }  // namespace rnncore

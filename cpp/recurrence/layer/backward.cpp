@@ -17,7 +17,7 @@ class Backward {
         chunk_(gradient_chunk(args, schedule_)),
         loop_(args, schedule_, chunk_),
         segments_(schedule_, chunk_, args.recompute),
-        partition_(costs(), args.cell->wiring.has_reset()),
+        partition_(costs()),
         recomputation_(args, schedule_, segments_, partition_),
         gradients_(args, schedule_, chunk_, partition_.threads()) {
     ArenaPlan plan;
@@ -74,11 +74,27 @@ class Backward {
   void time_steps(const Team& team, Range chunk, const BackwardTape<T>& tape) {
     const Index some = partition_.steps_of_run(chunk);
     for (Index end = chunk.end; end > chunk.begin; end -= some) {
+      if (partition_.unit_parts() > 1 && loop_.has_reset()) {
+        halves(team, end - 1, chunk, tape);
+        continue;
+      }
       run_shares(team, [&](const Worker&, const Share& mine) {
         const TileScope tiles(loop_.on_tiles());
         for (Index step = end; step-- > end - some;) loop_.time_step(mine, step, chunk, tape);
       });
     }
+  }
+
+  // One time step, a run for each of its products.
+  void halves(const Team& team, Index step, Range chunk, const BackwardTape<T>& tape) {
+    run_shares(team, [&](const Worker&, const Share& mine) {
+      const TileScope tiles(loop_.on_tiles());
+      loop_.cell_half(mine, step, chunk, tape);
+    });
+    run_shares(team, [&](const Worker&, const Share& mine) {
+      const TileScope tiles(loop_.on_tiles());
+      loop_.reset_half(mine, step, chunk, tape);
+    });
   }
 
   // A run of the partition's parts.

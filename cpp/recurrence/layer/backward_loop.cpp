@@ -124,7 +124,14 @@ void BackwardLoop<T>::recurrent_product(const Share& mine, Range rows, Index ste
 template <class T>
 void BackwardLoop<T>::time_step(const Share& mine, Index step, Range chunk,
                                 const BackwardTape<T>& tape, const T* dy) const {
-  if (zoneout_ || a_.recurrent_mask) return regularised_step(mine, step, chunk, tape, dy);
+  cell_half(mine, step, chunk, tape, dy);
+  if (reset_) reset_half(mine, step, chunk, tape);
+}
+
+template <class T>
+void BackwardLoop<T>::cell_half(const Share& mine, Index step, Range chunk,
+                                const BackwardTape<T>& tape, const T* dy) const {
+  if (zoneout_ || a_.recurrent_mask) return regularised_half(mine, step, chunk, tape, dy);
   const auto [first, active] = schedule_.active(mine.rows, step);
   BackwardArrays<T> at = arrays_at(first, step, chunk, tape, dy);
   const Index later =
@@ -132,23 +139,14 @@ void BackwardLoop<T>::time_step(const Share& mine, Index step, Range chunk,
   if (later > first) {
     recurrent_product(mine, {first, later}, step + 1, tape, {pointwise_, &at});
   }
-  if (later < active) {
-    at.sums_step = 0;  // nothing comes to the other rows through R
-    pointwise_(&at, later - first, active - later, mine.panels.begin,
-               static_cast<int>(mine.panels.size()), no_sums<T>);
-  }
-  if (reset_) reset_step(mine, {first, active}, step, chunk, tape);
+  if (later == active) return;
+  at.sums_step = 0;  // nothing comes to the other rows through R
+  pointwise_(&at, later - first, active - later, mine.panels.begin,
+             static_cast<int>(mine.panels.size()), no_sums<T>);
 }
 
 template <class T>
-void BackwardLoop<T>::reset_step(const Share& mine, Range rows, Index step, Range chunk,
-                                 const BackwardTape<T>& tape) const {
-  const Index row = schedule_.count({chunk.begin, step}) + rows.begin;
-  reset_->run(mine, rows, step, row, layout_, tape, d_[0]);
-}
-
-template <class T>
-void BackwardLoop<T>::regularised_step(const Share& mine, Index step, Range chunk,
+void BackwardLoop<T>::regularised_half(const Share& mine, Index step, Range chunk,
                                        const BackwardTape<T>& tape, const T* dy) const {
   const Range rows = schedule_.active(mine.rows, step);
   if (step + 1 < chunk.end) state_before(mine, step + 1, tape);
@@ -160,7 +158,15 @@ void BackwardLoop<T>::regularised_step(const Share& mine, Index step, Range chun
   }
   pointwise_(&at, 0, rows.size(), mine.panels.begin, static_cast<int>(mine.panels.size()),
              no_sums<T>);
-  if (reset_) reset_step(mine, rows, step, chunk, tape);
+  if (zoneout_ && !reset_) zoneout_.join(mine, rows, d_);
+}
+
+template <class T>
+void BackwardLoop<T>::reset_half(const Share& mine, Index step, Range chunk,
+                                 const BackwardTape<T>& tape) const {
+  const Range rows = schedule_.active(mine.rows, step);
+  const Index row = schedule_.count({chunk.begin, step}) + rows.begin;
+  reset_->run(mine, rows, step, row, layout_, tape, d_[0]);
   if (zoneout_) zoneout_.join(mine, rows, d_);
 }
 

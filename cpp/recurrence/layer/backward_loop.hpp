@@ -40,7 +40,9 @@ class BackwardLoop {
   // `merged`: columns that the gates meet besides, in the products merged over time.
   PassWork costs(Index merged) const {
     const Index depth = weights_ ? cell_.gates * H_ : 0;
-    return pass_work<T>(schedule_, panels_, depth, depth + cell_.gates * merged);
+    PassWork work = pass_work<T>(schedule_, panels_, depth, depth + cell_.gates * merged);
+    if (reset_) work.meetings = 2;
+    return work;
   }
 
   // Called for every part of a run before the first step.
@@ -55,6 +57,13 @@ class BackwardLoop {
   void time_step(const Share& mine, Index step, Range chunk, const BackwardTape<T>& tape,
                  const T* dy = nullptr) const;
 
+  // Whether the cell has two products. The halves of its time step are then these; threads that
+  // split units meet between them.
+  bool has_reset() const { return reset_.has_value(); }
+  void cell_half(const Share& mine, Index step, Range chunk, const BackwardTape<T>& tape,
+                 const T* dy = nullptr) const;
+  void reset_half(const Share& mine, Index step, Range chunk, const BackwardTape<T>& tape) const;
+
   // Completes d_ of h with what reaches the state before `step` through R.
   void state_before(const Share& mine, Index step, const BackwardTape<T>& tape) const;
 
@@ -65,12 +74,9 @@ class BackwardLoop {
   BackwardArrays<T> arrays_at(Index first, Index step, Range chunk, const BackwardTape<T>& tape,
                               const T* dy) const;
 
-  // Behind the cell's step: what comes through q, of a cell that has it.
-  void reset_step(const Share& mine, Range rows, Index step, Range chunk,
-                  const BackwardTape<T>& tape) const;
-
-  // A time step with zoneout or a recurrent mask: the product is added to d_ before the cell.
-  void regularised_step(const Share& mine, Index step, Range chunk, const BackwardTape<T>& tape,
+  // That of `cell_half` with zoneout or a recurrent mask: the product is added to d_ before the
+  // cell.
+  void regularised_half(const Share& mine, Index step, Range chunk, const BackwardTape<T>& tape,
                         const T* dy) const;
 
   // The product dz R of some rows at `step`, its tiles to f.

@@ -18,7 +18,7 @@ class Forward {
         schedule_(args.sizes, args.pieces, args.reverse),
         segments_(schedule_, gradient_chunk(args, schedule_), args.recompute),
         loop_(args, schedule_, args.y, args.cache != nullptr),
-        partition_(loop_.costs(), args.cell->wiring.has_reset()),
+        partition_(loop_.costs()),
         tape_{.schedule = &schedule_,
               .every_step = args.tape.gates != nullptr,
               .gates = args.tape.gates,

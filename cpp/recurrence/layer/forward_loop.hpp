@@ -42,14 +42,21 @@ class ForwardLoop {
   // All steps, the state before the first of them in place.
   void run(const Team& team, const Partition& partition, Range steps,
            const TapeView<T>& tape) const {
+    if (partition.unit_parts() > 1 && step_.has_reset()) {
+      return run(
+          team, partition, steps, tape,
+          [&](const Share& mine, Index step, T* z) { step_.reset_half(mine, step, z, tape); },
+          [&](const Share& mine, Index step, T* z) { step_.cell_half(mine, step, z, tape); });
+    }
     run(team, partition, steps, tape,
         [&](const Share& mine, Index step, T* z) { step_.run(mine, step, z, tape); });
   }
 
-  // The same, with time_step(share, step, z) in place of the layer's own steps.
-  template <class F>
+  // The same, with time_step(share, step, z) in place of the layer's own steps; of several, each is
+  // a run of its own.
+  template <class... F>
   void run(const Team& team, const Partition& partition, Range steps, const TapeView<T>& tape,
-           const F& time_step) const {
+           const F&... time_steps) const {
     for (Index begin = steps.begin; begin < steps.end;) {
       const Range chunk{begin, std::min(steps.end, schedule_.chunk_end(begin, chunk_))};
       T* const z = tape.every_step ? tape.gates_at(begin) : tape.gates;
@@ -57,7 +64,7 @@ class ForwardLoop {
       if (step_.decoupled()) {
         decoupled_steps(team, chunk, z, tape);
       } else {
-        time_steps(team, partition, chunk, z, time_step);
+        run_steps(team, partition, chunk, z, time_steps...);
       }
       begin = chunk.end;
     }
@@ -69,18 +76,21 @@ class ForwardLoop {
   }
 
  private:
-  template <class F>
-  void time_steps(const Team& team, const Partition& partition, Range chunk, T* z,
-                  const F& time_step) const {
+  template <class... F>
+  void run_steps(const Team& team, const Partition& partition, Range chunk, T* z,
+                 const F&... time_steps) const {
     const Index some = partition.steps_of_run(chunk);
     for (Index begin = chunk.begin; begin < chunk.end; begin += some) {
-      team.run(partition.parts(), [&](const Worker& worker) {
-        const TileScope tiles(step_.on_tiles());
-        const Share mine = partition.share(worker, schedule_, a_.sizes.hidden, Simd<T>::width);
-        for (Index step = begin; step < begin + some; ++step) {
-          time_step(mine, step, z + schedule_.count({chunk.begin, step}) * a_.gates_per_row());
-        }
-      });
+      const auto run_one = [&](const auto& time_step) {
+        team.run(partition.parts(), [&](const Worker& worker) {
+          const TileScope tiles(step_.on_tiles());
+          const Share mine = partition.share(worker, schedule_, a_.sizes.hidden, Simd<T>::width);
+          for (Index step = begin; step < begin + some; ++step) {
+            time_step(mine, step, z + schedule_.count({chunk.begin, step}) * a_.gates_per_row());
+          }
+        });
+      };
+      (run_one(time_steps), ...);
     }
   }
 

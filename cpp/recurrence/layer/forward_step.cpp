@@ -108,11 +108,19 @@ ForwardArrays<T> ForwardStep<T>::arrays_at(Index first, Index step, T* z,
 }
 
 template <class T>
-void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>& tape) const {
+void ForwardStep<T>::reset_half(const Share& mine, Index step, T* z,
+                                const TapeView<T>& tape) const {
+  const Range rows = schedule_.active(mine.rows, step);
+  reset_->run(mine, rows, step, layout_, z + rows.begin * tape.gates_per_row,
+              operand_rows(mine, rows, step, tape));
+}
+
+template <class T>
+void ForwardStep<T>::cell_half(const Share& mine, Index step, T* z, const TapeView<T>& tape) const {
   const auto [first, active] = schedule_.active(mine.rows, step);
   const ForwardArrays<T> at = arrays_at(first, step, z, tape);
   if (weights_) {
-    const RowsAt<T> h = operand_rows(mine, {first, active}, step, at, tape);
+    const RowsAt<T> h = reset_ ? reset_->q(first) : operand_rows(mine, {first, active}, step, tape);
     weights_->multiply(mine.thread, h.data, h.stride, active - first, mine.panels, step % 2 != 0,
                        {pointwise_, &at});
   } else {
@@ -124,11 +132,10 @@ void ForwardStep<T>::run(const Share& mine, Index step, T* z, const TapeView<T>&
 
 template <class T>
 RowsAt<T> ForwardStep<T>::operand_rows(const Share& mine, Range rows, Index step,
-                                       const ForwardArrays<T>& at, const TapeView<T>& tape) const {
-  const RowsAt<T> h = a_.recurrent_mask
-                          ? RowsAt<T>{masked_rows(mine, rows, step, tape), H_}
-                          : RowsAt<T>{at.before[0] + operand_.first(), layout_.stride[0]};
-  return reset_ ? reset_->run(mine, rows, step, layout_, at.z, h) : h;
+                                       const TapeView<T>& tape) const {
+  if (a_.recurrent_mask) return {masked_rows(mine, rows, step, tape), H_};
+  const Index stride = layout_.stride[0];
+  return {tape.before(0, step) + rows.begin * stride + operand_.first(), stride};
 }
 
 template <class T>

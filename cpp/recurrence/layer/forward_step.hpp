@@ -38,7 +38,10 @@ class ForwardStep {
 
   // `input`: columns of W.
   PassWork costs(Index input) const {
-    return pass_work<T>(schedule_, panels_, cell_.gates * operand_.depth(), cell_.gates * input);
+    const Index gates = cell_.gates;
+    PassWork work = pass_work<T>(schedule_, panels_, gates * operand_.depth(), gates * input);
+    if (reset_) work.meetings = 2;
+    return work;
   }
 
   // Both are called for every part of a run, each fills its share; kept panels are not packed
@@ -47,7 +50,16 @@ class ForwardStep {
   void pack_units(const Worker& worker);  // the biases and the unit parameters
 
   // `z`: pre-activations, then activated gates, of the rows at `step`.
-  void run(const Share& mine, Index step, T* z, const TapeView<T>& tape) const;
+  void run(const Share& mine, Index step, T* z, const TapeView<T>& tape) const {
+    if (reset_) reset_half(mine, step, z, tape);
+    cell_half(mine, step, z, tape);
+  }
+
+  // Whether the cell has two products. `run` is then these; threads that split units meet between
+  // them.
+  bool has_reset() const { return reset_.has_value(); }
+  void reset_half(const Share& mine, Index step, T* z, const TapeView<T>& tape) const;
+  void cell_half(const Share& mine, Index step, T* z, const TapeView<T>& tape) const;
 
   // Some steps at once where they are decoupled: one product over all their rows of `fed`. A worker
   // takes its panels, in which rows come in the order of time.
@@ -60,10 +72,9 @@ class ForwardStep {
   // The arrays of `step` from row `first` on; `z` of its row 0.
   ForwardArrays<T> arrays_at(Index first, Index step, T* z, const TapeView<T>& tape) const;
 
-  // What the product of a step meets, of some rows: [h | f] of the step before or a part of it, h
-  // times the recurrent mask, or q in place of h, whose half of the step then runs first.
-  RowsAt<T> operand_rows(const Share& mine, Range rows, Index step, const ForwardArrays<T>& at,
-                         const TapeView<T>& tape) const;
+  // What R meets of some rows: [h | f] of the step before or a part of it, or h times the recurrent
+  // mask.
+  RowsAt<T> operand_rows(const Share& mine, Range rows, Index step, const TapeView<T>& tape) const;
 
   // Of some rows h of the step before, times the recurrent mask: (rows, H).
   const T* masked_rows(const Share& mine, Range rows, Index step, const TapeView<T>& tape) const;

@@ -22,22 +22,21 @@ void ResetStep<T>::plan_scratch(ArenaPlan& plan, int threads) {
 }
 
 template <class T>
-RowsAt<T> ResetStep<T>::run(const Share& mine, Range rows, Index step, const StepLayout<T>& layout,
-                            T* z, RowsAt<T> h) const {
-  T* const q = q_ + rows.begin * depth_;
+void ResetStep<T>::run(const Share& mine, Range rows, Index step, const StepLayout<T>& layout, T* z,
+                       RowsAt<T> h) const {
+  T* const own = q_ + rows.begin * depth_;
   const ResetArrays<T> at{.layout = &layout,
                           .sums_step = cell_.wiring.count('h') * Simd<T>::width,
                           .z = z,
                           .h = h.data,
                           .h_stride = h.stride,
-                          .q = q,
+                          .q = own,
                           .q_stride = depth_};
   weights_.multiply(mine.thread, h.data, h.stride, rows.size(), mine.panels, step % 2 != 0,
                     {pointwise_, &at});
   for (Index r = 0; r < rows.size() && depth_ > H_; ++r) {
-    std::copy_n(h.data + r * h.stride + H_, depth_ - H_, q + r * depth_ + H_);
+    std::copy_n(h.data + r * h.stride + H_, depth_ - H_, own + r * depth_ + H_);
   }
-  return {q, depth_};
 }
 
 template <class T>

@@ -1,6 +1,6 @@
 // The other half of a time step whose cell makes R meet q in place of h, such as q = r * h: forward
-// in front of the product R q, backward behind the rest of the step. q of a unit needs nothing of
-// other units, but R q needs q of all of them: such layers split rows over threads, never units.
+// in front of the product R q, backward behind the rest of the step. R q needs q of all units, and
+// what comes back to q needs dz of all: threads that split units meet between the halves.
 #pragma once
 
 #include <vector>
@@ -45,9 +45,11 @@ class ResetStep {
   void pack_panels(Range panels) { weights_.pack(panels); }
 
   // Some `rows` of a step, whose pre-activations begin at z and states, as R meets them, at h.
-  // Returns [q | f], whose f is that of [h | f].
-  RowsAt<T> run(const Share& mine, Range rows, Index step, const StepLayout<T>& layout, T* z,
-                RowsAt<T> h) const;
+  void run(const Share& mine, Range rows, Index step, const StepLayout<T>& layout, T* z,
+           RowsAt<T> h) const;
+
+  // What it left: [q | f] from row `first` on, f that of [h | f].
+  RowsAt<T> q(Index first) const { return {q_ + first * depth_, depth_}; }
 
  private:
   const CellInfo& cell_;

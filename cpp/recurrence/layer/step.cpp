@@ -20,8 +20,9 @@ void multiply_slot(const StepArgs<T>& a, int slot, Index unit, Index lanes, T* s
                          weights.cols};
   };
   add(a.x, a.weights.weight_ih, wiring.gate_of(slot, 'x'));
-  add(a.state_0[0], a.weights.weight_hh, wiring.gate_of(slot, 'h'));
-  add({a.q.data, a.q.rows, a.q.cols, a.q.stride}, a.weights.weight_hh, wiring.gate_of(slot, 'q'));
+  const bool on_q = a.q && wiring.takes(slot, 'q');
+  const Matrix<const T> q{a.q.data, a.q.rows, a.q.cols, a.q.stride};
+  add(on_q ? q : a.state_0[0], a.weights.weight_hh, wiring.gate_of(slot, 'r'));
   gemv(operands, count, a.x.rows, lanes, sums, a.cell->slots * Simd<T>::width);
 }
 

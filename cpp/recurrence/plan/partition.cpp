@@ -34,7 +34,7 @@ double pass_cycles(const PassWork& work, int row_parts, int unit_parts) {
   const double step =
       step_cycles(work, ceil_div(work.batch, row_parts), ceil_div(work.panels, unit_parts));
   return work.merged / threads + (threads > 1 ? wake : 0) +
-         static_cast<double>(work.steps) * (step + (unit_parts > 1 ? meet : 0));
+         static_cast<double>(work.steps) * (step + (unit_parts > 1 ? work.meetings * meet : 0));
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ struct PassWork {
   Index panels = 0;            // packets of hidden units
   Index depth = 0;             // packets of weights per panel: gates * K
   Index packet_bytes = 0;
+  int meetings = 1;   // of threads that split units, in a step
   double merged = 0;  // multiply-adds, in packets, of the products merged over time
 };
 

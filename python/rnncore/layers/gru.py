@@ -50,8 +50,8 @@ class GRU(Recurrent[Array], loadable=True):
         with ``reset_after=False`` beside it. That needs "hidden" in `recurrence`.
     reset_after : bool
         Whether the reset gate multiplies R_n h + b_hn, as in torch and cuDNN, or h itself in front
-        of the product, as in the paper. A step has two products then, one after the other: it
-        takes longer, and threads share the rows of a batch, never the units.
+        of the product, as in the paper. A step has two products then, one after the other, and
+        takes a little longer.
 
     Attributes
     ----------
