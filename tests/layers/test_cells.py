@@ -145,7 +145,7 @@ def test_wrong_options(kind: Any) -> None:
     ):
         with pytest.raises(error, match=text):
             kind(**({"input_size": 4, "hidden_size": 5} | options))
-    with pytest.raises(ValueError, match="nonlinearity: expected one of 'tanh', 'relu'"):
+    with pytest.raises(ValueError, match="nonlinearity: expected one of 'sigmoid', 'tanh'"):
         rnncore.RNNCell(4, 5, nonlinearity="step")
 
 
