@@ -16,7 +16,7 @@ from arrays import normal
 torch = pytest.importorskip("torch", reason="conversion: torch is not installed")
 nn = torch.nn
 
-from rnncore.torch import TaskModule, from_torch, to_torch  # noqa: E402
+from rnncore.torch import TaskModule, accelerate, from_torch, to_torch  # noqa: E402
 
 pytestmark = pytest.mark.once
 
@@ -339,6 +339,16 @@ def test_a_model_and_back(name: str) -> None:
     np.testing.assert_array_equal(again.predict(x), model.predict(x))
     assert type(again) is type(model)
     assert repr(again) == repr(model)
+
+
+def test_a_model_that_is_accelerated() -> None:
+    torch.manual_seed(2)
+    net = Net(**NETS["last"])
+    expected = converted(net)
+    accelerate(net)
+    assert converted(net).flat_parameters.tobytes() == expected.flat_parameters.tobytes()
+    layer = rnncore.torch.GRU(5, 7, 2, bidirectional=True)
+    assert_same_bits(from_torch(layer), layer)
 
 
 def test_a_tied_language_model() -> None:
