@@ -208,7 +208,7 @@ def test_a_hand_made_file_is_read(tmp_path: Path) -> None:
             {"class": "ManyToOne", "arguments": {"core": described(), "output_size": 1}},
             "expected at most 0 numbers, got 3",
         ),
-        (chain(described(), described()), "expected at most 0 numbers, got 2"),
+        (chain(described(), described()), "expected at most 0 numbers, got 6"),
         (chain(*[described()] * 10**4), "expected at most 0 numbers"),
         (chain(), "expected an Embedding, a recurrent layer or Linear, got none"),
         (chain(described(batch_first=False)), "expected batch_first=True"),
