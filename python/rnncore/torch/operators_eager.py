@@ -126,8 +126,9 @@ class Bound:
         `gradients` are those of y and the final state; None counts as zeros.
         """
         config, spec = self.config, self.spec
-        grads = [np.zeros(tuple(weight.shape), spec.dtype) for weight in self.weights]
-        engine = engine_of(spec, self.arrays, arrays_of(spec, self.names, grads))
+        grads = [torch.zeros(weight.shape, dtype=weight.dtype) for weight in self.weights]
+        into = arrays_of(spec, self.names, [grad.numpy() for grad in grads])
+        engine = engine_of(spec, self.arrays, into)
         call = make_call(config, view(x), NO_GRADIENT, *_options(lengths, resets, masks))
         kept = tape_of(config, spec, self.arrays, call, [part.numpy() for part in tape])
         dx = np.empty(tuple(x.shape), spec.dtype) if input_gradient else None
@@ -143,7 +144,7 @@ class Bound:
         return (
             None if dx is None else torch.from_numpy(dx),
             dstate,
-            list(map(torch.from_numpy, grads)),
+            grads,
         )
 
 
