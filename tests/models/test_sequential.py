@@ -159,6 +159,20 @@ def test_skipped_steps_are_as_if_they_were_not() -> None:
             np.testing.assert_allclose(zeros[i, t], h[0] if read[t] else 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2, 0, I), (0, 4, I), (0, 0, I), (3, 5, I)])
+def test_nothing_to_read_gives_what_a_layer_gives_then(shape: Any) -> None:
+    for name, layers in CHAINS.items():
+        model = chain(*layers())
+        y, tape = model.forward(np.zeros(shape))
+        assert y.shape == ((*shape[:2], O) if model.per_step else (shape[0], O)), name
+        np.testing.assert_array_equal(model.predict(np.zeros(shape)), y)
+        dx = model.backward(tape, np.ones_like(y))
+        assert dx is not None
+        assert dx.shape == shape
+        if name.startswith("masked"):
+            assert not dx.any()
+
+
 def test_padding_may_hold_anything() -> None:
     x = normal(B, T, I).astype(np.float32)
     for layers in (

@@ -53,6 +53,6 @@ def gradient_of_state(layer: Recurrent[Any], dends: Array) -> Any:
         dh = dends[None]
     else:
         dh = np.zeros((spec.depth, B, spec.width), dends.dtype)
-        dh[-D:] = dends.reshape(B, D, -1).swapaxes(0, 1)
+        dh[-D:] = dends.reshape(B, D, spec.width).swapaxes(0, 1)
     dc: Any = None
     return LSTMState(dh, dc) if spec.cell.has_c else dh
