@@ -51,6 +51,17 @@ MODELS: dict[str, Any] = {
     "gru without biases": lambda: GRU(I, H, bias=False),
     "two layers": lambda: GRU(I, H, 2, bidirectional=True, dropout=0.2),
     "dropout": lambda: RNN(I, H, nonlinearity="relu", input_dropout=0.1, recurrent_dropout=0.2),
+    "reset before the product": lambda: GRU(I, H, 2, bidirectional=True, reset_after=False),
+    "activations": lambda: LSTM(
+        I, H, activations=(("hard_sigmoid", 1 / 6, 0.5), ("leaky_relu", 0.2), ("leaky_relu", 0.2))
+    ),
+    "an activation for each direction": lambda: Sequential(
+        RNN(I, H, bidirectional=True, nonlinearity=("tanh", "softsign")),
+        GRU(
+            2 * H, 2, bidirectional=True,
+            activations=("sigmoid", "elu", ("hard_sigmoid", 1 / 6), "softsign"),
+        ),
+    ),
     "float64": lambda: LSTM(I, H, bidirectional=True, dtype=np.float64),
     "linear": lambda: Linear(I, 2),
     "linear without bias": lambda: Linear(I, 2, bias=False),
@@ -173,6 +184,18 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path: Any) -> None:
         (lambda: RNN(I, H, zoneout=0.1), "RNN: zoneout: expected 0.0, since Keras has no other, g"),
         (lambda: RNN(I, H, weight_dropout=0.1), "RNN: weight_dropout: expected 0.0, since Keras "),
         (lambda: RNN(I, H, batch_first=False), "RNN: batch_first: expected True, since Keras has "),
+        (
+            lambda: GRU(I, H, clip=3.0),
+            "GRU: clip: expected None, since Keras has no other, got 3.0",
+        ),
+        (
+            lambda: LSTM(I, H, activations=("sigmoid", "tanh", "relu")),
+            "LSTM: activations: expected activations that Keras has, those of g and h the same",
+        ),
+        (
+            lambda: RNN(I, H, nonlinearity=("elu", 0.5)),
+            "RNN: nonlinearity: expected activations that Keras has, those of g and h the same",
+        ),
         (
             lambda: Activation("scaled_tanh"),
             "Activation('scaled_tanh'): expected an activation that",
