@@ -29,7 +29,7 @@ from rnncore.layers._layer_by_layer import Plain, Projected
 from rnncore.layers._layout import Layout, new_sequences
 from rnncore.layers._learned_state import LearnedState, only_with_state
 from rnncore.layers._spec import StackArrays, StackSpec
-from rnncore.layers._teacher_forced import TeacherForced
+from rnncore.layers._teacher_forced import TeacherForced, all_known
 from rnncore.module import Module
 from rnncore.state import StackState
 
@@ -162,8 +162,7 @@ class Stack(Module):
 
         Backward asks again, since a model may have moved the parameters in between.
         """
-        known = call.targets is not None and call.from_targets is None
-        if self._teacher_forced is not None and (known or not self.spec.feeds_back):
+        if self._teacher_forced is not None and all_known(self.spec, call):
             return self._teacher_forced
         return self._engine
 

@@ -14,6 +14,7 @@ from rnncore.torch.convert import from_torch, to_torch
 from rnncore.torch.modules import GRU, LSTM, RNN, Layer
 from rnncore.torch.modules_cells import GRUCell, LSTMCell, RNNCell
 from rnncore.torch.modules_dynamo import let_in
+from rnncore.torch.modules_recurrent import Recurrent
 from rnncore.torch.task_module import TaskModule
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "Recurrent",
     "TaskModule",
     "accelerate",
     "from_torch",

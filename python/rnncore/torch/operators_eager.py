@@ -95,12 +95,12 @@ class Bound:
 
     def infer(self, call: Call) -> tuple[Tensor, ...]:
         """Return y, h_n and, of a cell with c, c_n."""
-        with _torchs_threads():
+        with torchs_threads():
             return self.outputs(*self.engine.infer(call))
 
     def forward(self, call: Call) -> tuple[Array, StackState, list[Tensor]]:
         """Return y and the final state for `outputs`, and the tape."""
-        with _torchs_threads():
+        with torchs_threads():
             y, last, tape = self.engine.forward(call)
         return y, last, list(map(torch.from_numpy, tape_arrays(self.config, tape)))
 
@@ -133,7 +133,7 @@ class Bound:
         kept = tape_of(config, spec, self.arrays, call, [part.numpy() for part in tape])
         dx = np.empty(tuple(x.shape), spec.dtype) if input_gradient else None
         dy, *last = [None if g is None else contiguous_view(g) for g in gradients]
-        with _torchs_threads():
+        with torchs_threads():
             first = engine.backward(
                 kept,
                 None if dy is None else time_major(config, dy),
@@ -151,7 +151,7 @@ class Bound:
 _AS_SET = nullcontext()
 
 
-def _torchs_threads() -> AbstractContextManager[None]:
+def torchs_threads() -> AbstractContextManager[None]:
     """Let the kernels use no more threads than torch may."""
     threads = torch.get_num_threads()
     return _AS_SET if threads >= get_num_threads() else at_most(threads)
