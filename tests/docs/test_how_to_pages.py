@@ -16,7 +16,10 @@ pytestmark = pytest.mark.once  # they compare with other libraries, on the best 
 
 FOLDER = Path(__file__).parents[2] / "docs" / "how-to"
 NEEDED = {
+    "faster-pytorch": ["torch"],
     "without-pytorch": ["torch"],
+    "onnx": ["onnx", "onnxruntime"],
+    "keras": ["h5py", "keras", "torch"],
 }
 END = "-- end of a block --"
 
