@@ -30,6 +30,8 @@ WANTED = {
     "matplotlib": "pip install matplotlib",
     "Keras": "pip install keras h5py",
     "jax": "pip install jax",
+    "darts": "pip install darts==0.48.1 pytorch-lightning==2.6.6",
+    "g2p": "pip install g2p-en==2.1.0",
     "Sphinx": "make reference",
     "pandas": "pip install pandas",
     "data set": "make data && export RNNCORE_DATA=build/data",
