@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import time
 import timeit
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ import rnncore.torch
 import torch
 
 from bench.problems import PROBLEMS, Problem
-from bench.timing import Run, paired
+from bench.resets import alternate
+from bench.timing import Run
 
 KINDS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN"}
 
@@ -79,11 +81,12 @@ def module_step(module: torch.nn.Module, x: torch.Tensor, dy: torch.Tensor) -> R
 
 def table(problems: list[Problem], threads: int, rounds: int) -> None:
     """Print milliseconds, and the medians of the paired ratios to rnncore's layer."""
+    clock = time.process_time if threads == 1 else time.perf_counter
     print("| problem | mode | rnncore, ms | rnncore.torch / rnncore | torch / rnncore.torch |")
     print("|---|---|---:|---:|---:|", flush=True)
     for problem in problems:
         for mode in ("inference", "training"):
-            times, _ = paired(runs(problem, mode), rounds, 0.02, threads)
+            times = alternate(runs(problem, mode), rounds, clock)
             own, bridge, peer = (times[name] for name in ("rnncore", "rnncore.torch", "torch"))
             print(
                 f"| {problem.id} | {mode} | {1e3 * min(own):.3f} | {ratio(bridge, own):.2f} | "
@@ -114,7 +117,7 @@ def best(run: Callable[[], None], calls: int) -> float:
 def main() -> None:
     """Print the table of the everyday problems, and the bridge's own cost."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="1: by processor time")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--cells", nargs="*", choices=KINDS, default=["lstm"])
     parser.add_argument("--quick", action="store_true", help="a small problem: does it run")
