@@ -42,6 +42,13 @@ LAYERS = {
     "both": (rnncore.LSTM, 5, 3, {"coupled_gates": True, "peephole": True}),
     "learned state": (rnncore.LSTM, 5, 2, {"learn_initial_state": True, "bidirectional": True}),
     "projection": (rnncore.LSTM, 5, 2, {"proj_size": 2, "bidirectional": True}),
+    "projection of chosen functions": (
+        rnncore.LSTM, 5, 2,
+        {
+            "proj_size": 2, "bidirectional": True, "peephole": True, "clip": 0.7,
+            "activations": ("sigmoid", "tanh", "softsign", "hard_sigmoid", ("elu", 0.5), "relu"),
+        },
+    ),
     "coupled projection": (rnncore.LSTM, 5, 1, {"proj_size": 4, "coupled_gates": True}),
     "readout": (rnncore.GRU, 5, 2, {"output_size": 2}),
     "jordan": (

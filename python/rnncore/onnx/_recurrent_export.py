@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._native.cells import GateFunction
+from rnncore._native.cells import Cell, GateFunction
 from rnncore._types import Array
 from rnncore.layers import GRU, LSTM, GRUCell, LSTMCell
 from rnncore.onnx._builder import GraphBuilder
@@ -41,18 +41,15 @@ def node_kind(stack: Any) -> str:
     return "GRU" if isinstance(stack, (GRU, GRUCell)) else "RNN"
 
 
-def functions_of(stack: Any) -> list[GateFunction]:
-    """Return the functions of a layer or cell, for all of its directions."""
-    found: list[GateFunction] = []
-    for cell in stack.spec.cells:
-        found += cell.functions if cell.chosen is None else cell.chosen
-    return found
+def functions_of(cell: Cell) -> tuple[GateFunction, ...]:
+    """Return the functions of a cell, that of one direction."""
+    return cell.functions if cell.chosen is None else cell.chosen
 
 
 def node_attributes(stack: Any) -> dict[str, Any]:
     """Return the attributes that all layers of a stack have."""
     kind, spec = node_kind(stack), stack.spec
-    functions = functions_of(stack)
+    functions = [each for cell in spec.cells for each in functions_of(cell)]
     attributes: dict[str, Any] = {"hidden_size": spec.hidden_size}
     if tuple(each.name for each in functions) != USUAL[kind] * spec.directions:
         attributes |= activation_attributes(functions)

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from rnncore.onnx._builder import GraphBuilder
-from rnncore.onnx._recurrent_export import Inside, Outside, join_first, split_first
+from rnncore.onnx._recurrent_export import (
+    Inside,
+    Outside,
+    functions_of,
+    join_first,
+    split_first,
+)
 from rnncore.onnx._steps import add_reset_before, add_step
 
 
@@ -62,13 +68,14 @@ def _first(build: GraphBuilder, state: str | None) -> str | None:
 
 
 class _Loop:
-    """A Scan over some layers, from input to output."""
+    """A Scan over some layers of one direction, from input to output."""
 
     def __init__(
         self, build: GraphBuilder, stack: Any, prefix: str, which: list[int], lengths: str | None
     ) -> None:
         self.build, self.stack, self.lengths = build, stack, lengths
         self.resets_before = not getattr(stack, "reset_after", True)
+        self.functions = functions_of(stack.spec.cell_of(which[0]))
         self.layers = [self._weights(stack.spec.layer_names[k], prefix) for k in which]
         self.readout: dict[str, str] = {}
         if stack.spec.readout is not None:
@@ -168,10 +175,10 @@ class _Loop:
                 zx = _affine(body, y, own, "weight_ih", "bias_ih")
             zh, next_c = self._recurrent(body, own, h, fed if number == 0 else None), None
             if self.resets_before:
-                y = add_reset_before(body, self.stack, own, zx, zh, h)
+                y = add_reset_before(body, self.stack, self.functions, own, zx, zh, h)
             else:
                 zh = zh or body.op("Mul", zx, body.real(0.0))
-                y, next_c = add_step(body, self.stack, own, zx, zh, h, c)
+                y, next_c = add_step(body, self.stack, self.functions, own, zx, zh, h, c)
             if "weight_hr" in own:
                 y = body.op("MatMul", y, own["weight_hr"])
             new += [y] if next_c is None else [y, next_c]

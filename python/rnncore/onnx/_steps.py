@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnncore._native.cells import GateFunction
 from rnncore.onnx._builder import GraphBuilder
 from rnncore.onnx._gates import ACTIVATIONS, numbers_of
-from rnncore.onnx._recurrent_export import functions_of, node_kind
+from rnncore.onnx._recurrent_export import node_kind
 
 Values = Mapping[str, str]  # what the parameters are called in the graph, the weights transposed
+Functions = Sequence[GateFunction]  # of the cell, in ONNX's order
 
 
 def add_activation(body: GraphBuilder, function: GateFunction, value: str) -> str:
@@ -27,25 +28,27 @@ def add_activation(body: GraphBuilder, function: GateFunction, value: str) -> st
 
 
 def add_step(
-    body: GraphBuilder, stack: Any, own: Values, zx: str, zh: str, h: str, c: str | None
-) -> tuple[str, str | None]:
+    body: GraphBuilder, stack: Any, acts: Functions, own: Values, zx: str, zh: str, h: str,
+    c: str | None,
+) -> tuple[str, str | None]:  # fmt: skip
     """Add a step from the input's and the recurrent part of z to h and c."""
     kind, letters = node_kind(stack), stack.spec.cell.gate_letters
     if kind == "RNN":
         z = _bounded(body, stack, body.op("Add", zx, zh))
-        return add_activation(body, functions_of(stack)[0], z), None
+        return add_activation(body, acts[0], z), None
     if kind == "GRU":
-        return _gru(body, stack, zx, zh, h), None
+        return _gru(body, stack, acts, zx, zh, h), None
     assert c is not None
     z = body.op("Add", zx, zh)
-    return _lstm(body, stack, dict(zip(letters, _split(body, stack, z), strict=True)), own, c)
+    gates = dict(zip(letters, _split(body, stack, z), strict=True))
+    return _lstm(body, stack, acts, gates, own, c)
 
 
 def add_reset_before(
-    body: GraphBuilder, stack: Any, own: Values, zx: str, rest: str | None, h: str
+    body: GraphBuilder, stack: Any, acts: Functions, own: Values, zx: str, rest: str | None, h: str
 ) -> str:
     """Add a step of a GRU whose reset gate stands in front of the product; z = zx + rest + R h."""
-    acts, H = functions_of(stack), stack.hidden_size
+    H = stack.hidden_size
     z = zx if rest is None else body.op("Add", zx, rest)
     gates, n = body.op("Split", z, body.numbers(2 * H, H), outputs=2, axis=-1)
     gates = body.op("Add", gates, body.op("MatMul", h, own["weight_hh_gates"]))
@@ -75,8 +78,7 @@ def _mixed(body: GraphBuilder, n: str, z: str, h: str) -> str:
     return str(body.op("Add", n, body.op("Mul", z, body.op("Sub", h, n))))
 
 
-def _gru(body: GraphBuilder, stack: Any, zx: str, zh: str, h: str) -> str:
-    acts = functions_of(stack)
+def _gru(body: GraphBuilder, stack: Any, acts: Functions, zx: str, zh: str, h: str) -> str:
     (xr, xz, xn), (hr, hz, hn) = _split(body, stack, zx), _split(body, stack, zh)
     r = add_activation(body, acts[0], _bounded(body, stack, body.op("Add", xr, hr)))
     z = add_activation(body, acts[0], _bounded(body, stack, body.op("Add", xz, hz)))
@@ -85,10 +87,8 @@ def _gru(body: GraphBuilder, stack: Any, zx: str, zh: str, h: str) -> str:
 
 
 def _lstm(
-    body: GraphBuilder, stack: Any, gates: dict[str, str], own: Values, c: str
+    body: GraphBuilder, stack: Any, acts: Functions, gates: Values, own: Values, c: str
 ) -> tuple[str, str]:
-    acts = functions_of(stack)
-
     def gate(letter: str, state: str) -> str:
         z, peephole = gates[letter], own.get(f"peephole_{letter}")
         if peephole is not None:
