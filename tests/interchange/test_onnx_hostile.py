@@ -162,6 +162,15 @@ REFUSED = {
                  initializers=[W, R], outputs=("y", "z")),
         "initializer 'W': expected weights of one recurrent node",
     ),
+    "more outputs than a node has": (
+        model_of(node("Relu", made=("y", "z")), outputs=("y", "z")),
+        "node 'here' (Relu): expected at most 1 outputs, got ['y', 'z']",
+    ),
+    "more outputs than a recurrent node has": (
+        model_of(node("LSTM", ("x", "W", "R"), ("y", "h", "c", "d")), initializers=[W, R],
+                 outputs=("d",)),
+        "node 'here' (LSTM): expected at most 3 outputs, got ['y', 'h', 'c', 'd']",
+    ),
     "functions": (
         onnx.ModelProto(
             graph=model_of(node()).graph, functions=[onnx.FunctionProto(name="Relu")],
@@ -206,6 +215,18 @@ def _sized(data):
         number += bytes([size % 128 + 128])
         size //= 128
     return number + bytes([size]) + data
+
+
+def test_more_axes_than_numpy_adds():
+    """Its own error for them is a RuntimeError."""
+    axes = numpy_helper.from_array(np.arange(40), "axes")
+    model = model_of(
+        node("Unsqueeze", ("x", "axes"), ("long",)), node("Add", ("long", "long")),
+        initializers=[axes],
+    )  # fmt: skip
+    graph = rnncore.onnx.load(model)
+    with pytest.raises(ValueError, match=r"^node 'here' \(Add\): "):
+        graph(np.ones(2, np.float32))
 
 
 def test_doubling_is_not_computed_while_loading():

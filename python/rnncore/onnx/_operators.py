@@ -49,12 +49,15 @@ class Operator(NamedTuple):
         (at, inputs) -> outputs.
     backward : callable or None
         (at, inputs, outputs, doutputs) -> dinputs, None for those without. None: no gradient.
+    outputs : int
+        The greatest number of outputs.
     """
 
     inputs: tuple[int, int]
     attributes: str
     forward: Callable[[At, Values], tuple[Any, ...]]
     backward: Callable[[At, Values, Values, Values], tuple[Any, ...]] | None = None
+    outputs: int = 1
 
 
 def check_size(shape: Sequence[int]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rnncore._types import Array
 from rnncore.onnx._operators import NUMPY_TYPES, At
-from rnncore.onnx._recurrent_nodes import ATTRIBUTES, KINDS, layer_options
+from rnncore.onnx._recurrent_nodes import ATTRIBUTES, KINDS, OUTPUTS, layer_options
 from rnncore.onnx._shape_operators import OPERATORS
 
 OPSETS = (7, 28)  # since broadcasting is as it is now; the newest that was tried
@@ -84,7 +84,7 @@ def build_plan(description: Mapping[str, Any], dtype: np.dtype[Any]) -> list[Nod
     """Return the nodes in their order.
 
     Raises ValueError for a name that is made twice or nowhere, an operator or attribute that is
-    unknown, or more or fewer inputs than it takes.
+    unknown, more or fewer inputs than it takes, or more outputs than it has.
     """
     opset = description["opset"]
     made: set[str] = set()
@@ -141,6 +141,9 @@ def _node(entry: Any, opset: int, dtype: np.dtype[Any], layers: Any) -> Node:
         raise ValueError(f"{title}: expected {least} to {most} inputs, got {list(inputs)}")
     if not any(outputs):
         raise ValueError(f"{title}: expected an output, got none")
+    known_outputs = OUTPUTS[op] if operator is None else operator.outputs
+    if len(outputs) > known_outputs:
+        raise ValueError(f"{title}: expected at most {known_outputs} outputs, got {list(outputs)}")
     layer = entry.get("layer")
     if layer is not None and (operator is not None or layer not in layers):
         raise ValueError(f"{title}: expected a layer of the graph, got {layer!r}")

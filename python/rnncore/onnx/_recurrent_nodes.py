@@ -26,6 +26,7 @@ ATTRIBUTES = {
 # Inputs by their places: x, the weights, then what may differ from call to call.
 X, W, R, B, LENGTHS, H0, C0, P = range(8)
 WEIGHTS = {"RNN": (W, R, B), "GRU": (W, R, B), "LSTM": (W, R, B, P)}
+OUTPUTS = {"RNN": 2, "GRU": 2, "LSTM": 3}  # how many at most
 NAMES = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 
 

@@ -25,7 +25,8 @@ from rnncore.onnx._recurrent_nodes import (
 )
 from rnncore.onnx._shape_operators import OPERATORS
 
-_FAILURES = (ArithmeticError, AttributeError, IndexError, TypeError, ValueError)
+# A RuntimeError is what numpy has for arrays of more than 32 axes.
+_FAILURES = (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
 
 
 def build_layer(entry: Mapping[str, Any], dtype: Any) -> Any:

@@ -19,6 +19,8 @@ from rnncore.onnx._operators import (
     summed_to,
 )
 
+_MANY = 1 << 16  # of inputs or outputs
+
 
 def _input(inputs: Values, number: int) -> Any:
     return inputs[number] if len(inputs) > number else None
@@ -249,8 +251,8 @@ OPERATORS: dict[str, Operator] = ARITHMETIC | {
     "Reshape": Operator((2, 2), "allowzero", _reshape, _reshaped_back),
     "Flatten": Operator((1, 1), "axis", _flatten, _reshaped_back),
     "Transpose": Operator((1, 1), "perm", _transpose, _transpose_backward),
-    "Concat": Operator((1, 1 << 16), "axis", _concat, _concat_backward),
-    "Split": Operator((1, 2), "axis split num_outputs", _split, _split_backward),
+    "Concat": Operator((1, _MANY), "axis", _concat, _concat_backward),
+    "Split": Operator((1, 2), "axis split num_outputs", _split, _split_backward, outputs=_MANY),
     "Slice": Operator((1, 5), "starts ends axes", _slice, _slice_backward),
     "Gather": Operator((2, 2), "axis", _gather, _gather_backward),
     "Expand": Operator((2, 2), "", _expand, _expand_backward),
@@ -261,5 +263,5 @@ OPERATORS: dict[str, Operator] = ARITHMETIC | {
     "ConstantOfShape": Operator((1, 1), "value", _constant_of_shape),
     "Range": Operator((3, 3), "", _range),
     "Cast": Operator((1, 1), "to saturate round_mode", _cast, _cast_backward),
-    "Dropout": Operator((1, 3), "ratio seed", _dropout, _reshaped_back),
+    "Dropout": Operator((1, 3), "ratio seed", _dropout, _reshaped_back, outputs=2),
 }
