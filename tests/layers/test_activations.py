@@ -345,6 +345,11 @@ def test_the_usual_functions_are_the_plain_cell() -> None:
     assert GRU(3, 5, activations=("sigmoid", "tanh")).cell is GRU(3, 5).cell
     assert RNN(3, 5, nonlinearity="relu").cell.key == "rnn_relu"
     assert RNN(3, 5, nonlinearity=("tanh",)).nonlinearity == "tanh"
+    one = RNN(3, 5, bidirectional=True, nonlinearity=[("elu", 2)])
+    assert one.nonlinearity == ("elu", 2.0)
+    assert repr(GRU(3, 5, activations=np.array(["tanh", "relu"]).tolist())) == repr(
+        GRU(3, 5, activations=tuple(np.array(["tanh", "relu"])))
+    )
     both = RNN(3, 5, bidirectional=True, nonlinearity=["relu", "tanh"])
     assert [cell.key for cell in both.spec.cells] == ["rnn_relu", "rnn_tanh"]
     mixed = GRU(3, 5, bidirectional=True, activations=("sigmoid", "tanh", "relu", "tanh"))

@@ -93,7 +93,7 @@ def read_function(name: str, value: Any) -> GateFunction:
     for symbol, own in zip(("alpha", "beta"), numbers, strict=False):
         if not abs(own) <= _LARGEST:
             raise ValueError(f"{name}: {symbol}: expected a number that float32 holds, got {own!r}")
-    return GateFunction(kind, *numbers, *usual[len(numbers) :])
+    return GateFunction(str(kind), *numbers, *usual[len(numbers) :])
 
 
 def activations_of(cells: Sequence[Cell]) -> tuple[UserFunction, ...]:
@@ -146,10 +146,11 @@ def _as_user(function: GateFunction) -> UserFunction:
 
 
 def _is_one(value: Any) -> bool:
-    """Whether this is one function, not a list of some."""
+    """Whether this is one function, alone or with its numbers, not a list of some."""
     if not isinstance(value, (list, tuple)) or not value:
         return True
-    return not any(isinstance(part, (str, list, tuple)) for part in value[1:])
+    first, *rest = value
+    return isinstance(first, str) and not any(isinstance(part, (str, list, tuple)) for part in rest)
 
 
 def _read_each(name: str, values: Any, count: int, directions: int) -> list[GateFunction]:
