@@ -65,6 +65,19 @@ def test_a_layer_goes_out_and_comes_back(name, several):
     np.testing.assert_allclose(found, layer.backward(tape, dy)[0], rtol=1e-5, atol=1e-6)
 
 
+def test_names_in_any_case():
+    """As ONNX Runtime reads them."""
+    layer = layer_named("lstm of two", bidirectional=True)
+    model = rnncore.onnx.export(layer)
+    (node,) = (node for node in model.graph.node if node.op_type == "LSTM")
+    (names,) = (one.strings for one in node.attribute if one.name == "activations")
+    names[:] = [name.lower() if i % 2 else name.upper() for i, name in enumerate(names)]
+    x = np.random.default_rng(0).normal(size=(4, 6, 3)).astype(np.float32)
+    found = rnncore.onnx.load(model)(x)["y"]
+    np.testing.assert_array_equal(found, layer(x)[0])
+    np.testing.assert_allclose(onnx_peer.run(model, {"x": x})[0], found, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", [name for name in LAYERS if "of two" not in name])
 def test_a_layer_whose_outputs_feed_back(name):
     layer = layer_named(name, output_size=2, recurrence=("hidden", "output_to_hidden"))

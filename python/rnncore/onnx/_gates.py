@@ -59,8 +59,8 @@ def activation_attributes(functions: Sequence[GateFunction]) -> dict[str, Any]:
 def node_activations(attributes: Mapping[str, Any], count: int) -> tuple[Any, ...] | None:
     """Return a node's activations as layers take them, `count` of them; None where it names none.
 
-    Each takes the next number of activation_alpha and activation_beta, if it has such a number and
-    there is one left.
+    Capital letters do not matter, as in ONNX Runtime. Each takes the next number of
+    activation_alpha and activation_beta, if it has such a number and there is one left.
     """
     names = attributes.get("activations")
     alphas = list(attributes.get("activation_alpha", ()))
@@ -69,19 +69,21 @@ def node_activations(attributes: Mapping[str, Any], count: int) -> tuple[Any, ..
         return None
     if len(names) != count:
         raise ValueError(f"activations: expected {count} names, got {len(names)}")
-    ours = {theirs: name for name, theirs in ACTIVATIONS.items()}
+    ours = {theirs.lower(): name for name, theirs in ACTIVATIONS.items()}
     found: list[Any] = []
     for given in names:
-        if given not in ours:
-            raise ValueError(f"activations: expected some of {', '.join(ours)}, got {given!r}")
-        usual = FUNCTIONS[ours[given]]
-        if ours[given] in _NEEDS_NUMBERS and not (alphas and betas):
+        name = ours.get(given.lower())
+        if name is None:
+            known = ", ".join(ACTIVATIONS.values())
+            raise ValueError(f"activations: expected some of {known}, got {given!r}")
+        usual = FUNCTIONS[name]
+        if name in _NEEDS_NUMBERS and not (alphas and betas):
             raise ValueError(f"activation_alpha, activation_beta: expected numbers for {given}")
         numbers = [
             float(rest.pop(0)) if rest else number
             for rest, number in zip((alphas, betas), usual, strict=False)
         ]
-        found.append((ours[given], *numbers) if numbers else ours[given])
+        found.append((name, *numbers) if numbers else name)
     if alphas or betas:
         raise ValueError(f"activation_alpha, activation_beta: expected fewer for {names}")
     return tuple(found)
