@@ -244,6 +244,19 @@ def test_doubling_is_not_computed_while_loading():
     assert time.perf_counter() - start < 5
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"dtype": "float16"}, {"dtype": None}, {"dims": [-1]}, {"dims": "n"}, {"dims": [1.5]}],
+    ids=str,
+)
+def test_descriptions_with_inputs_that_are_none(wrong):
+    """Such as a file of a saved graph may hold."""
+    graph = rnncore.onnx.load(model_of(node("Relu")))
+    source = dict(graph.description["inputs"][0]) | wrong
+    with pytest.raises(ValueError, match=r"^input 'x': expected type and dimensions, got "):
+        rnncore.onnx.Graph(dict(graph.description) | {"inputs": [source]})
+
+
 def test_damaged_bytes_raise_nothing_else():
     model = rnncore.onnx.export(rnncore.GRU(2, 3, bidirectional=True), lengths=True)
     data, rng = bytearray(model.SerializeToString()), np.random.default_rng(0)

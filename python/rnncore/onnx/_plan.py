@@ -83,12 +83,12 @@ def unpacked(name: str, plain: Any) -> Array:
 def build_plan(description: Mapping[str, Any], dtype: np.dtype[Any]) -> list[Node]:
     """Return the nodes in their order.
 
-    Raises ValueError for a name that is made twice or nowhere, an operator or attribute that is
-    unknown, more or fewer inputs than it takes, or more outputs than it has.
+    Raises ValueError for an input without a type, a name that is made twice or nowhere, an operator
+    or attribute that is unknown, more or fewer inputs than it takes, or more outputs than it has.
     """
     opset = description["opset"]
     made: set[str] = set()
-    sources = [entry["name"] for entry in description["inputs"]]
+    sources = [_source(entry) for entry in description["inputs"]]
     for name in [*sources, *description["constants"], *description["weights"]]:
         _make(made, name, "graph")
     later = {name for entry in description["nodes"] for name in entry["outputs"]}
@@ -107,6 +107,17 @@ def build_plan(description: Mapping[str, Any], dtype: np.dtype[Any]) -> list[Nod
             raise ValueError(f"output {name!r}: expected a value of the graph, got none")
     _find_last(nodes, {*description["outputs"], *description["constants"], *description["weights"]})
     return nodes
+
+
+def _source(entry: Mapping[str, Any]) -> str:
+    """Return the name of an input; ValueError unless its type and dimensions are such."""
+    name, dtype, dims = entry["name"], entry["dtype"], entry["dims"]
+    known = isinstance(name, str) and isinstance(dtype, str) and dtype in _NUMBERS
+    sizes = dims if isinstance(dims, list) else []
+    fits = all(isinstance(dim, str) or (type(dim) is int and dim >= 0) for dim in sizes)
+    if not (known and fits and (dims is None or isinstance(dims, list))):
+        raise ValueError(f"input {name!r}: expected type and dimensions, got {dtype!r}, {dims!r}")
+    return str(name)
 
 
 def _make(made: set[str], name: str, where: str) -> None:
