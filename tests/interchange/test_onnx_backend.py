@@ -65,6 +65,10 @@ def test_one_node():
     a, b = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
     (y,) = rnncore.onnx.Backend.run_node(node, [a, b])
     assert y.tolist() == [[3] * 4] * 2
+    (y,) = rnncore.onnx.Backend.run_node(helper.make_node("Add", ["a", "a"], ["y"]), [a, a])
+    assert y.tolist() == [[2] * 3] * 2
+    with raises(ValueError, "inputs: expected a, b, got 1 arrays"):
+        rnncore.onnx.Backend.run_node(node, [a])
 
 
 def test_what_it_runs():

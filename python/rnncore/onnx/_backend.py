@@ -79,18 +79,20 @@ class Backend(base.Backend):
         outputs_info: Any = None,
         **options: Any,
     ) -> tuple[Any, ...]:
-        """Run one node on arrays, in the order of its inputs."""
+        """Run one node on arrays, in the order of its inputs; an input read twice comes twice."""
         names = [name for name in node.input if name]
-        arrays = [np.asarray(array) for array in inputs]
+        if len(inputs) != len(names):
+            raise ValueError(f"inputs: expected {', '.join(names)}, got {len(inputs)} arrays")
+        given = {name: np.asarray(array) for name, array in zip(names, inputs, strict=True)}
         graph_inputs = [
             helper.make_tensor_value_info(name, onnx_type(array.dtype), array.shape)
-            for name, array in zip(names, arrays, strict=True)
+            for name, array in given.items()
         ]
         outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         graph = helper.make_graph([node], "node", graph_inputs, outputs)
         version = options.get("opset_version", min(OPSETS[1], onnx.defs.onnx_opset_version()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
-        return cls.prepare(model, device).run(arrays)
+        return cls.prepare(model, device).run(given)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
