@@ -6,7 +6,7 @@ import operator
 import sys
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,12 @@ from rnncore._types import Array, Lengths, Seed
 
 _MAX_SIZE = 2**31 - 1
 _BLOCK = 2**16  # numbers that are looked at in one go
+
+_MAKERS = {
+    "keras": "rnncore.keras.from_keras makes one of it",  # which may be one of torch as well
+    "torch": "rnncore.torch.from_torch makes one of it",
+    "onnx": "rnncore.onnx.load makes one of it",
+}
 
 _warned: set[str] = set()  # what was said already, once per process
 
@@ -292,6 +298,36 @@ def expect_none(reason: str, **values: Any) -> None:
     for name, value in values.items():
         if value is not None:
             raise ValueError(f"{name}: expected None {reason}, got {value!r}")
+
+
+def what_came(value: Any, home: str = "rnncore") -> str:
+    """Say what came where an object of `home` was expected: its class, and another library."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}, not an object of it"
+    library = library_of(value)
+    return _type(value) if library in (None, home) else f"{_type(value)} of {library}"
+
+
+def library_of(value: Any) -> str | None:
+    """Return the library that an object's class comes from, or is made of; None for any other."""
+    packages = {base.__module__.split(".")[0] for base in type(value).__mro__}
+    return next((name for name in (*_MAKERS, __package__) if name in packages), None)
+
+
+def expect_module(name: str, value: Any, kind: Any, expected: str = "a layer or a model") -> None:
+    """Raise TypeError for no object of a class, or of some; say what converts a stranger's."""
+    if not isinstance(value, kind):
+        text = f"{name}: expected {expected}, got {what_came(value)}"
+        hint = None if isinstance(value, type) else _MAKERS.get(library_of(value) or "")
+        raise TypeError(f"{text}; {hint}" if hint else text)
+
+
+def prefix_of(names: Iterable[str], mapping: Mapping[str, Any]) -> str | None:
+    """Return what stands before every one of these names in a mapping; None if nothing does."""
+    wanted = list(names)
+    ends = (name for name in mapping if wanted and name.endswith(f".{wanted[0]}"))
+    prefixes = (name[: -len(wanted[0])] for name in ends)
+    return next((each for each in prefixes if all(each + n in mapping for n in wanted)), None)
 
 
 def choice(name: str, value: Any, options: Sequence[str]) -> str:

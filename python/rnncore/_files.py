@@ -9,8 +9,17 @@ import re
 import secrets
 import socket
 import stat
+from typing import Any
 
 _TEMPORARY = re.compile(r"\.rnncore-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{16}\.tmp")
+
+
+def as_path(name: str, value: Any) -> str:
+    """Return a path as text; TypeError names the argument."""
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a path, got {type(value).__name__}") from None
 
 
 def write_atomically(path: str, data: bytes) -> None:

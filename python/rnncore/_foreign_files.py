@@ -6,6 +6,7 @@ _LOAD = "build the model, then call model.load_state_dict"
 _ZIP = b"PK\x03\x04"
 _TORCH = f"a PyTorch file: {_LOAD}(torch.load(path, weights_only=True))"
 _KERAS = "a Keras file: read it with rnncore.keras.from_keras(path)"
+ONNX = "an ONNX file: read it with rnncore.onnx.load(path)"
 _HDF5 = (
     "an HDF5 file, weights of Keras perhaps: build the model, then call "
     "rnncore.keras.load_weights(model, path)"
@@ -24,10 +25,12 @@ _KINDS = (
     (_ZIP, "a zip archive, which rnncore does not read"),
 )
 _PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
-_ONNX = tuple(  # field 1 is the version of its format; then follow text, numbers, a model or graph
-    b"\x08" + bytes([version, field])
-    for version in range(1, 32)
-    for field in b"\x12\x1a\x22\x28\x32\x3a"
+_STARTS_OF_ONNX = (
+    tuple(  # field 1 is the version of its format; then follow text, numbers, a model or graph
+        b"\x08" + bytes([version, field])
+        for version in range(1, 32)
+        for field in b"\x12\x1a\x22\x28\x32\x3a"
+    )
 )
 SAFETENSORS = f"a safetensors file of another library: {_LOAD}(safetensors.numpy.load_file(path))"
 
@@ -48,6 +51,6 @@ def foreign_file(data: bytes) -> str | None:
             return text
     if data.startswith(_PICKLES):
         return f"a pickle, of PyTorch perhaps, which rnncore never runs: {_LOAD}(arrays by name)"
-    if data.startswith(_ONNX):
-        return "an ONNX file: read it with rnncore.onnx.load(path)"
+    if data.startswith(_STARTS_OF_ONNX):
+        return ONNX
     return None

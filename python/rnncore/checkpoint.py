@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._files import write_atomically
+from rnncore._files import as_path, write_atomically
 from rnncore._foreign_files import SAFETENSORS, foreign_file
 from rnncore._parts import from_plain, to_plain
 from rnncore._types import Array
@@ -75,7 +75,7 @@ def save(model: Module, path: str | PathLike[str], **parts: Any) -> None:
             raise TypeError(f"{name}: expected an array of numbers, got dtype {array.dtype}")
     version = 1 if plain is None else VERSION  # what an older rnncore reads stays so
     text = _header(version, description, tensors, plain)
-    write_atomically(os.fsdecode(path), serialize(tensors, metadata={"rnncore": text}))
+    write_atomically(as_path("path", path), serialize(tensors, metadata={"rnncore": text}))
 
 
 def load(path: str | PathLike[str]) -> Any:
@@ -125,7 +125,7 @@ def load_parts(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _load(path: str | PathLike[str], *, with_parts: bool) -> tuple[Module, dict[str, Any]]:
-    path = os.fsdecode(path)
+    path = as_path("path", path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise CheckpointError(f"{path}: expected a model file, got something that is no file")
     with open(path, "rb") as file:

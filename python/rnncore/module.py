@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import as_numpy, users_level
+from rnncore._checks import as_numpy, prefix_of, users_level, what_came
 from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
 from rnncore._types import Array
@@ -334,10 +334,13 @@ class Module(ABC):
             If `mapping` is no mapping or a value holds no real numbers.
         """
         if not isinstance(mapping, Mapping):
-            raise TypeError(f"state_dict: expected a mapping, got {type(mapping).__name__}")
+            raise TypeError(f"state_dict: expected a mapping, got {what_came(mapping)}")
         missing = [name for name in self.parameters if name not in mapping]
         unexpected = [name for name in mapping if name not in self.parameters]
         if strict and (missing or unexpected):
+            prefix = prefix_of(self.parameters, mapping)
+            if prefix is not None:
+                raise KeyError(f"state_dict: expected names without {prefix!r} in front")
             raise KeyError(f"state_dict: missing {missing}, unexpected {unexpected}")
         if missing and len(missing) == len(self.parameters):
             _warn_of_no_match(missing, unexpected)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from rnncore._checks import as_array, boolean, check_shape, fraction, number
+from rnncore._checks import as_array, boolean, check_shape, expect_module, fraction, number
 from rnncore._memory import aligned_zeros
 from rnncore._native import optim as _kernels
 from rnncore._parts import storable
@@ -37,8 +37,7 @@ class _Optimizer:
     _options: ClassVar[tuple[str, ...]]  # hyper-parameters: constructor arguments and attributes
 
     def __init__(self, module: Module, lr: float, moments: tuple[str, ...]) -> None:
-        if not isinstance(module, Module):
-            raise TypeError(f"module: expected a layer or a model, got {type(module).__name__}")
+        expect_module("module", module, Module)
         self.module = module
         self.lr = lr
         self._steps = 0
@@ -306,8 +305,7 @@ def clip_grad_norm(module: Module, max_norm: float) -> float:
     TypeError, ValueError
         If `module` is no Module or `max_norm` is negative or NaN.
     """
-    if not isinstance(module, Module):
-        raise TypeError(f"module: expected a layer or a model, got {type(module).__name__}")
+    expect_module("module", module, Module)
     limit = number("max_norm", max_norm)
     if not limit >= 0:
         raise ValueError(f"max_norm: expected a number >= 0, got {max_norm!r}")

@@ -282,7 +282,7 @@ def test_what_cannot_be_exported_is_named():
     with raises(ValueError, "state: expected None for Sequential, which has no such input, "
                 "got True"):  # fmt: skip
         export(rnncore.Sequential(rnncore.GRU(3, 5)), state=True)
-    with pytest.raises(TypeError, match=r"^model: expected a layer or model, got dict$"):
+    with pytest.raises(TypeError, match=r"^model: expected a layer or a model, got dict$"):
         export({})
     with pytest.raises(ValueError, match=r"^zoneout: expected 0.0, since ONNX has none, got 0.1$"):
         export(rnncore.GRU(3, 5, zoneout=0.1))

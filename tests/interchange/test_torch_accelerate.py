@@ -243,8 +243,8 @@ def test_what_is_left_alone_and_why(name: str) -> None:
 
 def test_what_is_no_module() -> None:
     for function in (accelerate, restore):
-        with pytest.raises(TypeError, match=r"^model: expected a torch\.nn\.Module, got dict$"):
-            function({})
+        with pytest.raises(TypeError, match=r"^model: expected a torch\.nn\.Module, got list$"):
+            function([])
 
 
 # --- training -----------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ def test_options_that_torch_lacks(option: str) -> None:
 
 
 def test_layers_that_torch_lacks() -> None:
-    with raises(TypeError, "module: expected one of rnncore, got Linear"):
+    with raises(TypeError, "module: expected a layer or model of rnncore, got Linear of torch"):
         to_torch(nn.Linear(2, 3))  # type: ignore[arg-type]
     core = rnncore.LSTM(5, 5, peephole=True, rng=0)
     with raises(ValueError, "core.peephole: expected False, since torch.nn.LSTM has no such"):

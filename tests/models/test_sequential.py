@@ -245,7 +245,7 @@ def test_the_text_of_a_chain_builds_it_again() -> None:
         ),
         (
             lambda: (GRU(3, 4), ManyToOne(GRU(4, 4), 1)),
-            "layers[1]: expected one of Recurrent, Embedding, Linear, Activation, Merging, "
+            "layers[1]: expected one of RNN, GRU, LSTM, Embedding, Linear, Activation, Merging, "
             "Pooling, Masking, Reversal, got ManyToOne",
         ),
         (

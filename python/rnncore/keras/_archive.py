@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
+from rnncore._foreign_files import foreign_file
 from rnncore.checkpoint import CheckpointError
 from rnncore.keras._described import Described, Weights, described
 from rnncore.keras._hdf5 import open_weights
@@ -65,9 +66,11 @@ def open_model(path: str | PathLike[str]) -> Iterator[Described]:
             "expected a .keras file, got weights alone: rnncore.keras.load_weights(model, path)"
         )
     if not start.startswith(_ZIP):
-        raise CheckpointError("expected a .keras file, got neither a zip archive nor HDF5")
+        other = foreign_file(start) or "neither a zip archive nor HDF5"
+        raise CheckpointError(f"expected a .keras file, got {other}")
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_others(archive)
             config = _read_json(archive, "config.json")
             _check_version(_read_json(archive, "metadata.json"))
             data = _read(archive, _WEIGHTS, size)
@@ -92,6 +95,14 @@ def open_weights_file(path: str | PathLike[str]) -> Iterator[Weights]:
         return
     with open_weights(path, size) as weights:
         yield weights
+
+
+def _refuse_others(archive: zipfile.ZipFile) -> None:
+    """Raise CheckpointError for an archive of another library, such as PyTorch's."""
+    names = archive.namelist()
+    if not {"config.json", _WEIGHTS}.intersection(names):
+        other = foreign_file(_ZIP + "\n".join(names).encode(errors="replace"))
+        raise CheckpointError(f"expected a .keras file, got {other}")
 
 
 def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

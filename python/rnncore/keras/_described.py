@@ -70,7 +70,8 @@ def described(serialized: Any, weights: Weights, what: str) -> Described:
         raise ValueError(f"{what}: expected a class name and a configuration, got neither")
     if not isinstance(module, str) or module.split(".")[0] != "keras":
         name = serialized.get("registered_name") or kind
-        raise ValueError(f"{what}: expected a layer of Keras itself, got {name!r} of {module!r}")
+        of = "" if module is None else f" of {module!r}"
+        raise ValueError(f"{what}: expected a layer of Keras itself, got {name!r}{of}")
     return Described(kind, config, weights)
 
 

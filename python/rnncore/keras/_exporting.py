@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
+from rnncore._files import as_path
 from rnncore._types import Array
 from rnncore.checkpoint import CheckpointError
 from rnncore.keras._archive import named, open_weights_file
@@ -106,9 +106,9 @@ def load_weights(model: Module, path: str | PathLike[str]) -> None:
     OSError
         If the file can't be read.
     """
-    path = os.fsdecode(path)
     plans = [plan for plan in plans_of(model) if plan.arrays]
-    with named(path), open_weights_file(path) as weights:
+    name = as_path("path", path)
+    with named(name), open_weights_file(name) as weights:
         assert isinstance(weights, GroupWeights)
         found = _found(plans, weights)
     for plan, arrays in zip(plans, found, strict=True):

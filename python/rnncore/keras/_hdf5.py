@@ -29,9 +29,11 @@ def import_h5py() -> Any:
     """Return h5py; ImportError says which extra brings it."""
     try:
         return importlib.import_module("h5py")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "h5py":
+            raise
         raise ImportError(
-            "h5py: needed to read Keras' files and not installed: pip install rnncore[keras]"
+            "h5py: needed to read Keras' files and not installed: pip install 'rnncore[keras]'"
         ) from error
 
 

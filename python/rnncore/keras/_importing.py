@@ -6,6 +6,7 @@ import os
 from os import PathLike
 from typing import Any
 
+from rnncore._checks import what_came
 from rnncore.keras._archive import named, open_model
 from rnncore.keras._chain import chain_of
 from rnncore.keras._described import MODELS, Described
@@ -66,7 +67,7 @@ def from_keras(source: Any, *, loss: Any = None) -> Any:
         return _convert(describe_live(source), loss)
     raise TypeError(
         "source: expected a layer or model of Keras, or the path of a .keras file, got "
-        f"{type(source).__name__}"
+        f"{what_came(source, 'keras')}"
     )
 
 

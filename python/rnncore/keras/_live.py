@@ -40,7 +40,8 @@ class LiveWeights:
 
 def is_live(thing: Any) -> bool:
     """Whether something is a layer or model of Keras, or of a class that is made of one."""
-    return hasattr(thing, "get_config") and hasattr(thing, "get_weights")
+    known = hasattr(thing, "get_config") and hasattr(thing, "get_weights")
+    return known and not isinstance(thing, type)
 
 
 def describe_live(thing: Any) -> Described:

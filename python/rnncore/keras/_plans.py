@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rnncore._checks import what_came
 from rnncore._types import Array
 from rnncore.keras._activations import name_in_keras
 from rnncore.keras._stacks import Plan, recurrent_plans
@@ -47,7 +48,7 @@ def _in_order(model: Any) -> list[Module]:
         return [model]
     raise TypeError(
         "model: expected an RNN, GRU, LSTM, Linear, Embedding, Activation, Sequential, ManyToOne "
-        f"or ManyToMany, got {type(model).__name__}"
+        f"or ManyToMany, got {what_came(model)}"
     )
 
 

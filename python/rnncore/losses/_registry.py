@@ -45,7 +45,8 @@ def as_loss(loss: Any) -> Loss:
     ValueError
         If there is no loss of that name, or a number does not fit.
     TypeError
-        If it is a class, or a function of other arguments than (y, target).
+        If it is a class, one of PyTorch or Keras, or a function of other arguments than
+        (y, target).
     """
     if isinstance(loss, Loss):
         if type(loss) not in (UserLoss, *CLASSES.values()):
@@ -59,6 +60,10 @@ def as_loss(loss: Any) -> Loss:
             return cls()
     if isinstance(loss, type):
         raise TypeError(f"loss: expected an object such as Huber(), got class {loss.__name__}")
+    library = str(getattr(loss, "__module__", "")).split(".")[0]
+    if library in ("torch", "keras"):  # which compute with tensors of their own
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise TypeError(f"loss: expected a name or a function of arrays, got {name} of {library}")
     if callable(loss):
         return UserLoss(loss)
     return CLASSES[choice("loss", loss, tuple(CLASSES))]()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncore._checks import expect_module
 from rnncore.layers import Activation, Masking, Merging, Pooling, Recurrent, Reversal
 from rnncore.layers.embedding import Embedding
 from rnncore.layers.linear import Linear
@@ -42,9 +43,10 @@ def check_chain(layers: Sequence[Any]) -> ChainSizes:
     for i, layer in enumerate(layers):
         name = f"layers[{i}]"
         if not isinstance(layer, LAYERS):
-            known = ", ".join(kind.__name__ for kind in LAYERS)
-            got = type(layer).__name__
-            raise TypeError(f"{name}: expected one of {known}, got {got}")
+            if len(layers) == 1 and isinstance(layer, (list, tuple)):
+                raise TypeError("layers: expected Sequential(*layers), got a list of them")
+            known = ", ".join(kind.__name__ for kind in LAYERS if kind is not Recurrent)
+            expect_module(name, layer, LAYERS, f"one of RNN, GRU, LSTM, {known}")
         _check_place(name, layer, layers[:i])
         if isinstance(layer, (Recurrent, Embedding, Linear)):
             sized = layer if sized is None else sized

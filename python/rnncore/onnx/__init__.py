@@ -4,7 +4,9 @@ from __future__ import annotations
 
 try:
     import onnx as _onnx
-except ImportError as error:
+except ModuleNotFoundError as error:
+    if error.name != "onnx":
+        raise
     raise ImportError(
         "rnncore.onnx: expected the package onnx, which is not installed: "
         "pip install 'rnncore[onnx]'"

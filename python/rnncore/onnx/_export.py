@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from os import PathLike
 from typing import Any
 
@@ -11,8 +10,8 @@ from numpy.typing import DTypeLike
 from onnx import GraphProto, ModelProto, helper
 
 import rnncore
-from rnncore._checks import boolean, expect_none, integer
-from rnncore._files import write_atomically
+from rnncore._checks import boolean, expect_module, expect_none, integer
+from rnncore._files import as_path, write_atomically
 from rnncore.module import Module, check_dtype
 from rnncore.onnx._builder import GraphBuilder
 from rnncore.onnx._graph import Graph
@@ -76,8 +75,7 @@ def export(
     OSError
         If the file can't be written.
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"model: expected a layer or model, got {type(model).__name__}")
+    expect_module("model", model, Module)
     real = check_dtype(model.dtype if dtype is None else dtype)
     size = model.num_parameters * real.itemsize
     if size > _LARGEST:
@@ -98,7 +96,7 @@ def export(
     result = onnx.shape_inference.infer_shapes(result) if isinstance(model, Graph) else result
     onnx.checker.check_model(result, full_check=True)
     if path is not None:
-        write_atomically(os.fsdecode(path), result.SerializeToString())
+        write_atomically(as_path("path", path), result.SerializeToString())
     return result
 
 

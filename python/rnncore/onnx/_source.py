@@ -12,6 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
+from rnncore._foreign_files import ONNX, foreign_file
 from rnncore._types import Array
 from rnncore.onnx._operators import NUMPY_TYPES
 
@@ -51,6 +52,9 @@ def _parsed(data: bytes, name: str) -> ModelProto:
     try:
         model.ParseFromString(data)
     except (DecodeError, RecursionError) as error:
+        other = foreign_file(data)
+        if other not in (None, ONNX):
+            raise OnnxError(f"{name}: expected an ONNX file, got {other}") from None
         raise OnnxError(f"{name}: damaged, or no ONNX file ({error})") from None
     if not model.HasField("graph"):
         raise OnnxError(f"{name}: expected an ONNX model, got one without a graph")

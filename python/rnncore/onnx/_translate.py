@@ -96,7 +96,7 @@ class Translated:
             raise OnnxError(f"{title}: expected the domain of ONNX, got {proto.domain!r}")
         inside = proto.op_type in OPERATORS or proto.op_type in KINDS
         if not inside and proto.op_type != "Constant":
-            raise OnnxError(f"{title}: expected an operator that rnncore has, got another")
+            raise OnnxError(f"{title}: expected an operator that rnncore has")
         attributes = {}
         for attribute in proto.attribute:
             _check_text(title, attribute.name)

@@ -6,7 +6,7 @@ except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
     raise ImportError(
-        "rnncore.torch: needs PyTorch, which is not installed: pip install rnncore[torch]"
+        "rnncore.torch: needs PyTorch, which is not installed: pip install 'rnncore[torch]'"
     ) from error
 
 from rnncore.torch.accelerate import Accelerated, accelerate, restore

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from rnncore.torch.layer_conversion import expect_torch_module
 from rnncore.torch.modules import GRU, LSTM, RNN
 from rnncore.torch.modules_cells import GRUCell, LSTMCell, RNNCell
 from rnncore.torch.modules_run import without_bound
@@ -54,8 +55,9 @@ def accelerate(model: nn.Module) -> Accelerated:
     The modules stay the same objects with the same parameters, buffers, hooks and mode; only their
     class becomes that of `rnncore.torch`. Optimizers, wrappers and checkpoints (``state_dict``)
     go on as they are, and results agree within rounding. What rnncore cannot do at a call, another
-    device say, runs in torch's kernel. A model pickled as a whole needs rnncore to be read back:
-    `restore` it first.
+    device say, runs in torch's kernel. A model pickled as a whole needs rnncore to be read back,
+    and ``torch.jit.script`` and ``torch.ao.quantization`` know torch's own classes alone: `restore`
+    it first.
 
     Parameters
     ----------
@@ -116,8 +118,7 @@ def restore(model: nn.Module) -> dict[str, str]:
 
 def _recurrent(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield what is recurrent in a model, or is called so, under each of its paths."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    expect_torch_module("model", model)
     for path, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, tuple(_OURS)) or _foreign_kind(module) is not None:
             yield path, module

@@ -6,9 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from rnncore._checks import expect_none
+from rnncore._checks import expect_none, what_came
 from rnncore.module import Module
-from rnncore.torch.layer_conversion import NAMES, kind_of, layer_from_torch, layer_to_torch
+from rnncore.torch.layer_conversion import (
+    NAMES,
+    expect_torch_module,
+    has_counterpart,
+    kind_of,
+    layer_from_torch,
+    layer_to_torch,
+)
 from rnncore.torch.task_module import TaskModule
 from rnncore.torch.whole_models import is_whole_model, model_from_torch, model_to_torch
 
@@ -75,8 +82,7 @@ def from_torch(
     whether a parameter is frozen. A module of your own without numbers in it is taken for what
     picks the head's input out of the core's outputs; `task` and `pooling` say how.
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    expect_torch_module("module", module)
     kind = kind_of(module)
     if kind is not None:
         reason = f"for a single {kind.name}"
@@ -118,7 +124,12 @@ def to_torch(module: Module) -> nn.Module:
         If an option has no counterpart in torch.nn; the message names it.
     """
     if not isinstance(module, Module):
-        raise TypeError(f"module: expected one of rnncore, got {type(module).__name__}")
+        raise TypeError(f"module: expected a layer or model of rnncore, got {what_came(module)}")
     if is_whole_model(module):
         return model_to_torch(module)
+    if not has_counterpart(module):
+        raise TypeError(
+            f"module: expected {NAMES}, or ManyToOne, ManyToMany or LanguageModel, got "
+            f"{type(module).__name__}"
+        )
     return layer_to_torch("", module)

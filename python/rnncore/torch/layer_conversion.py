@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Mapping
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 
 import rnncore
+from rnncore._checks import what_came
 from rnncore.module import Module
 
 
@@ -93,6 +96,23 @@ def layer_from_torch(name: str, module: nn.Module, kind: Kind, **changed: Any) -
         )
     layer.load_state_dict({key: value.cpu().numpy() for key, value in state.items()})
     return layer
+
+
+def expect_torch_module(name: str, value: Any) -> None:
+    """Raise TypeError for what is no module of torch; say what to do with weights and paths."""
+    if isinstance(value, nn.Module):
+        return
+    text = f"{name}: expected a torch.nn.Module, got {what_came(value, 'torch')}"
+    if isinstance(value, Mapping):
+        text += "; weights alone say no options: build the module, load them there, and pass it"
+    elif isinstance(value, (str, PathLike)):
+        text += "; build the module, load_state_dict(torch.load(path)), and pass it"
+    raise TypeError(text)
+
+
+def has_counterpart(layer: Module) -> bool:
+    """Whether torch.nn has a module for the class of a layer."""
+    return any(each.ours is type(layer) for each in KINDS)
 
 
 def layer_to_torch(name: str, layer: Module) -> nn.Module:

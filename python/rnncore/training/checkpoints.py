@@ -12,6 +12,7 @@ from typing import Any
 
 from rnncore import checkpoint
 from rnncore._checks import boolean, number, positive_int
+from rnncore._files import as_path
 from rnncore.training.callbacks import Callback
 from rnncore.training.trainer import Trainer
 
@@ -55,7 +56,7 @@ class Checkpoints(Callback):
         best: bool = True,
         parts: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder = os.fsdecode(folder)
+        self.folder = as_path("folder", folder)
         self.every_steps = None if every_steps is None else positive_int("every_steps", every_steps)
         self.every_minutes = None
         if every_minutes is not None:

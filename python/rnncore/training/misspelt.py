@@ -12,7 +12,7 @@ _OURS = {
     "lr": "the optimizer has it: rnncore.optim.Adam(model, lr)",
     "learning_rate": "the optimizer has it: rnncore.optim.Adam(model, lr)",
     "weight_decay": "the optimizer has it: rnncore.optim.AdamW(model, lr, weight_decay=...)",
-    "loss": "the model has it: ManyToOne(core, output_size, loss=...)",
+    "loss": "the model has it, where it is made: as in ManyToOne(core, output_size, loss=...)",
     "verbose": "use progress=True or False",
     "seed": "use rng=",
     "random_state": "use rng=",
