@@ -171,7 +171,7 @@ class Recurrent(torch.nn.Module):
         return _array(value)
 
     def extra_repr(self) -> str:
-        """Return the options, for `repr`."""
+        """Return the options, for ``repr``."""
         return (
             f"{self.cell!r}, {self.input_size}, {self.hidden_size}, {self.num_layers}, "
             f"output_size={self.output_size}, recurrence={self.recurrence}"
