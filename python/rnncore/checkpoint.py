@@ -31,6 +31,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 _LONGEST = 1 << 26  # bytes of a configuration: it may hold a vocabulary
 _PART = "@"  # begins the names of tensors that are no parameters
 
+# Classes that files may name and that are known only once their module is imported.
+_ELSEWHERE = {"Graph": "rnncore.onnx"}
+
 
 class CheckpointError(ValueError):
     """A model file that is damaged, or that this version cannot read."""
@@ -259,7 +262,10 @@ def _build_filled(description: Mapping[str, Any], tensors: Mapping[str, Array]) 
 
 def _build(description: Mapping[str, Any], layers: int) -> Module:
     """Construct a module and, before it, those among its arguments."""
-    cls: Any = loadable_classes()[description["class"]]
+    known, name = loadable_classes(), description["class"]
+    if name not in known and name in _ELSEWHERE:
+        raise LookupError(f"{name}: expected `import {_ELSEWHERE[name]}` before it is loaded")
+    cls: Any = known[name]
     arguments = description["arguments"]
     if arguments.get("num_layers", 1) > layers:
         raise ValueError(f"num_layers: expected at most {layers}, got {arguments['num_layers']}")

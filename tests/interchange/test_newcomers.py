@@ -129,6 +129,21 @@ def test_files_that_are_not_of_onnx(tmp_path: Path) -> None:
         rnncore.onnx.export(linear(), linear())
 
 
+def test_a_saved_graph_says_what_to_import(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="graphs: onnx is not installed")
+    import rnncore.onnx
+
+    path = tmp_path / "graph.safetensors"
+    rnncore.onnx.load(rnncore.onnx.export(linear())).save(path)
+    code = f"import rnncore\ntry: rnncore.load({str(path)!r})\nexcept Exception as e: print(e)"
+    assert child.run(code).strip() == (
+        f"{path}: the configuration fits no model: Graph: expected `import rnncore.onnx` before it "
+        "is loaded"
+    )
+    code = f"import rnncore, rnncore.onnx; print(type(rnncore.load({str(path)!r})).__name__)"
+    assert child.run(code).strip() == "Graph"
+
+
 def test_what_is_no_module_of_torch() -> None:
     torch = pytest.importorskip("torch", reason="modules: torch is not installed")
     from rnncore.torch import accelerate, from_torch, restore, to_torch

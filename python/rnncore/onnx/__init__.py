@@ -21,3 +21,7 @@ from rnncore.onnx._source import OnnxError
 __all__ = ["Backend", "Graph", "OnnxError", "Prepared", "export", "load", "prepare"]
 
 del _onnx
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -18,6 +18,7 @@ def load(
 ) -> Graph:
     """Return an ONNX graph as a model that runs, trains and is saved like any other.
 
+    A file that it was saved in is read by `rnncore.load`, once `rnncore.onnx` is imported.
     Nothing of the file is run or unpickled, and it takes time and memory in proportion to its size.
 
     Parameters
