@@ -24,8 +24,11 @@ OPTIONAL = {
     "pyarrow": "data frames",
     "scikit-learn": "grid search, cross-validation",
     "vega_datasets": "data of the demo",
-    "torch": "comparisons",
+    "torch": "models of PyTorch, comparisons",
+    "onnx": "ONNX files",
     "onnxruntime": "comparisons",
+    "h5py": "files of Keras",
+    "keras": "models made for Keras, comparisons",
 }
 
 
