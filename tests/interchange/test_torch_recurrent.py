@@ -170,3 +170,15 @@ def test_it_trains_copies_and_moves_to_another_dtype():
         other.double()(x)[0].detach().numpy(),
         atol=1e-5,
     )
+
+
+def test_a_second_derivative_is_refused_and_never_left_out() -> None:
+    """A penalty on gradients whose own gradient were missing would go unnoticed."""
+    module, _ = pair("lstm", "jordan")
+    x = normal(T, B, I).requires_grad_()
+    y, _ = module(x)
+    (grad,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    (plain,) = torch.autograd.grad(module(x)[0].sum(), x)
+    torch.testing.assert_close(grad.detach(), plain, rtol=0, atol=0)
+    with pytest.raises(RuntimeError, match=r"^Recurrent: expected to be differentiated once"):
+        (y.sum() + grad.square().sum()).backward()

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from rnncore._native.cells import cell_named
 from rnncore._types import Array
@@ -30,12 +29,13 @@ class Recurrent(torch.nn.Module):
     """Recurrent layers with outputs of their own, y = phi(P h + Q f + b_o), which feed back.
 
     Its parameters have the names and shapes of `rnncore.LSTM` and its siblings with `output_size`.
-    It runs on the CPU, in eager mode, and differentiates once.
+    It runs on the CPU, in eager mode, and differentiates once: a second derivative raises
+    RuntimeError.
 
     Parameters
     ----------
-    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", ...}
-        A cell of the kernels' table.
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", "gru_reset_before", "lstm_peephole", ...}
+        By the kernels' names; another name's error lists them.
     input_size, hidden_size, num_layers : int
         I, H and the layers.
     output_size : int
@@ -259,28 +259,59 @@ class _Feedback(torch.autograd.Function):
         return _outputs(spec, call, y, last)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, *dstate: Tensor | None) -> tuple[Any, ...]:
         """Return the gradients of x, h, c, the outputs before, and the weights."""
-        spec, call = ctx.spec, ctx.call
-        _, h, c, fed, *weights = ctx.saved_tensors
-        grads = [torch.zeros(weight.shape, dtype=weight.dtype) for weight in weights]
-        into = arrays_of(spec, names_of(spec), [grad.numpy() for grad in grads])
-        engine = _engine(spec, call, _views(spec, weights), into)
-        tape, ctx.tape = ctx.tape, None
-        dx = new_sequences(call.layout, call.x.shape, spec.dtype)
-        with torchs_threads():
-            if tape is None:  # of a graph that was kept: its tape has served
-                *_, tape = engine.forward(call)
-            first = engine.backward(
-                tape, _time_major(call, dy), _state_gradient(spec, call, dstate), dx
+        with torch.no_grad():
+            found = _gradients(ctx, dy, dstate)
+        if torch.is_grad_enabled():  # create_graph=True
+            found = tuple(
+                None if grad is None else _Once.apply(grad.requires_grad_())  # type: ignore[no-untyped-call]
+                for grad in found
             )
-        found = flatten(user_state(spec, first, call.layout is Layout.SINGLE))
-        own = [
-            torch.from_numpy(found[name]) if part is not None else None
-            for name, part in (("h", h), ("c", c), ("y", fed))
-        ]
-        return None, None, torch.from_numpy(as_user(call.layout, dx, None)), *own, *grads
+        return None, None, *found
+
+
+class _Once(torch.autograd.Function):
+    """A gradient as it is, that cannot be differentiated in turn.
+
+    torch's once_differentiable lets pass what was computed of a gradient that requires none: a
+    penalty on gradients would count for nothing, and nobody would know.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor) -> Tensor:
+        """Return the gradient."""
+        return grad.view_as(grad)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor | None) -> Any:
+        """Raise RuntimeError."""
+        raise RuntimeError("Recurrent: expected to be differentiated once, got a second derivative")
+
+
+def _gradients(
+    ctx: Any, dy: Tensor | None, dstate: Sequence[Tensor | None]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of x, h, c, the outputs before, and the weights."""
+    spec, call = ctx.spec, ctx.call
+    _, h, c, fed, *weights = ctx.saved_tensors
+    grads = [torch.zeros(weight.shape, dtype=weight.dtype) for weight in weights]
+    into = arrays_of(spec, names_of(spec), [grad.numpy() for grad in grads])
+    engine = _engine(spec, call, _views(spec, weights), into)
+    tape, ctx.tape = ctx.tape, None
+    dx = new_sequences(call.layout, call.x.shape, spec.dtype)
+    with torchs_threads():
+        if tape is None:  # of a graph that was kept: its tape has served
+            *_, tape = engine.forward(call)
+        first = engine.backward(
+            tape, _time_major(call, dy), _state_gradient(spec, call, dstate), dx
+        )
+    found = flatten(user_state(spec, first, call.layout is Layout.SINGLE))
+    own = [
+        torch.from_numpy(found[name]) if part is not None else None
+        for name, part in (("h", h), ("c", c), ("y", fed))
+    ]
+    return torch.from_numpy(as_user(call.layout, dx, None)), *own, *grads
 
 
 def _time_major(call: Call, dy: Tensor | None) -> Array | None:
