@@ -215,6 +215,19 @@ def test_weights_that_change_or_move_count_from_the_next_call():
         assert_equal(flat(own(x.double())), flat(peer(x.double())), torch.float64)
 
 
+def test_a_weight_transposed_where_it_lies_counts_from_the_next_call():
+    own, peer = pair("RNN", I, H)
+    x = normal(T, B, I)
+    own(x)
+    for module in (own, peer):
+        module.weight_hh_l0.data = module.weight_hh_l0.data.t()
+    with torch.no_grad():
+        assert_equal(flat(own(x)), flat(peer(x)), torch.float32)
+    results = [outputs_and_gradients(module, x, [], None) for module in (own, peer)]
+    for found, expected in zip(*results, strict=True):
+        assert_equal(found, expected, torch.float32)
+
+
 def test_functional_call_and_parametrizations_are_seen():
     own, peer = pair("LSTM", I, H)
     x = normal(T, B, I)

@@ -126,10 +126,11 @@ def composite_backward(
     masks: Sequence[Tensor],
     gradients: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """Return gradients of (x, h_0, c_0, *weights) that can be differentiated again.
+    """Return gradients of (x, h_0, c_0, *weights), while gradients are on to differentiate again.
 
     `gradients` are those of y and the final state; None counts as zeros.
     """
+    again = torch.is_grad_enabled()
     with torch.enable_grad():  # views, so that no path from x to a weight counts twice
         fresh = [None if t is None else t.view_as(t) for t in (*inputs, *weights)]
         x, h_0, c_0, *own = fresh
@@ -140,7 +141,7 @@ def composite_backward(
         wanted = [i for i, t in enumerate(fresh) if t is not None and t.requires_grad]
         found = torch.autograd.grad(
             [o for o, _ in outputs], [fresh[i] for i in wanted],  # type: ignore[arg-type]
-            [g for _, g in outputs], create_graph=True, allow_unused=True,
+            [g for _, g in outputs], create_graph=again, allow_unused=True,
         )  # fmt: skip
     result: list[Tensor | None] = [None] * len(fresh)
     for i, gradient in zip(wanted, found, strict=True):

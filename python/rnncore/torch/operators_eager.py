@@ -57,11 +57,11 @@ class Bound:
         self.engine = engine_of(self.spec, self.arrays)
 
     def fits(self, weights: Collection[Tensor | None]) -> bool:
-        """Whether it is bound to these weights, where they are in memory now."""
+        """Whether it is bound to these weights, where and as they lie in memory now."""
         if len(weights) != len(self.weights):
             return False
         for weight, own, pointer in zip(weights, self.weights, self.pointers, strict=True):
-            if weight is not own or own.data_ptr() != pointer:
+            if weight is not own or own.data_ptr() != pointer or not own.is_contiguous():
                 return False
         return True
 
@@ -168,7 +168,10 @@ def _options(
 
 
 class RecurrentFunction(torch.autograd.Function):
-    """Forward and backward of a stack; gradients of gradients by torch's own operations."""
+    """Forward and backward of a stack.
+
+    Gradients of gradients, and many gradients at once, come by torch's own operations.
+    """
 
     @staticmethod
     def forward(
@@ -195,7 +198,7 @@ class RecurrentFunction(torch.autograd.Function):
         saved, bound = ctx.saved_tensors, ctx.bound
         tape, rest = saved[: ctx.tape], saved[ctx.tape :]
         masks, (lengths, resets, x, h_0, c_0, *weights) = rest[: ctx.masks], rest[ctx.masks :]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or any(map(_is_batched, gradients)):
             states = zeros_for(bound.config, weights, x, h_0, c_0)
             return (None,) * 4 + tuple(
                 composite_backward(
@@ -212,6 +215,14 @@ class RecurrentFunction(torch.autograd.Function):
         dh_0 = None if h_0 is None else dstate[0]
         dc_0 = None if c_0 is None else dstate[1]
         return None, None, None, None, dx, dh_0, dc_0, *grads
+
+
+def _is_batched(gradient: Tensor | None) -> bool:
+    """Whether it stands for many gradients: backward inside vmap, as jacobians call it."""
+    return gradient is not None and (
+        torch._C._functorch.is_batchedtensor(gradient)
+        or torch._C._functorch.is_legacy_batchedtensor(gradient)
+    )
 
 
 def with_own_gates(spec: StackSpec, tape: Sequence[Tensor]) -> list[Tensor]:
