@@ -144,6 +144,22 @@ def test_an_exported_program_trains():
         torch.testing.assert_close(a, g)
 
 
+def test_a_loop_of_cells_exports_with_a_dynamic_batch():
+    class Loop(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = rnncore.torch.LSTMCell(I, H)
+
+        def forward(self, x):
+            h, c = self.cell(x[0])
+            return self.cell(x[1], (h, c))[0]
+
+    model, batch = Loop(), torch.export.Dim("batch")
+    program = torch.export.export(model, (normal(2, B, I),), dynamic_shapes=({1: batch},))
+    x = normal(2, B + 3, I)
+    torch.testing.assert_close(program.module()(x), model(x))
+
+
 def test_vmap_over_sequences_and_over_models():
     lstm = rnncore.torch.LSTM(I, H, batch_first=True)
     x = normal(4, B, T, I)

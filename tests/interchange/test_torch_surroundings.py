@@ -303,3 +303,71 @@ def test_a_tracer_that_knows_torchs_operators_alone_sees_those():
     assert "aten::lstm" in str(traced.inlined_graph)
     x = torch.randn(T + 2, B, I)
     torch.testing.assert_close(traced(x)[0], peer(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["LSTM", "GRUCell"])
+def test_torchscript_says_what_to_do(kind):
+    model = torch.nn.Sequential(getattr(rnncore.torch, kind)(I, H))
+    with pytest.raises(RuntimeError, match=rf"{kind}: torch.jit.script cannot.*restore\(model\)"):
+        torch.jit.script(model)
+    assert type(model[0]) is getattr(rnncore.torch, kind)
+
+
+def test_fx_keeps_a_module_whole_with_its_hooks():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.cell = rnncore.torch.LSTM(I, H), rnncore.torch.GRUCell(H, H)
+
+        def forward(self, x):
+            return self.cell(self.lstm(x)[0][-1])
+
+    model, calls = Model(), []
+    model.lstm.register_forward_hook(lambda *_: calls.append(1))
+    traced = torch.fx.symbolic_trace(model)
+    assert not calls
+    kinds = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    assert kinds == ["lstm", "cell"]
+    x = torch.randn(T, B, I)
+    assert torch.equal(traced(x), model(x))
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("way", ["engine", "transform"])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_many_gradients_at_once(kind, way):
+    own, _ = pair(kind, num_layers=2, bidirectional=True)
+    x = torch.randn(T, B, I, requires_grad=True)
+    y, wanted = own(x)[0], [x, *own.parameters()]
+    directions = torch.randn(3, *y.shape)
+    if way == "engine":
+        many = torch.autograd.grad(y, wanted, directions, is_grads_batched=True, retain_graph=True)
+    else:
+        many = torch.vmap(lambda d: torch.autograd.grad(y, wanted, d, retain_graph=True))(
+            directions
+        )
+    for i, direction in enumerate(directions):
+        one = torch.autograd.grad(y, wanted, direction, retain_graph=True)
+        for found, expected in zip(many, one, strict=True):
+            assert not found.requires_grad
+            torch.testing.assert_close(found[i], expected)
+
+
+def test_packed_rows_beyond_the_batch_sizes_do_not_count():
+    own, peer = pair("GRU")
+    packed = PackedSequence(torch.randn(2 * 3, I), torch.tensor([3, 2]))
+    for found, expected in zip(own(packed), peer(packed), strict=True):
+        torch.testing.assert_close(
+            *(r.data if isinstance(r, PackedSequence) else r for r in (found, expected))
+        )
+
+
+def test_a_vectorized_jacobian():
+    own, peer = pair("GRU")
+    x = torch.randn(T, 2, I)
+    found, expected = (
+        torch.autograd.functional.jacobian(lambda x, m=m: m(x)[0], x, vectorize=True)
+        for m in (own, peer)
+    )
+    torch.testing.assert_close(found, expected)

@@ -15,6 +15,7 @@ from rnncore.torch.modules import GRU, LSTM, RNN, Layer
 from rnncore.torch.modules_cells import GRUCell, LSTMCell, RNNCell
 from rnncore.torch.modules_dynamo import let_in
 from rnncore.torch.modules_recurrent import Recurrent
+from rnncore.torch.modules_route import keep_whole
 from rnncore.torch.task_module import TaskModule
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 let_in(Layer)
+keep_whole((RNN, GRU, LSTM, RNNCell, GRUCell, LSTMCell))
 
 
 def __dir__() -> list[str]:

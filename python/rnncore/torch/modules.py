@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import is_
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -204,7 +204,7 @@ class Layer(torch.nn.RNNBase):
         masks = self._masks(x)
         lengths = None
         T, B = len(batch_sizes), int(batch_sizes[0])
-        if len(x) == T * B:  # all are of one length
+        if len(x) == T * B and bool((batch_sizes == B).all()):  # all are of one length
             x, masks = x.view(T, B, -1), [mask.view(T, B, -1) for mask in masks]
         else:
             x, lengths = torch._VF._pad_packed_sequence(x, batch_sizes, False, 0.0, T)
@@ -240,6 +240,9 @@ class Layer(torch.nn.RNNBase):
             x.new_empty((*rows, features)).bernoulli_(keep).div_(keep)
             for _ in range(self.num_layers - 1)
         ]
+
+    def __prepare_scriptable__(self) -> NoReturn:  # torch.jit.script asks for it
+        route.refuse_script(self)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]

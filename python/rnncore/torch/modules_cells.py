@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -40,7 +40,9 @@ class Cell(torch.nn.RNNCellBase):
             What torch's module raises.
         """
         states = self._states(hx)
-        reason = route.reason_for_torch(input) if isinstance(input, Tensor) else None
+        reason = None
+        if isinstance(input, Tensor):
+            reason = route.reason_for_torch(input, self.weight_ih)
         if reason is not None or states is None or not self._fits(input, states):
             result = super().forward(input, hx)
             if reason is not None and not torch.compiler.is_compiling():
@@ -51,7 +53,7 @@ class Cell(torch.nn.RNNCellBase):
         return self._run(x, states, single=single)
 
     def _run(self, x: Tensor, states: tuple[Tensor | None, Tensor | None], *, single: bool) -> Any:
-        h, c = (None if s is None else s.view(1, len(x), -1) for s in states)
+        h, c = (None if s is None else s.view(1, x.shape[0], -1) for s in states)
         weights = [self.weight_ih, self.weight_hh]
         if self.bias:
             weights += [self.bias_ih, self.bias_hh]
@@ -78,6 +80,9 @@ class Cell(torch.nn.RNNCellBase):
             return False
         expected = (*shape[:-1], self.hidden_size)
         return all(s is None or (s.dtype == x.dtype and s.shape == expected) for s in states)
+
+    def __prepare_scriptable__(self) -> NoReturn:  # torch.jit.script asks for it
+        route.refuse_script(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return without_bound(self.__dict__)

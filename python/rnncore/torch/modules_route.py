@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Collection
+from typing import Any, NoReturn
 
 import torch
+import torch.fx
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
@@ -83,6 +85,24 @@ def _is_operators_own(tensor: Any) -> bool:
     return torch.compiler.is_compiling() or isinstance(
         tensor, (torch._subclasses.FakeTensor, torch._subclasses.functional_tensor.FunctionalTensor)
     )
+
+
+def refuse_script(module: torch.nn.Module) -> NoReturn:
+    """Raise what torch.jit.script of our modules ends in: TorchScript knows torch's alone."""
+    raise RuntimeError(
+        f"rnncore.torch.{type(module).__name__}: torch.jit.script cannot compile it; "
+        "rnncore.torch.restore(model) first, or use torch.jit.trace or torch.export"
+    )
+
+
+def keep_whole(kinds: Collection[type[torch.nn.Module]]) -> None:
+    """Let torch.fx take modules of these classes as one call, as it takes torch's own."""
+    usual = torch.fx.Tracer.is_leaf_module
+
+    def is_leaf_module(self: Any, m: torch.nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in kinds or usual(self, m, module_qualified_name)
+
+    torch.fx.Tracer.is_leaf_module = is_leaf_module  # type: ignore[method-assign]
 
 
 def say_once(module: str, reason: str) -> None:
