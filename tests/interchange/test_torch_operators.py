@@ -112,6 +112,31 @@ def test_cells_compile_whole(kind):
     torch._dynamo.reset()
 
 
+def test_packed_sequences_and_autocast_stay_out_of_a_compiled_graph():
+    torch.manual_seed(0)
+    lstm = rnncore.torch.LSTM(I, H, 2, dropout=0.5)
+
+    def packed(x, lengths):
+        x = torch.nn.utils.rnn.pack_padded_sequence(2 * x, lengths, enforce_sorted=False)
+        return torch.nn.utils.rnn.pad_packed_sequence(lstm(x)[0])[0] + 1
+
+    def half(x, _):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return lstm(2 * x)[0].float() + 1
+
+    for function, lengths in ((packed, [2, 5, 3]), (packed, [5, 1, 4]), (half, [5, 5, 5])):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*has none for autocast", RuntimeWarning)
+            warnings.filterwarnings("ignore", "The .grad attribute", UserWarning)  # the tracer's
+            results = []
+            for run in (function, torch.compile(function, backend="aot_eager")):
+                torch.manual_seed(1)
+                y = run(normal(5, 3, I), torch.tensor(lengths))
+                results.append([y, *gradients(y, lstm)])
+        for found, expected in zip(*results, strict=True):
+            torch.testing.assert_close(found, expected)
+
+
 def test_torchs_own_modules_are_not_unrolled():
     """The tracer's option is set for ours alone."""
     compiled = torch.compile(torch.nn.GRU(I, H), fullgraph=True, backend="eager")

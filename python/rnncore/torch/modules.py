@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from rnncore.torch import modules_dynamo as dynamo
 from rnncore.torch import modules_route as route
 from rnncore.torch.modules_run import bound_of, run, run_bound, without_bound
 from rnncore.torch.operators_composite import composite
@@ -66,6 +67,8 @@ class Layer(torch.nn.RNNBase):
         weights = self._weights()
         parts = self._parts(hx)
         reason = self._reason(x, weights)
+        if (packed or reason) and dynamo.may_break():
+            return dynamo.apart(Layer.forward, self, input, hx, resets=resets)
         if (
             reason is not None
             or parts is None

@@ -4,12 +4,15 @@ Its tracer refuses every instance of torch's RNN, GRU and LSTM, subclasses too, 
 `torch._dynamo.config.allow_rnn` says otherwise: it would unroll their steps. Ours are one operator,
 so that the option is set while it wraps one of ours, and for no other module. The tracer takes
 seconds to import: it is only touched once somebody has imported it.
+
+Packed sequences, whose sizes are data, and what torch's kernel must run stay out of the graph, as
+all calls of torch's own modules do.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -18,6 +21,7 @@ from typing import Any
 import torch
 
 _TRACER = "torch._dynamo.variables.builder"
+_APART = "rnncore.torch: packed sequences, and what torch's own kernel must run"
 
 
 def let_in(kinds: type[torch.nn.Module]) -> None:
@@ -37,10 +41,31 @@ def _let_in(tracer: ModuleType, kinds: type[torch.nn.Module]) -> None:
     def wrap_module(self: Any, value: torch.nn.Module) -> Any:
         if not isinstance(value, kinds):
             return wrap(self, value)
+        _leave_out()
         with torch._dynamo.config.patch(allow_rnn=True):
             return wrap(self, value)
 
     builder.wrap_module = wrap_module  # type: ignore[union-attr]
+
+
+def apart(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function, once our modules are let in outside of what torch.compile traces."""
+    return function(*arguments, **options)
+
+
+def may_break() -> bool:
+    """Whether torch.compile traces, which may leave a call out of its graph; an export may not."""
+    return torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+
+
+_apart = apart  # as it is defined
+
+
+def _leave_out() -> None:
+    """Make `apart` what its docstring says, the first time: only the tracer can."""
+    global apart
+    if apart is _apart:
+        apart = torch.compiler.disable(_apart, reason=_APART)  # type: ignore[no-untyped-call]
 
 
 class _OnImport(MetaPathFinder):
