@@ -257,6 +257,36 @@ def test_descriptions_with_inputs_that_are_none(wrong):
         rnncore.onnx.Graph(dict(graph.description) | {"inputs": [source]})
 
 
+def test_many_nodes_without_names_take_time_in_proportion():
+    """Layers of one name, and arrays that are made of ever more initializers; minutes once."""
+    count = 400
+    empty = [numpy_helper.from_array(np.zeros(0, np.float32), f"e{i}") for i in range(8 * count)]
+    one = numpy_helper.from_array(np.ones((1, 1, 1), np.float32))
+    weights = [copied(one, f"{kind}{i}") for i in range(count) for kind in "WR"]
+    nodes = [node("Concat", ("e0", "e1"), ("c1",), axis=0)]
+    nodes += [
+        node("Concat", (f"c{i}", f"e{i + 1}"), (f"c{i + 1}",), axis=0)
+        for i in range(1, 8 * count - 1)
+    ]
+    nodes += [
+        helper.make_node("RNN", [f"h{i}" if i else "x", f"W{i}", f"R{i}"], ["", f"h{i + 1}"])
+        for i in range(count)
+    ]
+    model = model_of(*nodes, initializers=[*empty, *weights], outputs=(f"h{count}",))
+    begin = time.process_time()
+    graph = rnncore.onnx.load(model)
+    assert time.process_time() - begin < 8
+    assert list(graph.children)[:3] == ["rnn", "rnn_2", "rnn_3"]
+    assert len(graph.children) == count
+
+
+def copied(array, name):
+    result = TensorProto()
+    result.CopyFrom(array)
+    result.name = name
+    return result
+
+
 def test_damaged_bytes_raise_nothing_else():
     model = rnncore.onnx.export(rnncore.GRU(2, 3, bidirectional=True), lengths=True)
     data, rng = bytearray(model.SerializeToString()), np.random.default_rng(0)

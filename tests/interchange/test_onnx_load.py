@@ -262,6 +262,24 @@ def test_weights_reached_through_nodes_become_a_layer():
     np.testing.assert_array_equal(graph.parameters["rnn.weight_hh_l0"], joined)
 
 
+def test_layers_whose_weights_share_axes_have_their_own_weights():
+    """Axes are not learned, so that two layers may read the same ones."""
+    arrays = [numpy_helper.from_array(RNG.normal(size=(3, 3)), name) for name in "abcd"]
+    axes = numpy_helper.from_array(np.array([0]), "axes")
+    nodes = [helper.make_node("Unsqueeze", [name, "axes"], [name + "1"]) for name in "abcd"]
+    nodes += [
+        helper.make_node("RNN", ["x", "a1", "b1"], ["", "h"], hidden_size=3),
+        helper.make_node("RNN", ["x", "c1", "d1", "", "", "h"], ["", "y"], hidden_size=3),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["t", "b", 3])
+    y = helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)
+    inner = helper.make_graph(nodes, "g", [x], [y], [*arrays, axes])
+    graph = rnncore.onnx.load(helper.make_model(inner))
+    found = [graph.parameters[f"{rnn}.weight_{k}h_l0"] for rnn in ("rnn", "rnn_2") for k in "ih"]
+    for ours, array in zip(found, arrays, strict=True):
+        np.testing.assert_array_equal(ours, numpy_helper.to_array(array))
+
+
 def test_paths_and_models_are_read_alike(tmp_path):
     layer = rnncore.GRU(3, 5)
     model = rnncore.onnx.export(layer, tmp_path / "model.onnx")

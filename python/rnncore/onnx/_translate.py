@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,13 +47,15 @@ class Translated:
         self.folder = folder
         self.opset = _opset(model)
         self.static: dict[str, Array] = {}  # what is known before a run
-        self.roots: dict[str, frozenset[str]] = {}  # the initializers that it is made of
+        self.roots: dict[str, frozenset[str]] = {}  # the float arrays that it is made of
         self.constants: dict[str, Array] = {}
         self.weights: dict[str, Array] = {}
         self.layers: dict[str, dict[int, Array]] = {}
         self._layer_of: dict[Any, str] = {}
         self._described: dict[str, Any] = {}
         self._read_initializers(graph)
+        self._taken = {name.partition(".")[0] for name in self.weights}  # no layer's name
+        self._alike: Counter[str] = Counter()  # layers that wanted a name which was taken
         self._room = sum(array.size for array in self.static.values()) + _SLACK
         inputs = [_input(info) for info in graph.input if info.name not in self.static]
         self.nodes = [entry for entry in map(self._node, graph.node) if entry is not None]
@@ -82,11 +85,16 @@ class Translated:
             if not name or name in self.static:
                 raise OnnxError(f"initializer {name!r}: expected a name of its own")
             array = read_tensor(tensor, f"initializer {name!r}", self.folder)
-            self.static[name], self.roots[name] = array, frozenset([name])
+            self._know(name, array)
             if array.dtype.kind == "f" and array.ndim > 0:
                 self.weights[name] = array
             else:
                 self.constants[name] = array
+
+    def _know(self, name: str, array: Array) -> None:
+        """Note an array of the file; only floats are numbers that a layer may learn."""
+        self.static[name] = array
+        self.roots[name] = frozenset([name] if array.dtype.kind == "f" else [])
 
     def _node(self, proto: NodeProto) -> dict[str, Any] | None:
         """Return a node as plain data; None for a Constant."""
@@ -161,8 +169,8 @@ class Translated:
         name = proto.output[0]
         if name in self.static:
             raise OnnxError(f"{title}: expected names once, got {name!r} twice")
-        self.static[name] = self.constants[name] = value
-        self.roots[name] = frozenset([name])
+        self.constants[name] = value
+        self._know(name, value)
 
     def _fold(self, entry: dict[str, Any], attributes: Mapping[str, Any]) -> None:
         """Compute a node whose inputs are all known, so that a recurrent node may read it."""
@@ -170,10 +178,13 @@ class Translated:
         if not names or not all(name in self.static for name in names):
             return
         values = [self.static[name] for name in names]
+        roots = [self.roots[name] for name in names if self.roots[name]]
         if entry["op"] == "Concat":
             self._room -= sum(value.size for value in values)
-            if self._room < 0:
-                return
+        if len(roots) > 1:
+            self._room -= sum(map(len, roots))
+        if self._room < 0:
+            return
         at = At(attributes, self.opset, np.dtype(np.float32), len(entry["outputs"]))
         try:
             made = OPERATORS[entry["op"]].forward(at, values)
@@ -182,7 +193,7 @@ class Translated:
         for name, value in zip(entry["outputs"], made, strict=False):
             if name not in self.static:
                 self.static[name] = value
-                self.roots[name] = frozenset().union(*(self.roots[one] for one in names))
+                self.roots[name] = roots[0] if len(roots) == 1 else frozenset().union(*roots)
 
     def _own_weights(self, title: str, entry: dict[str, Any]) -> None:
         """Give a recurrent node a layer, if all its weights are known."""
@@ -211,9 +222,11 @@ class Translated:
 
     def _layer_name(self, entry: dict[str, Any]) -> str:
         """Return a name whose parameters no weight is called like."""
-        name = re.sub(r"\W+", "_", entry["name"]).strip("_") or entry["op"].lower()
-        while name in self.layers or any(f"{w}.".startswith(f"{name}.") for w in self.weights):
-            name += "_"
+        name = wanted = re.sub(r"\W+", "_", entry["name"]).strip("_") or entry["op"].lower()
+        while name in self._taken:
+            self._alike[wanted] += 1
+            name = f"{wanted}_{self._alike[wanted] + 1}"
+        self._taken.add(name)
         return name
 
     def _drop_unread(self, outputs: list[str]) -> None:
