@@ -161,6 +161,10 @@ def test_what_is_no_module_of_torch() -> None:
             call(torch.nn.GRU)
         with raises(TypeError, f"{text} GRU of rnncore"):
             call(rnncore.GRU(3, 2))
+    other = type("GRU", (torch.nn.GRU,), {"forward": None, "__module__": "mine.layers"})(3, 2)
+    with raises(TypeError, f"module: expected a torch.nn {KNOWN}, or a whole model with task=, got "
+                           "GRU of mine.layers"):  # fmt: skip
+        from_torch(other)
     with raises(TypeError, "module: expected a layer or model of rnncore, got GRU of torch"):
         to_torch(module)
     with raises(TypeError, f"module: expected {KNOWN}, or ManyToOne, ManyToMany or LanguageModel, "

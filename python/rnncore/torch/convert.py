@@ -9,6 +9,7 @@ from torch import nn
 from rnncore._checks import expect_none, what_came
 from rnncore.module import Module
 from rnncore.torch.layer_conversion import (
+    KINDS,
     NAMES,
     expect_torch_module,
     has_counterpart,
@@ -95,10 +96,17 @@ def from_torch(
     elif task is None:
         raise TypeError(
             f"module: expected a torch.nn {NAMES}, or a whole model with task=, got "
-            f"{type(module).__name__}"
+            f"{_class_of(module)}"
         )
     paths = {"embedding": embedding, "core": core, "head": head}
     return model_from_torch(module, paths, task, pooling, loss)
+
+
+def _class_of(module: nn.Module) -> str:
+    """Return the name of a module's class; of one that is called as torch's are, its place too."""
+    kind = type(module)
+    called = any(kind.__name__ == each.name for each in KINDS)
+    return f"{kind.__name__} of {kind.__module__}" if called else kind.__name__
 
 
 def to_torch(module: Module) -> nn.Module:
