@@ -114,6 +114,20 @@ def test_gradients_by_differences_and_a_kept_graph():
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("what", ["targets", "teacher_forcing", "resets"])
+def test_what_a_call_read_and_was_changed_in_place_is_noticed(what):
+    model = rnncore.torch.Recurrent("gru", I, H, output_size=O)
+    given = {
+        "targets": torch.randn(T, B, O),
+        "teacher_forcing": torch.rand(T, B) < 0.5,
+        "resets": torch.rand(T, B) < 0.5,
+    }
+    y, _ = model(torch.randn(T, B, I), **given)
+    given[what].zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 def test_one_sequence_and_a_state_carried_on():
     module, _ = pair("gru", "delays")
     x = normal(T, I)

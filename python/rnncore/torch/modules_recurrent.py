@@ -158,7 +158,8 @@ class Recurrent(torch.nn.Module):
             forcing = self._forcing(teacher_forcing, x)
             call = read_targets(spec, call, _array(targets), forcing, None)
         if torch.is_grad_enabled():
-            inputs = spec, call, x, h, c, fed, *weights
+            read = [v for v in (targets, teacher_forcing, lengths, resets) if isinstance(v, Tensor)]
+            inputs = spec, call, read, x, h, c, fed, *weights
             y, *last = _Feedback.apply(*inputs)  # type: ignore[no-untyped-call]
         else:
             y, *last = _infer(spec, call, weights)
@@ -243,19 +244,20 @@ class _Feedback(torch.autograd.Function):
         ctx: Any,
         spec: StackSpec,
         call: Call,
+        read: Sequence[Tensor],
         x: Tensor,
         h: Tensor | None,
         c: Tensor | None,
         fed: Tensor | None,
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return what `_outputs` does."""
+        """Return what `_outputs` does; what else the call reads must not change before backward."""
         arrays = _views(spec, weights)
         with torchs_threads():
             y, last, ctx.tape = _engine(spec, call, arrays, arrays).forward(call)
-        ctx.spec, ctx.call = spec, call
+        ctx.spec, ctx.call, ctx.read = spec, call, len(read)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, h, c, fed, *weights)
+        ctx.save_for_backward(x, h, c, fed, *read, *weights)
         return _outputs(spec, call, y, last)
 
     @staticmethod
@@ -268,7 +270,7 @@ class _Feedback(torch.autograd.Function):
                 None if grad is None else _Once.apply(grad.requires_grad_())  # type: ignore[no-untyped-call]
                 for grad in found
             )
-        return None, None, *found
+        return None, None, None, *found
 
 
 class _Once(torch.autograd.Function):
@@ -294,7 +296,8 @@ def _gradients(
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of x, h, c, the outputs before, and the weights."""
     spec, call = ctx.spec, ctx.call
-    _, h, c, fed, *weights = ctx.saved_tensors
+    _, h, c, fed, *rest = ctx.saved_tensors
+    weights = rest[ctx.read :]
     grads = [torch.zeros(weight.shape, dtype=weight.dtype) for weight in weights]
     into = arrays_of(spec, names_of(spec), [grad.numpy() for grad in grads])
     engine = _engine(spec, call, _views(spec, weights), into)
