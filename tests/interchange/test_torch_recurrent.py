@@ -128,6 +128,17 @@ def test_what_a_call_read_and_was_changed_in_place_is_noticed(what):
         y.sum().backward()
 
 
+def test_parametrizations_and_parameters_of_the_users_own():
+    model = rnncore.torch.Recurrent("gru", I, H, output_size=O)
+    plain, x = copy.deepcopy(model), torch.randn(T, B, I)
+    torch.nn.utils.parametrizations.weight_norm(model, "weight_hh_l0")
+    model.scale = torch.nn.Parameter(torch.ones(1))
+    y, _ = model(x)
+    torch.testing.assert_close(y, plain(x)[0])
+    y.sum().backward()
+    assert model.parametrizations.weight_hh_l0.original1.grad.abs().sum() > 0
+
+
 def test_one_sequence_and_a_state_carried_on():
     module, _ = pair("gru", "delays")
     x = normal(T, I)

@@ -87,6 +87,7 @@ class Recurrent(torch.nn.Module):
         self.recurrence = spec.readout.recurrence
         self.output_activation, self.feedback_delays = output_activation, spec.readout.delays
         self._options = (self.recurrence, output_activation, self.feedback_delays)
+        self._names = tuple(spec.shapes())
         for name, shape in spec.shapes().items():
             self.register_parameter(
                 name, torch.nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
@@ -149,7 +150,7 @@ class Recurrent(torch.nn.Module):
         TypeError, ValueError
             If an argument does not fit; the message names it.
         """
-        weights = list(self.parameters())
+        weights = [getattr(self, name) for name in self._names]
         _check(x, weights[0])
         spec, (h, c, fed) = self._spec(x.dtype), _split(hx)
         call = read_call(spec, self.batch_first, view(x), _state(hx), lengths)
