@@ -17,6 +17,7 @@ import output_raw
 import output_reference
 import problems
 import raw
+import reference
 from rnncore._native import isa as _isa
 
 ANY = [*bad_arrays.WRONG_TYPE, *bad_arrays.WRONG_LAYOUT, *bad_arrays.WRONG_OUTPUT]
@@ -80,12 +81,13 @@ def arguments_of_a_good_call(rng, function):
 
 
 def of_a_loop(rng, function, cell, sizes, options):
+    recurrences = [("hidden", "output_to_output"), output_reference.RECURRENCES]
+    if reference.CELLS[cell].reset is None:  # without R there is nothing to reset
+        recurrences.append(("output_to_hidden",))
     problem = output_reference.make(
         *(cell, *sizes, rng.choice(SIZES[1:])),
         layers=1 if options["reverse"] else rng.choice((1, 2, 3)),
-        recurrence=rng.choice(
-            [("output_to_hidden",), ("hidden", "output_to_output"), output_reference.RECURRENCES]
-        ),
+        recurrence=rng.choice(recurrences),
         delays=rng.choice([(1,), (2, 1), (5,)]),
         activation=rng.choice(["identity", "tanh", "sigmoid", "softmax"]),
         mode=rng.choice(["closed", "mixed", "forced"]),

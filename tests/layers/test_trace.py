@@ -18,6 +18,7 @@ LAYERS = {
     "peephole": (LSTM, {"peephole": True}, "ifgo"),
     "coupled": (LSTM, {"coupled_gates": True}, "igo"),
     "gru": (GRU, {}, "rzn"),
+    "reset before": (GRU, {"reset_after": False}, "rzn"),
 }
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 
@@ -27,8 +28,10 @@ def make(kind, **options):
     return cls(3, 5, dtype="float64", rng=0, init="torch", **own, **options)
 
 
-def saved_gates(kind, saved):
+def saved_gates(kind, z_r, saved):
     """The activated gates among what a step of the reference saves."""
+    if kind == "reset before":
+        return [reference.sigmoid(z_r), *saved[:2]]
     count = len(LAYERS[kind][2])
     return [saved] if count == 1 else list(saved[:count])
 
@@ -54,8 +57,8 @@ def test_matches_the_reference(kind, ragged, bidirectional):
         assert problems.error(trace.h, y.transpose(1, 0, 2)) < 1e-13
         assert list(trace.gates) == list(LAYERS[kind][2])
         assert (trace.c is not None) == has_c
-        for (t, b), (_, own) in saved.items():
-            for got, wanted in zip(trace.gates.values(), saved_gates(kind, own), strict=True):
+        for (t, b), (_, z_r, own) in saved.items():
+            for got, wanted in zip(trace.gates.values(), saved_gates(kind, z_r, own), strict=True):
                 assert problems.error(got[b, t], wanted) < 1e-13
             if has_c:
                 c_new = own[-2] if "peephole" in kind else own[-1]
