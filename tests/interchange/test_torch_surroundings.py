@@ -228,6 +228,37 @@ def test_checkpointing(reentrant):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
+def test_what_is_kept_for_backward_goes_through_hooks():
+    """So that checkpointing saves memory, and who moves it elsewhere has all of it."""
+    own, _ = pair("LSTM", num_layers=2)
+    x, sizes = torch.randn(T, B, I), []
+
+    def pack(tensor):
+        sizes.append(tensor.numel())
+        return tensor.clone()
+
+    own(x)[0].sum().backward()
+    expected = [p.grad.clone() for p in own.parameters()]
+    own.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y, _ = own(x)
+    assert sizes.count(T * B * 4 * H) == 2  # the gates of each layer
+    y.sum().backward()
+    for parameter, gradient in zip(own.parameters(), expected, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+
+
+def test_a_graph_that_has_served_keeps_nothing():
+    own, _ = pair("LSTM")
+    y, _ = own(torch.randn(T, B, I))
+    y.sum().backward(retain_graph=True)
+    assert y.grad_fn.tape is not None
+    y.sum().backward()
+    assert y.grad_fn.tape is None
+    with pytest.raises(RuntimeError, match="a second time"):
+        y.sum().backward()
+
+
 def test_strange_strides_and_shared_inputs():
     own, peer = pair("GRU", batch_first=True)
     base = torch.randn(B, I, T)

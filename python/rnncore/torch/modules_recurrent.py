@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnncore._memory import zeros
 from rnncore._native.cells import cell_named
 from rnncore._types import Array
 from rnncore.layers._call import Call, read_call, read_resets, read_targets, user_state
@@ -20,7 +21,7 @@ from rnncore.layers._spec import StackArrays, StackSpec
 from rnncore.layers._teacher_forced import TeacherForced, all_known
 from rnncore.state import FeedbackState, StackState, flatten
 from rnncore.torch.operators_eager import torchs_threads
-from rnncore.torch.operators_kernels import DTYPES, arrays_of, contiguous_view, names_of, view
+from rnncore.torch.operators_kernels import DTYPES, arrays_of, contiguous_view, places_of, view
 
 __all__ = ["Recurrent"]
 
@@ -222,7 +223,7 @@ def _engine(spec: StackSpec, call: Call, parameters: StackArrays, gradients: Sta
 
 
 def _views(spec: StackSpec, weights: Sequence[Tensor]) -> StackArrays:
-    return arrays_of(spec, names_of(spec), list(map(contiguous_view, weights)))
+    return arrays_of(places_of(spec), list(map(contiguous_view, weights)))
 
 
 def _infer(spec: StackSpec, call: Call, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -299,8 +300,8 @@ def _gradients(
     spec, call = ctx.spec, ctx.call
     _, h, c, fed, *rest = ctx.saved_tensors
     weights = rest[ctx.read :]
-    grads = [torch.zeros(weight.shape, dtype=weight.dtype) for weight in weights]
-    into = arrays_of(spec, names_of(spec), [grad.numpy() for grad in grads])
+    grads = [zeros(tuple(weight.shape), spec.dtype) for weight in weights]
+    into = arrays_of(places_of(spec), grads)
     engine = _engine(spec, call, _views(spec, weights), into)
     tape, ctx.tape = ctx.tape, None
     dx = new_sequences(call.layout, call.x.shape, spec.dtype)
@@ -315,7 +316,7 @@ def _gradients(
         torch.from_numpy(found[name]) if part is not None else None
         for name, part in (("h", h), ("c", c), ("y", fed))
     ]
-    return torch.from_numpy(as_user(call.layout, dx, None)), *own, *grads
+    return torch.from_numpy(as_user(call.layout, dx, None)), *own, *map(torch.from_numpy, grads)
 
 
 def _time_major(call: Call, dy: Tensor | None) -> Array | None:

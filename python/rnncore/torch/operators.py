@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from rnncore.torch.operators_composite import composite_backward
-from rnncore.torch.operators_eager import Bound, forward_arrays, with_own_gates
+from rnncore.torch.operators_eager import Bound, forward_arrays
 from rnncore.torch.operators_kernels import (
     Config,
     most_tape_size,
     spec_for,
     tape_shapes,
+    with_own_gates,
 )
 
 _OPTIONS = "str cell, int num_layers, int directions, int proj_size, bool batch_first"
@@ -91,13 +92,11 @@ def _backward(
 ) -> _Result:
     config = Config(*options)
     bound = Bound(config, weights)
-    if tape:
-        own = with_own_gates(bound.spec, tape)  # an operator leaves its inputs alone
+    if tape:  # an operator leaves its inputs alone
+        own = with_own_gates(bound.tape_of(tape, x, lengths, resets, masks))
     else:
-        *_, own = forward_arrays(
-            config, x, h_0, c_0, weights, lengths, resets, masks, keep_tape=True
-        )
-    dx, dstate, grads = bound.run_backward(x, lengths, resets, masks, own, (dy, dh_n, dc_n))
+        *_, own = bound.forward(bound.read(x, h_0, c_0, lengths, resets, masks))
+    dx, dstate, grads = bound.run_backward(own, (dy, dh_n, dc_n))
     assert dx is not None
     return dx, dstate, grads
 

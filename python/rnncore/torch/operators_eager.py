@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnncore._memory import zeros
 from rnncore._native.threads import at_most, get_num_threads
 from rnncore._types import Array
 from rnncore.layers._call import NO_GRADIENT, Call
-from rnncore.layers._spec import StackSpec
+from rnncore.layers._layer_by_layer import StackTape
+from rnncore.layers._layout import new_sequences
 from rnncore.state import StackState
 from rnncore.torch.operators_composite import composite_backward
 from rnncore.torch.operators_kernels import (
@@ -25,16 +27,16 @@ from rnncore.torch.operators_kernels import (
     arrays_of,
     contiguous_view,
     engine_of,
-    gates_in,
     make_call,
     most_tape_size,
-    names_of,
+    places_of,
     spec_for,
     tape_arrays,
     tape_of,
     tape_shapes,
     time_major,
     view,
+    with_own_gates,
 )
 
 
@@ -45,15 +47,16 @@ class Bound:
     """
 
     __slots__ = (
-        "arrays", "config", "engine", "names", "pointers", "spec", "weights",
+        "arrays", "config", "engine", "places", "pointers", "shapes", "spec", "weights",
     )  # fmt: skip
 
     def __init__(self, config: Config, weights: Sequence[Tensor]) -> None:
         self.config, self.weights = config, tuple(weights)
         self.pointers = [weight.data_ptr() for weight in weights]
         self.spec = spec_for(config, weights)
-        self.names = names_of(self.spec)
-        self.arrays = arrays_of(self.spec, self.names, list(map(contiguous_view, weights)))
+        self.places = places_of(self.spec)
+        self.arrays = arrays_of(self.places, list(map(contiguous_view, weights)))
+        self.shapes = [tuple(weight.shape) for weight in weights]
         self.engine = engine_of(self.spec, self.arrays)
 
     def fits(self, weights: Collection[Tensor | None]) -> bool:
@@ -98,11 +101,10 @@ class Bound:
         with torchs_threads():
             return self.outputs(*self.engine.infer(call))
 
-    def forward(self, call: Call) -> tuple[Array, StackState, list[Tensor]]:
+    def forward(self, call: Call) -> tuple[Array, StackState, StackTape]:
         """Return y and the final state for `outputs`, and the tape."""
         with torchs_threads():
-            y, last, tape = self.engine.forward(call)
-        return y, last, list(map(torch.from_numpy, tape_arrays(self.config, tape)))
+            return self.engine.forward(call)
 
     def outputs(self, y: Array, last: StackState) -> tuple[Tensor, ...]:
         """Return what the engine gave as tensors, y laid out as x."""
@@ -110,13 +112,23 @@ class Bound:
         h = torch.from_numpy(last.h)
         return (tensor, h) if last.c is None else (tensor, h, torch.from_numpy(last.c))
 
-    def run_backward(
+    def tape_of(
         self,
+        kept: Sequence[Tensor],
         x: Tensor,
         lengths: Tensor | None,
         resets: Tensor | None,
         masks: Sequence[Tensor],
-        tape: Sequence[Tensor],
+    ) -> StackTape:
+        """Return the tape that `tape_tensors` made these tensors of."""
+        options = _options(lengths, resets, masks)
+        call = make_call(self.config, view(x), NO_GRADIENT, *options)
+        arrays = [part.numpy() for part in kept]
+        return tape_of(self.config, self.spec, self.arrays, call, arrays)
+
+    def run_backward(
+        self,
+        tape: StackTape,
         gradients: Sequence[Tensor | None],
         *,
         input_gradient: bool = True,
@@ -125,26 +137,22 @@ class Bound:
 
         `gradients` are those of y and the final state; None counts as zeros.
         """
-        config, spec = self.config, self.spec
-        grads = [torch.zeros(weight.shape, dtype=weight.dtype) for weight in self.weights]
-        into = arrays_of(spec, self.names, [grad.numpy() for grad in grads])
-        engine = engine_of(spec, self.arrays, into)
-        call = make_call(config, view(x), NO_GRADIENT, *_options(lengths, resets, masks))
-        kept = tape_of(config, spec, self.arrays, call, [part.numpy() for part in tape])
-        dx = np.empty(tuple(x.shape), spec.dtype) if input_gradient else None
-        dy, *last = [None if g is None else contiguous_view(g) for g in gradients]
+        config, spec, call = self.config, self.spec, tape.call
+        grads = [zeros(shape, spec.dtype) for shape in self.shapes]
+        engine = engine_of(spec, self.arrays, arrays_of(self.places, grads))
+        dx = new_sequences(call.layout, call.x.shape, spec.dtype) if input_gradient else None
+        dy, h, *c = [None if g is None else contiguous_view(g) for g in gradients]
         with torchs_threads():
             first = engine.backward(
-                kept,
+                tape,
                 None if dy is None else time_major(config, dy),
-                StackState(last[0], last[1] if len(last) > 1 else None, None),
-                None if dx is None else time_major(config, dx),
+                StackState(h, c[0] if c else None, None),
+                dx,
             )
-        dstate = [torch.from_numpy(part) for part in (first.h, first.c) if part is not None]
         return (
-            None if dx is None else torch.from_numpy(dx),
-            dstate,
-            grads,
+            None if dx is None else torch.from_numpy(time_major(config, dx)),
+            [torch.from_numpy(part) for part in (first.h, first.c) if part is not None],
+            list(map(torch.from_numpy, grads)),
         )
 
 
@@ -186,18 +194,22 @@ class RecurrentFunction(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return y, h_n and, of a cell with c, c_n."""
-        y, last, kept = bound.forward(bound.read(x, h_0, c_0, lengths, resets, masks))
+        y, last, tape = bound.forward(bound.read(x, h_0, c_0, lengths, resets, masks))
+        kept: list[Tensor] = []
+        if torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
+            kept = tape_tensors(bound.config, tape)  # for the hooks: checkpointing, say
         ctx.set_materialize_grads(False)
-        ctx.bound, ctx.tape, ctx.masks = bound, len(kept), len(masks)
-        ctx.save_for_backward(*kept, *masks, lengths, resets, x, h_0, c_0, *weights)
+        ctx.bound, ctx.tape, ctx.masks = bound, None if kept else tape, len(masks)
+        ctx.save_for_backward(x, h_0, c_0, lengths, resets, *weights, *masks, *kept)
         return bound.outputs(y, last)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         """Return the gradients of x, h_0, c_0 and the weights."""
-        saved, bound = ctx.saved_tensors, ctx.bound
-        tape, rest = saved[: ctx.tape], saved[ctx.tape :]
-        masks, (lengths, resets, x, h_0, c_0, *weights) = rest[: ctx.masks], rest[ctx.masks :]
+        bound, tape = ctx.bound, ctx.tape
+        x, h_0, c_0, lengths, resets, *rest = ctx.saved_tensors
+        n, m = len(bound.weights), len(bound.weights) + ctx.masks
+        weights, masks, kept = rest[:n], rest[n:m], rest[m:]
         if torch.is_grad_enabled() or any(map(_is_batched, gradients)):
             states = zeros_for(bound.config, weights, x, h_0, c_0)
             return (None,) * 4 + tuple(
@@ -205,12 +217,14 @@ class RecurrentFunction(torch.autograd.Function):
                     bound.config, (x, *states), weights, lengths, resets, masks, gradients
                 )
             )
+        if kept:
+            tape = bound.tape_of(kept, x, lengths, resets, masks)
         if torch._C._autograd._get_current_graph_task_keep_graph():
-            tape = with_own_gates(bound.spec, tape)
-        if not bound.fits(weights):
-            bound = Bound(bound.config, weights)
+            tape = with_own_gates(tape)
+        else:
+            ctx.tape = None  # the graph may outlive it
         dx, dstate, grads = bound.run_backward(
-            x, lengths, resets, masks, tape, gradients, input_gradient=ctx.needs_input_grad[4]
+            tape, gradients, input_gradient=ctx.needs_input_grad[4]
         )
         dh_0 = None if h_0 is None else dstate[0]
         dc_0 = None if c_0 is None else dstate[1]
@@ -225,10 +239,9 @@ def _is_batched(gradient: Tensor | None) -> bool:
     )
 
 
-def with_own_gates(spec: StackSpec, tape: Sequence[Tensor]) -> list[Tensor]:
-    """Return a tape with a copy of the gates, which backward overwrites."""
-    places = gates_in(spec)
-    return [part.clone() if i in places else part for i, part in enumerate(tape)]
+def tape_tensors(config: Config, tape: StackTape) -> list[Tensor]:
+    """Return a tape's arrays as tensors."""
+    return list(map(torch.from_numpy, tape_arrays(config, tape)))
 
 
 def zeros_for(
@@ -266,7 +279,8 @@ def forward_arrays(
     if not keep_tape:
         y, *state = bound.infer(call)
         return y, state, []
-    values, last, kept = bound.forward(call)
+    values, last, tape = bound.forward(call)
+    kept = tape_tensors(config, tape)
     if lengths is not None or resets is not None:
         T, B, _ = call.x.shape
         shapes = tape_shapes(bound.spec, T, B, *most_tape_size(T, B, resets))

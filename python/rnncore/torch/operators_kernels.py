@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rnncore._native.cells import cell_named
-from rnncore._native.closed_loop import LoopTape
-from rnncore._native.layer import Resets, Tape, tape_rows
+from rnncore._native.closed_loop import LoopTape, OutputWeights
+from rnncore._native.layer import Resets, Tape, Weights, tape_rows
 from rnncore._native.precision import get_float32_matmul_precision
 from rnncore._types import Array
 from rnncore.layers._call import Call
@@ -82,14 +83,23 @@ def contiguous_view(tensor: Tensor) -> Array:
 
 
 @lru_cache(maxsize=256)
-def names_of(spec: StackSpec) -> tuple[str, ...]:
-    """Return the names of the weights in torch's order."""
-    return tuple(spec.shapes())
+def places_of(spec: StackSpec) -> StackArrays:
+    """Return for each weight its place in torch's order."""
+    names: dict[str, Any] = {name: place for place, name in enumerate(spec.shapes())}
+    return StackArrays.of(spec, names)
 
 
-def arrays_of(spec: StackSpec, names: Sequence[str], arrays: Sequence[Array]) -> StackArrays:
-    """Sort weights or their gradients, in the order of `names`, by layer and direction."""
-    return StackArrays.of(spec, dict(zip(names, arrays, strict=True)))
+def arrays_of(places: StackArrays, arrays: Sequence[Array]) -> StackArrays:
+    """Sort weights or their gradients, in torch's order, by layer and direction."""
+
+    def pick(group: Iterable[Any]) -> list[Any]:
+        return [None if place is None else arrays[place] for place in group]
+
+    return StackArrays(
+        [Weights(*pick(group)) for group in places.layers],
+        [OutputWeights(*pick(group)) for group in places.projections],
+        None if places.readout is None else OutputWeights(*pick(places.readout)),
+    )
 
 
 def engine_of(
@@ -167,15 +177,16 @@ def tape_of(
     return StackTape(call, kernels)
 
 
-def gates_in(spec: StackSpec) -> list[int]:
-    """Return where in `tape_arrays` the gates are, which backward overwrites."""
-    places, at = [], 0
-    size = 5 if spec.proj_size else 2 + spec.cell.has_c
-    for k in range(spec.depth):
-        at += k % spec.directions == 0 and k > 0
-        places.append(at)
-        at += size
-    return places
+def with_own_gates(tape: StackTape) -> StackTape:
+    """Return a tape with a copy of the gates, which backward overwrites."""
+    kernels: list[Any] = []
+    for kernel in tape.kernels:
+        if isinstance(kernel, LoopTape):
+            layers = [(gates.copy(), h, c) for gates, h, c in kernel.layers]
+            kernels.append(replace(kernel, layers=layers))
+        else:
+            kernels.append(replace(kernel, gates=kernel.gates.copy()))
+    return StackTape(tape.call, kernels)
 
 
 def tape_shapes(spec: StackSpec, T: int, B: int, rows: int, pieces: int) -> list[tuple[int, ...]]:
