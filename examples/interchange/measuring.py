@@ -30,8 +30,9 @@ def compare_times(
     """Print the least time of both in milliseconds, and how often as fast ours is.
 
     The two run in turn, so that what else the machine does meets both; the first round warms up.
-    The ratio is the median over rounds. Ours must not be slower, by this and by the least times. In
-    the short form it may be, a little: the rounds are few, and tests run beside it.
+    The ratio is the median over rounds. Ours must not be slower, by this and by the least times,
+    beyond the noise of a run: a tenth, and more in the short form, whose rounds are few and which
+    tests run beside.
     """
     pairs = []
     for _ in range(3 if short else 10):
@@ -44,4 +45,4 @@ def compare_times(
     slow, fast = (min(column) for column in zip(*pairs[1:], strict=True))
     ratio = median(a / b for a, b in pairs[1:])
     print(f"{what:34} {slow:9.1f} ms {fast:9.1f} ms   ratio {ratio:.2f}", flush=True)
-    assert max(ratio, slow / fast) >= (0.6 if short else 1), f"{what}: slower"
+    assert max(ratio, slow / fast) >= (0.6 if short else 0.9), f"{what}: slower"
