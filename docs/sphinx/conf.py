@@ -24,7 +24,8 @@ html_title = f"rnncore {release}"
 html_show_sphinx = False
 html_copy_source = False
 
-nitpicky = True  # every reference resolves
+nitpicky = True  # every reference resolves, but for those to PyTorch
+nitpick_ignore_regex = [("py:.*", r"torch\.nn\..*")]
 python_use_unqualified_type_names = True
 add_module_names = False
 autosummary_generate = False

@@ -44,7 +44,7 @@ class Activation(Parameterless, loadable=True):
     -----
     affine(x) = alpha x + beta; leaky_relu(x) = alpha x below 0; elu(x) = alpha (e^x - 1) below 0;
     thresholded_relu(x) = x above alpha, else 0; scaled_tanh(x) = alpha tanh(beta x);
-    hard_sigmoid(x) = alpha x + beta, cut to [0, 1]; softsign(x) = x / (1 + |x|).
+    hard_sigmoid(x) = alpha x + beta, cut to [0, 1]; softsign(x) = x / (1 + abs(x)).
     """
 
     def __init__(self, name: str, alpha: float | None = None, beta: float | None = None) -> None:

@@ -54,7 +54,7 @@ class Prepared(base.BackendRep):
 
 
 class Backend(base.Backend):
-    """ONNX's interface for runtimes: `prepare`, `run_model`, `run_node`; on the CPU alone."""
+    """ONNX's interface for runtimes: `prepare`, ``run_model``, `run_node`; on the CPU alone."""
 
     @classmethod
     def is_compatible(cls, model: ModelProto, device: str = "CPU", **options: Any) -> bool:
