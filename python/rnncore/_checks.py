@@ -63,10 +63,14 @@ def _rows_contiguous(array: Array) -> bool:
     return array.ndim > 0 and (array.shape[-1] == 1 or array.strides[-1] == array.itemsize)
 
 
-def as_real(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
-    """Return real numbers that are to become `dtype`, as they are; warn and raise as `as_array`."""
+def as_real(name: str, value: Any, dtype: np.dtype[Any], given: Any = None) -> Array:
+    """Return real numbers that are to become `dtype`, as they are; warn and raise as `as_array`.
+
+    `given` is what the user passed, where `value` was made of it: lists of Python's numbers have no
+    width that anybody chose.
+    """
     array = _real(name, value, dtype)
-    _warn_of_changes(name, value, array, dtype)
+    _warn_of_changes(name, value if given is None else given, array, dtype)
     return array
 
 

@@ -136,7 +136,8 @@ def read_inputs(x: Any, lengths: Any, layer: TakesFeatures, embedding: Embedding
     arrays, lengths = read_sequences("x", x)
     if arrays[0].ndim != 2 or arrays[0].shape[1] != size:
         raise ValueError(f"x[0]: expected (T_i, input_size) = (any, {size}), got {arrays[0].shape}")
-    arrays = [as_real(f"x[{i}]", array, dtype) for i, array in enumerate(arrays)]
+    pairs = enumerate(zip(arrays, x, strict=True))
+    arrays = [as_real(f"x[{i}]", array, dtype, given) for i, (array, given) in pairs]
     return Inputs("x", HeldList(arrays, lengths, dtype), lengths, None)
 
 
