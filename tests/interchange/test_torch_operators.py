@@ -92,6 +92,7 @@ def test_compiled_whole_it_gives_the_same():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # Inductor's own
 def test_inductor_compiles_it_whole():
     torch.manual_seed(0)
     model = Classifier(dropout=0.5)
