@@ -79,7 +79,7 @@ MUTANTS = {
         "gru",
     ),
     "bound-keeps-the-gradient": Mutant(
-        "cpp/cells/functions.hpp",
+        "cpp/cells/chosen.hpp",
         (
             (
                 "return where_less(bound, abs(kept), Simd<T>::zero(), ",
@@ -90,7 +90,7 @@ MUTANTS = {
         "gru",
     ),
     "bound-on-the-state-of-an-lstm": Mutant(
-        "cpp/cells/functions.hpp",
+        "cpp/cells/chosen.hpp",
         (("std::numeric_limits<double>::infinity()", "choice->clip"),),
         CHOSEN,
         "lstm",

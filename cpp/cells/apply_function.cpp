@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "cells/functions.hpp"
+#include "cells/chosen.hpp"
 
 namespace rnncore {
 

@@ -1,6 +1,7 @@
 // The cell table: every cell that the library knows. A new cell is one file and one entry here.
 #include "cells/table.hpp"
 
+#include "cells/chosen.hpp"
 #include "cells/gru.hpp"
 #include "cells/gru_reset_before.hpp"
 #include "cells/kernels.hpp"
