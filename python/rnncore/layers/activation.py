@@ -72,7 +72,7 @@ class Activation(Parameterless, loadable=True):
 
     def __call__(self, x: Any) -> Array:
         """Return y; parameters and errors are those of `forward`."""
-        return self.run(read_floats("x", x))
+        return self.forward(x)[0]
 
     def forward(self, x: Any) -> tuple[Array, ParameterlessTape]:
         """Compute y and keep the tape.
@@ -93,35 +93,34 @@ class Activation(Parameterless, loadable=True):
         TypeError
             If x holds no real numbers.
         """
-        x = read_floats("x", x)
-        y = self.run(x)
-        return y, ParameterlessTape(self, y.shape, (x, y), y.dtype)
+        y, kept = self.run_forward(read_floats("x", x))
+        return y, ParameterlessTape(self, y.shape, kept, y.dtype)
 
     def backward(self, tape: ParameterlessTape, dy: Any, *, input_gradient: bool = True) -> Any:
         """Return dx (..., F), or None without `input_gradient`; errors as of `Linear.backward`."""
         check_tape(tape, ParameterlessTape, self)
         dy = tape.read_gradient(dy)
-        x, y = tape.kept
-        return self.run_backward(x, y, dy) if input_gradient else None
+        return self.run_backward(tape.kept, dy) if input_gradient else None
 
-    def run(self, x: Array) -> Array:
-        """Return y of floats, which are not looked at."""
+    def run_forward(self, x: Array) -> tuple[Array, Array | None]:
+        """Return y of floats, which are not looked at, and what `run_backward` needs."""
         if self.name == "softmax":
-            return softmax(x)
-        return x if self.name == "identity" else self._apply(x)[0]
-
-    def run_backward(self, x: Array, y: Array, dy: Array) -> Array:
-        """Return dx."""
-        dx: Array
-        if self.name == "softmax":
-            dx = y * (dy - (dy * y).sum(axis=-1, keepdims=True))
-            return dx
-        dx = dy.copy() if self.name == "identity" else dy * self._apply(x)[1]
-        return dx
-
-    def _apply(self, x: Array) -> tuple[Array, Array]:
-        """Return y and dy/dx of a function that has both."""
+            y = softmax(x)
+            return y, y
+        if self.name == "identity":
+            return x, None
         return apply_function(GateFunction(self.name, *self._numbers), x)
+
+    def run_backward(self, kept: Array | None, dy: Array) -> Array:
+        """Return dx; `kept` is y of the softmax, dy/dx of a function, None of the identity."""
+        dx: Array
+        if kept is None:
+            dx = dy.copy()
+        elif self.name == "softmax":
+            dx = kept * (dy - (dy * kept).sum(axis=-1, keepdims=True))
+        else:
+            dx = dy * kept
+        return dx
 
     def __repr__(self) -> str:
         usual = (*self._usual, None, None)

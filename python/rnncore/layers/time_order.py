@@ -56,26 +56,22 @@ class Kept(NamedTuple):
         """Return y (B, S, F) at all T steps: at those skipped 0, or the y of the step before."""
         B, T = self.mask.shape
         full = np.zeros((B, T, y.shape[2]), y.dtype)
-        there = self._there(skipped)
-        rows, steps = np.nonzero(there)
-        full[there] = y[rows, self._before()[rows, steps]]
+        there, at = self._sources(skipped)
+        full[there] = y[at]
         return full
 
     def spread_gradient(self, dy: Array, skipped: str) -> Array:
         """Return the gradient of y (B, S, F) for that of `spread`."""
         dclosed = np.zeros((len(dy), self.at.shape[1], dy.shape[2]), dy.dtype)
-        there = self._there(skipped)
-        rows, steps = np.nonzero(there)
-        np.add.at(dclosed, (rows, self._before()[rows, steps]), dy[there])
+        there, at = self._sources(skipped)
+        np.add.at(dclosed, at, dy[there])
         return dclosed
 
-    def _before(self) -> Array:
-        """Return, for each step, the number of the last one read up to it; -1 for none."""
-        before: Array = np.cumsum(self.mask, axis=1) - 1
-        return before
-
-    def _there(self, skipped: str) -> Array:
-        return self.mask if skipped == "zeros" else self._before() >= 0
+    def _sources(self, skipped: str) -> tuple[Array, tuple[Array, Array]]:
+        """Return which steps get an output (B, T), and where it is among the steps side by side."""
+        before = np.cumsum(self.mask, axis=1) - 1  # the last one read up to each step; -1: none
+        there = self.mask if skipped == "zeros" else before >= 0
+        return there, (np.nonzero(there)[0], before[there])
 
 
 class Masking(Parameterless, loadable=True):

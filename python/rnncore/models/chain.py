@@ -129,14 +129,13 @@ class ActivationLink(Of[Activation]):
 
     def forward(self, signal: Signal) -> Any:
         """Apply it."""
-        x, y = signal.values, self.layer.run(signal.values)
+        y, kept = self.layer.run_forward(signal.values)
         signal.become(y)
-        return x, y
+        return kept
 
     def backward(self, kept: Any, gradient: Gradient, needed: bool) -> Array | None:
         """Multiply by its derivative."""
-        x, y = kept
-        return self.layer.run_backward(x, y, _contiguous(gradient))
+        return self.layer.run_backward(kept, _contiguous(gradient))
 
 
 class MergingLink(Of[Merging]):
