@@ -12,9 +12,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnncore.torch import modules_dynamo as dynamo
 from rnncore.torch import modules_route as route
-from rnncore.torch.modules_run import bound_of, run, run_bound, without_bound
-from rnncore.torch.operators_composite import composite
-from rnncore.torch.operators_kernels import Config
+from rnncore.torch.modules_run import (
+    bound_of,
+    by_torchs_operations,
+    run,
+    run_bound,
+    without_bound,
+)
+from rnncore.torch.operators_eager import with_states
+from rnncore.torch.operators_kernels import Config, Inputs
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -61,7 +67,8 @@ class Layer(torch.nn.RNNBase):
         if bound is not None and resets is None and input.dim() == 3:
             parts = self._parts(hx)
             if parts is not None and self._fits(input, *parts, bound.weights, None):
-                return as_result(*run_bound(bound, input, *parts, None, None, self._masks(input)))
+                inputs = Inputs(input, *parts, masks=self._masks(input))
+                return as_result(*run_bound(bound, inputs))
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
         weights = self._weights()
@@ -167,31 +174,17 @@ class Layer(torch.nn.RNNBase):
             h = None if h is None else h.unsqueeze(1)
             c = None if c is None else c.unsqueeze(1)
             resets = None if resets is None else resets.unsqueeze(batch_dim)
-        config, masks = self._config(batch_first=self.batch_first), self._masks(x)
+        config = self._config(batch_first=self.batch_first)
+        inputs = Inputs(x, h, c, None, resets, self._masks(x))
         if weights is None:
-            y, *state = self._composite(config, x, h, c, resets, masks)
+            weights = self._weights()
+            given = with_states(config, weights, inputs)
+            y, *state = by_torchs_operations(config, weights, given)
         else:
-            y, *state = run(self, config, weights, x, h, c, None, resets, masks)
+            y, *state = run(self, config, weights, inputs)
         if single:
             y, state = y.squeeze(batch_dim), [part.squeeze(1) for part in state]
         return as_result(y, *state)
-
-    def _composite(
-        self,
-        config: Config,
-        x: Tensor,
-        h: Tensor | None,
-        c: Tensor | None,
-        resets: Tensor,
-        masks: list[Tensor],
-    ) -> tuple[Tensor, ...]:
-        K, B = config.num_layers * config.directions, x.shape[0 if config.batch_first else 1]
-        if h is None:
-            h = x.new_zeros((K, B, self.proj_size or self.hidden_size))
-        if c is None and self.mode == "LSTM":
-            c = x.new_zeros((K, B, self.hidden_size))
-        y, state = composite(config, x, h, c, self._weights(), None, resets, masks)
-        return y, *state
 
     def _run_packed(
         self,
@@ -216,7 +209,7 @@ class Layer(torch.nn.RNNBase):
                 for mask in masks
             ]
         config = self._config(batch_first=False)
-        y, *state = run(self, config, weights, x, h, c, lengths, None, masks)
+        y, *state = run(self, config, weights, Inputs(x, h, c, lengths, None, masks))
         if lengths is None:
             data = y.flatten(0, 1)
         else:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnncore.torch import modules_route as route
 from rnncore.torch.modules_run import run, without_bound
-from rnncore.torch.operators_kernels import Config
+from rnncore.torch.operators_kernels import Config, Inputs
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
@@ -58,7 +58,7 @@ class Cell(torch.nn.RNNCellBase):
         if self.bias:
             weights += [self.bias_ih, self.bias_hh]
         config = Config(self._cell, 1, 1, 0, False)
-        _, *last = run(self, config, weights, x.unsqueeze(0), h, c, None, None, ())
+        _, *last = run(self, config, weights, Inputs(x.unsqueeze(0), h, c))
         last = [part[0, 0] if single else part[0] for part in last]
         return last[0] if len(last) == 1 else tuple(last)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,18 +77,21 @@ class Recurrent(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.cell, self.output_size, self.bias, self.batch_first = (
-            cell,
-            output_size,
-            bias,
-            batch_first,
-        )
-        self._options = (recurrence, output_activation, feedback_delays)
-        spec = self._spec(torch.float32)
+        self.cell, self.output_size = cell, output_size
+        self.bias, self.batch_first = bias, batch_first
+        if output_size is None:
+            raise TypeError("output_size: expected an int, got None")
+        spec = read_spec(
+            (cell_named(cell),), input_size, hidden_size, num_layers,
+            bias=bias, dtype="float32", proj_size=0, output_size=output_size,
+            recurrence=recurrence, output_activation=output_activation,
+            feedback_delays=feedback_delays, learn_initial_state=False, input_dropout=0.0,
+            recurrent_dropout=0.0, weight_dropout=0.0, zoneout=0.0,
+        )  # fmt: skip
         assert spec.readout is not None
-        self.recurrence = spec.readout.recurrence
-        self.output_activation, self.feedback_delays = output_activation, spec.readout.delays
-        self._options = (self.recurrence, output_activation, self.feedback_delays)
+        self.recurrence, self.feedback_delays = spec.readout.recurrence, spec.readout.delays
+        self.output_activation = output_activation
+        self._specs = {own: replace(spec, dtype=as_numpy) for own, as_numpy in DTYPES.items()}
         self._names = tuple(spec.shapes())
         for name, shape in spec.shapes().items():
             self.register_parameter(
@@ -100,18 +104,6 @@ class Recurrent(torch.nn.Module):
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             torch.nn.init.uniform_(parameter, -bound, bound)
-
-    def _spec(self, dtype: torch.dtype) -> StackSpec:
-        recurrence, output_activation, feedback_delays = self._options
-        if self.output_size is None:
-            raise TypeError("output_size: expected an int, got None")
-        return read_spec(
-            (cell_named(self.cell),), self.input_size, self.hidden_size, self.num_layers,
-            bias=self.bias, dtype=DTYPES[dtype], proj_size=0, output_size=self.output_size,
-            recurrence=recurrence, output_activation=output_activation,
-            feedback_delays=feedback_delays, learn_initial_state=False, input_dropout=0.0,
-            recurrent_dropout=0.0, weight_dropout=0.0, zoneout=0.0,
-        )  # fmt: skip
 
     def forward(
         self,
@@ -153,7 +145,7 @@ class Recurrent(torch.nn.Module):
         """
         weights = [getattr(self, name) for name in self._names]
         _check(x, weights[0])
-        spec, (h, c, fed) = self._spec(x.dtype), _split(hx)
+        spec, (h, c, fed) = self._specs[x.dtype], _split(hx)
         call = read_call(spec, self.batch_first, view(x), _state(hx), lengths)
         call = read_resets(call, _array(resets), "zeros")
         if targets is not None or teacher_forcing is not None:

@@ -11,53 +11,35 @@ from torch import Tensor
 from rnncore.torch import modules_route as route
 from rnncore.torch.operators import recurrent
 from rnncore.torch.operators_composite import composite
-from rnncore.torch.operators_eager import Bound, RecurrentFunction, zeros_for
-from rnncore.torch.operators_kernels import Config
+from rnncore.torch.operators_eager import Bound, RecurrentFunction, with_states
+from rnncore.torch.operators_kernels import Config, Inputs
 
 _BOUND = "_bound"  # where a module keeps its Bound from one call to the next
 
 
 def run(
-    module: torch.nn.Module,
-    config: Config,
-    weights: Sequence[Tensor],
-    x: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
+    module: torch.nn.Module, config: Config, weights: Sequence[Tensor], inputs: Inputs
 ) -> tuple[Tensor, ...]:
-    """Return y, h_n and, of a cell with c, c_n, of tensors that fit; a state of None is zeros."""
-    if x.is_meta or route.traced() or type(x) not in route.PLAIN:
-        h_0, c_0 = zeros_for(config, weights, x, h_0, c_0)
-        way = _as_operator if route.operator_will_do() else _by_torchs_operations
-        return way(config, x, h_0, c_0, weights, lengths, resets, masks)
-    bound = _bind(module, config, weights)
-    return run_bound(bound, x, h_0, c_0, lengths, resets, masks)
+    """Return y, h_n and, of a cell with c, c_n, of tensors that fit."""
+    if inputs.x.is_meta or route.traced() or type(inputs.x) not in route.PLAIN:
+        way = _as_operator if route.operator_will_do() else by_torchs_operations
+        return way(config, weights, with_states(config, weights, inputs))
+    return run_bound(_bind(module, config, weights), inputs)
 
 
-def run_bound(
-    bound: Bound,
-    x: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
-) -> tuple[Tensor, ...]:
+def run_bound(bound: Bound, inputs: Inputs) -> tuple[Tensor, ...]:
     """Return what `run` does, of plain tensors and weights that are bound already."""
-    weights = bound.weights
-    if torch.is_grad_enabled() and _any_requires_grad(weights, x, h_0, c_0):
+    if torch.is_grad_enabled() and _any_requires_grad(bound.weights, inputs):
+        x, h_0, c_0, *rest = inputs
         result: tuple[Tensor, ...] = RecurrentFunction.apply(  # type: ignore[no-untyped-call]
-            bound, lengths, resets, masks, x, h_0, c_0, *weights
+            bound, *rest, x, h_0, c_0, *bound.weights
         )
         return result
-    return bound.infer(bound.read(x, h_0, c_0, lengths, resets, masks))
+    return bound.infer(bound.read(inputs))
 
 
-def _any_requires_grad(weights: Sequence[Tensor], *others: Tensor | None) -> bool:
-    return any(tensor is not None and tensor.requires_grad for tensor in (*weights, *others))
+def _any_requires_grad(weights: Sequence[Tensor], inputs: Inputs) -> bool:
+    return any(t is not None and t.requires_grad for t in (*weights, *inputs[:3]))
 
 
 def _bind(module: torch.nn.Module, config: Config, weights: Sequence[Tensor]) -> Bound:
@@ -96,24 +78,18 @@ def without_bound(state: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name != _BOUND}
 
 
-def _as_operator(
-    config: Config,
-    x: Tensor,
-    h_0: Tensor,
-    c_0: Tensor | None,
-    weights: Sequence[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
-) -> tuple[Tensor, ...]:
+def _as_operator(config: Config, weights: Sequence[Tensor], inputs: Inputs) -> tuple[Tensor, ...]:
     keep_tape = (
         torch.is_grad_enabled()
         and not torch.compiler.is_exporting()
-        and _any_requires_grad(weights, x, h_0, c_0)
+        and _any_requires_grad(weights, inputs)
     )
-    return recurrent(config, x, h_0, c_0, weights, lengths, resets, masks, keep_tape=keep_tape)
+    return recurrent(config, weights, inputs, keep_tape=keep_tape)
 
 
-def _by_torchs_operations(*arguments: Any) -> tuple[Tensor, ...]:
-    y, state = composite(*arguments)
+def by_torchs_operations(
+    config: Config, weights: Sequence[Tensor], inputs: Inputs
+) -> tuple[Tensor, ...]:
+    """Return what `run` does, step by step; the initial state is given."""
+    y, state = composite(config, weights, inputs)
     return y, *state

@@ -15,6 +15,7 @@ from rnncore.torch.operators_composite import composite_backward
 from rnncore.torch.operators_eager import Bound, forward_arrays
 from rnncore.torch.operators_kernels import (
     Config,
+    Inputs,
     most_tape_size,
     spec_for,
     tape_shapes,
@@ -40,18 +41,10 @@ _Result = tuple[Tensor, list[Tensor], list[Tensor]]
 
 
 def recurrent(
-    config: Config,
-    x: Tensor,
-    h_0: Tensor,
-    c_0: Tensor | None,
-    weights: Sequence[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
-    *,
-    keep_tape: bool,
+    config: Config, weights: Sequence[Tensor], inputs: Inputs, *, keep_tape: bool
 ) -> tuple[Tensor, ...]:
-    """Call the operator; return y, h_n and, of a cell with c, c_n."""
+    """Call the operator; return y, h_n and, of a cell with c, c_n. The initial state is given."""
+    x, h_0, c_0, lengths, resets, masks = inputs
     y, state, _ = torch.ops.rnncore.recurrent.default(
         x, h_0, c_0, weights, lengths, resets, masks, *config, keep_tape
     )
@@ -70,9 +63,8 @@ def _forward(
     *options: Any,
 ) -> _Result:
     *about, keep_tape = options
-    return forward_arrays(
-        Config(*about), x, h_0, c_0, weights, lengths, resets, masks, keep_tape=keep_tape
-    )
+    inputs = Inputs(x, h_0, c_0, lengths, resets, masks)
+    return forward_arrays(Config(*about), weights, inputs, keep_tape=keep_tape)
 
 
 @torch.library.impl("rnncore::recurrent_backward", "CPU")
@@ -90,12 +82,11 @@ def _backward(
     tape: list[Tensor],
     *options: Any,
 ) -> _Result:
-    config = Config(*options)
-    bound = Bound(config, weights)
+    bound, inputs = Bound(Config(*options), weights), Inputs(x, h_0, c_0, lengths, resets, masks)
     if tape:  # an operator leaves its inputs alone
-        own = with_own_gates(bound.tape_of(tape, x, lengths, resets, masks))
+        own = with_own_gates(bound.tape_of(tape, inputs))
     else:
-        *_, own = bound.forward(bound.read(x, h_0, c_0, lengths, resets, masks))
+        *_, own = bound.forward(bound.read(inputs))
     dx, dstate, grads = bound.run_backward(own, (dy, dh_n, dc_n))
     assert dx is not None
     return dx, dstate, grads
@@ -163,9 +154,8 @@ def _differentiate(
     weights, masks, tape = rest[:n], rest[n : n + m], rest[n + m :]
     options = (None,) * (len(ctx.config) + 1)
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        dx, dh_0, dc_0, *grads = composite_backward(
-            ctx.config, (x, h_0, c_0), weights, lengths, resets, masks, (dy, *dstate)
-        )
+        inputs = Inputs(x, h_0, c_0, lengths, resets, masks)
+        dx, dh_0, dc_0, *grads = composite_backward(ctx.config, weights, inputs, (dy, *dstate))
     else:
         dh_n, dc_n = dstate[0], dstate[1] if len(dstate) > 1 else None
         dx, (dh_0, *more), grads = torch.ops.rnncore.recurrent_backward.default(

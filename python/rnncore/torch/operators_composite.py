@@ -9,20 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnncore.torch.operators_kernels import Config
+from rnncore.torch.operators_kernels import Config, Inputs
 
 
 def composite(
-    config: Config,
-    x: Tensor,
-    h_0: Tensor,
-    c_0: Tensor | None,
-    weights: Sequence[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
+    config: Config, weights: Sequence[Tensor], inputs: Inputs
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return y and the final state [h_n], with c [h_n, c_n]; arguments as of `recurrent`."""
+    """Return y and the final state [h_n], with c [h_n, c_n]; the initial state is given."""
+    x, h_0, c_0, lengths, resets, masks = inputs
+    assert h_0 is not None
     y = x.transpose(0, 1) if config.batch_first else x
     cuts = None if resets is None else (resets.t() if config.batch_first else resets)
     size = len(weights) // (config.num_layers * config.directions)
@@ -119,11 +114,8 @@ def _step(
 
 def composite_backward(
     config: Config,
-    inputs: Sequence[Tensor | None],
     weights: Sequence[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
+    inputs: Inputs,
     gradients: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
     """Return gradients of (x, h_0, c_0, *weights), while gradients are on to differentiate again.
@@ -132,11 +124,9 @@ def composite_backward(
     """
     again = torch.is_grad_enabled()
     with torch.enable_grad():  # views, so that no path from x to a weight counts twice
-        fresh = [None if t is None else t.view_as(t) for t in (*inputs, *weights)]
-        x, h_0, c_0, *own = fresh
-        assert x is not None
-        assert h_0 is not None
-        y, state = composite(config, x, h_0, c_0, own, lengths, resets, masks)  # type: ignore[arg-type]
+        fresh = [None if t is None else t.view_as(t) for t in (*inputs[:3], *weights)]
+        own: Any = fresh
+        y, state = composite(config, own[3:], Inputs(own[0], own[1], own[2], *inputs[3:]))
         outputs = [(o, g) for o, g in zip((y, *state), gradients, strict=False) if g is not None]
         wanted = [i for i, t in enumerate(fresh) if t is not None and t.requires_grad]
         found = torch.autograd.grad(

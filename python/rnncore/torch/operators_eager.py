@@ -24,6 +24,7 @@ from rnncore.state import StackState
 from rnncore.torch.operators_composite import composite_backward
 from rnncore.torch.operators_kernels import (
     Config,
+    Inputs,
     arrays_of,
     contiguous_view,
     engine_of,
@@ -73,28 +74,17 @@ class Bound:
         """Whether it may serve again: no weight had to be copied."""
         return all(weight.is_contiguous() and not weight.is_neg() for weight in self.weights)
 
-    def read(
-        self,
-        x: Tensor,
-        h_0: Tensor | None = None,
-        c_0: Tensor | None = None,
-        lengths: Tensor | None = None,
-        resets: Tensor | None = None,
-        masks: Sequence[Tensor] = (),
-    ) -> Call:
-        """Return the call of tensors that fit; a state of None is zeros."""
-        spec, array = self.spec, view(x)
+    def read(self, inputs: Inputs) -> Call:
+        """Return the call of tensors that fit."""
+        spec, array, (_, h_0, c_0, *_) = self.spec, view(inputs.x), inputs
         B, K = array.shape[0 if self.config.batch_first else 1], spec.depth
         h = np.zeros((K, B, spec.width), spec.dtype) if h_0 is None else contiguous_view(h_0)
         c = None
-        if spec.cell.has_c:
-            c = (
-                np.zeros((K, B, spec.hidden_size), spec.dtype)
-                if c_0 is None
-                else (contiguous_view(c_0))
-            )
-        state = StackState(h, c, None)
-        return make_call(self.config, array, state, *_options(lengths, resets, masks))
+        if c_0 is not None:
+            c = contiguous_view(c_0)
+        elif spec.cell.has_c:
+            c = np.zeros((K, B, spec.hidden_size), spec.dtype)
+        return make_call(self.config, array, StackState(h, c, None), *_options(inputs))
 
     def infer(self, call: Call) -> tuple[Tensor, ...]:
         """Return y, h_n and, of a cell with c, c_n."""
@@ -112,17 +102,9 @@ class Bound:
         h = torch.from_numpy(last.h)
         return (tensor, h) if last.c is None else (tensor, h, torch.from_numpy(last.c))
 
-    def tape_of(
-        self,
-        kept: Sequence[Tensor],
-        x: Tensor,
-        lengths: Tensor | None,
-        resets: Tensor | None,
-        masks: Sequence[Tensor],
-    ) -> StackTape:
+    def tape_of(self, kept: Sequence[Tensor], inputs: Inputs) -> StackTape:
         """Return the tape that `tape_tensors` made these tensors of."""
-        options = _options(lengths, resets, masks)
-        call = make_call(self.config, view(x), NO_GRADIENT, *options)
+        call = make_call(self.config, view(inputs.x), NO_GRADIENT, *_options(inputs))
         arrays = [part.numpy() for part in kept]
         return tape_of(self.config, self.spec, self.arrays, call, arrays)
 
@@ -165,9 +147,8 @@ def torchs_threads() -> AbstractContextManager[None]:
     return _AS_SET if threads >= get_num_threads() else at_most(threads)
 
 
-def _options(
-    lengths: Tensor | None, resets: Tensor | None, masks: Sequence[Tensor]
-) -> tuple[Array | None, Array | None, Sequence[Array]]:
+def _options(inputs: Inputs) -> tuple[Array | None, Array | None, Sequence[Array]]:
+    _, _, _, lengths, resets, masks = inputs
     return (
         None if lengths is None else contiguous_view(lengths),
         None if resets is None else resets.numpy(),
@@ -194,7 +175,8 @@ class RecurrentFunction(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return y, h_n and, of a cell with c, c_n."""
-        y, last, tape = bound.forward(bound.read(x, h_0, c_0, lengths, resets, masks))
+        inputs = Inputs(x, h_0, c_0, lengths, resets, masks)
+        y, last, tape = bound.forward(bound.read(inputs))
         kept: list[Tensor] = []
         if torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
             kept = tape_tensors(bound.config, tape)  # for the hooks: checkpointing, say
@@ -210,15 +192,18 @@ class RecurrentFunction(torch.autograd.Function):
         x, h_0, c_0, lengths, resets, *rest = ctx.saved_tensors
         n, m = len(bound.weights), len(bound.weights) + ctx.masks
         weights, masks, kept = rest[:n], rest[n:m], rest[m:]
+        inputs = Inputs(x, h_0, c_0, lengths, resets, masks)
         if torch.is_grad_enabled() or any(map(_is_batched, gradients)):
-            states = zeros_for(bound.config, weights, x, h_0, c_0)
-            return (None,) * 4 + tuple(
-                composite_backward(
-                    bound.config, (x, *states), weights, lengths, resets, masks, gradients
-                )
+            given = with_states(bound.config, weights, inputs)
+            return (
+                None,
+                None,
+                None,
+                None,
+                *composite_backward(bound.config, weights, given, gradients),
             )
         if kept:
-            tape = bound.tape_of(kept, x, lengths, resets, masks)
+            tape = bound.tape_of(kept, inputs)
         if torch._C._autograd._get_current_graph_task_keep_graph():
             tape = with_own_gates(tape)
         else:
@@ -244,10 +229,9 @@ def tape_tensors(config: Config, tape: StackTape) -> list[Tensor]:
     return list(map(torch.from_numpy, tape_arrays(config, tape)))
 
 
-def zeros_for(
-    config: Config, weights: Sequence[Tensor], x: Tensor, h_0: Tensor | None, c_0: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Return the initial state, zeros where none is given."""
+def with_states(config: Config, weights: Sequence[Tensor], inputs: Inputs) -> Inputs:
+    """Return inputs with the initial state, zeros where none is given."""
+    x, h_0, c_0, lengths, resets, masks = inputs
     rows, width = weights[1].shape
     B = x.shape[0 if config.batch_first else 1]
     K = config.num_layers * config.directions
@@ -255,35 +239,26 @@ def zeros_for(
         h_0 = x.new_zeros((K, B, width))
     if c_0 is None and config.cell == "lstm":
         c_0 = x.new_zeros((K, B, rows // 4))
-    return h_0, c_0
+    return Inputs(x, h_0, c_0, lengths, resets, masks)
 
 
 def forward_arrays(
-    config: Config,
-    x: Tensor,
-    h_0: Tensor,
-    c_0: Tensor | None,
-    weights: Sequence[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    masks: Sequence[Tensor],
-    *,
-    keep_tape: bool,
+    config: Config, weights: Sequence[Tensor], inputs: Inputs, *, keep_tape: bool
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Return y, the final state and the tape, whose sizes follow from those of x alone.
 
     What lengths and resets leave of such a tape is zeros.
     """
     bound = Bound(config, weights)
-    call = bound.read(x, h_0, c_0, lengths, resets, masks)
+    call = bound.read(inputs)
     if not keep_tape:
         y, *state = bound.infer(call)
         return y, state, []
     values, last, tape = bound.forward(call)
     kept = tape_tensors(config, tape)
-    if lengths is not None or resets is not None:
+    if inputs.lengths is not None or inputs.resets is not None:
         T, B, _ = call.x.shape
-        shapes = tape_shapes(bound.spec, T, B, *most_tape_size(T, B, resets))
+        shapes = tape_shapes(bound.spec, T, B, *most_tape_size(T, B, inputs.resets))
         kept = [_padded(part, shape) for part, shape in zip(kept, shapes, strict=True)]
     y, *state = bound.outputs(values, last)
     return y, state, kept

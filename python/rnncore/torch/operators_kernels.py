@@ -38,6 +38,17 @@ class Config(NamedTuple):
     batch_first: bool  # x and y are (B, T, features), else (T, B, features)
 
 
+class Inputs(NamedTuple):
+    """The tensors that a call reads beside the weights."""
+
+    x: Tensor
+    h_0: Tensor | None  # of zeros where there is none, as c_0
+    c_0: Tensor | None
+    lengths: Tensor | None = None
+    resets: Tensor | None = None  # laid out as x
+    masks: Sequence[Tensor] = ()  # of dropout between layers, (T, B, features) each
+
+
 @lru_cache(maxsize=256)
 def spec_of(
     config: Config, input_size: int, gate_rows: int, bias: bool, dtype: torch.dtype
