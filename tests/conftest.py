@@ -1,4 +1,4 @@
-"""Options and fixtures of the whole suite; the only place that imports torch."""
+"""Options and fixtures of the whole suite; torch as the peer of layers."""
 
 from __future__ import annotations
 

@@ -61,7 +61,6 @@ def tolerance(layer: Any) -> dict[str, float]:
     return {"atol": 1e-6 if layer.dtype == np.float32 else 1e-13, "rtol": 0}
 
 
-@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("kind", STACKS)
 def test_a_stack_of_layers(kind: str, options: str) -> None:
