@@ -168,6 +168,33 @@ def parameter_differences(model: Any, loss: Any) -> Array:
     return result
 
 
+def check_gradients(problem: Problem, gradients: Any, run: Any) -> None:
+    """Assert that gradients are central differences of what `run()` returns: y, h_n and c_n."""
+
+    def loss() -> float:
+        y, h_n, c_n = run()
+        total = np.sum(y * problem.dy) + np.sum(h_n * problem.dh_n)
+        return float(total if c_n is None else total + np.sum(c_n * problem.dc_n))
+
+    for name in ("x", "h_0", "c_0", *PARAMETERS):
+        array = getattr(problem, name)
+        if array is not None:
+            expected = central_differences(loss, array)
+            assert error(getattr(gradients, "d" + name), expected) < 1e-7, name
+
+
+def check_layer_gradients(layer: Any, x: Array, dy: Array, **given: Any) -> None:
+    """Assert that a layer's gradients of y * dy are central differences; `given` to forward."""
+    _, _, tape = layer.forward(x, **given)
+    dx, _ = layer.backward(tape, dy)
+
+    def loss() -> float:
+        return float(np.sum(layer.forward(x, **given)[0] * dy))
+
+    assert error(layer.flat_grads, parameter_differences(layer, loss)) < 1e-7
+    assert error(dx, central_differences(loss, x)) < 1e-7
+
+
 def error(got: Array, expected: Array) -> float:
     """Relative L2 distance; infinite where `got` is not finite.
 

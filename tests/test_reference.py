@@ -29,17 +29,8 @@ def test_backward_matches_central_differences(cell, ragged, reverse, resets, res
     options = {"ragged": ragged, "reverse": reverse, "resets": resets, "reset_to": reset_to}
     problem = problems.make(cell, 4, 3, 3, 2, **options)
 
-    def loss():
-        y, h_n, c_n = reference.forward(*problem.arguments)
-        total = np.sum(y * problem.dy) + np.sum(h_n * problem.dh_n)
-        return total if c_n is None else total + np.sum(c_n * problem.dc_n)
-
     gradients = problems.solve(problem)
-    for name in ("x", "h_0", "c_0", *problems.PARAMETERS):
-        array = getattr(problem, name)
-        if array is not None:
-            expected = problems.central_differences(loss, array)
-            assert problems.error(getattr(gradients, "d" + name), expected) < 1e-7, name
+    problems.check_gradients(problem, gradients, lambda: reference.forward(*problem.arguments))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -56,17 +47,10 @@ def test_backward_with_noise_matches_central_differences(cell, masked, reverse):
     assert 0 < np.count_nonzero(mask) < mask.size
     noise = reference.Noise(**{masked: mask})
 
-    def loss():
-        y, h_n, c_n = reference.forward(*problem.arguments, noise)
-        total = np.sum(y * problem.dy) + np.sum(h_n * problem.dh_n)
-        return total if c_n is None else total + np.sum(c_n * problem.dc_n)
-
     gradients = problems.solve(problem, noise)
-    for name in ("x", "h_0", "c_0", *problems.PARAMETERS):
-        array = getattr(problem, name)
-        if array is not None:
-            expected = problems.central_differences(loss, array)
-            assert problems.error(getattr(gradients, "d" + name), expected) < 1e-7, name
+    problems.check_gradients(
+        problem, gradients, lambda: reference.forward(*problem.arguments, noise)
+    )
 
 
 @pytest.mark.parametrize("cell", torch_peer.CELLS)

@@ -48,17 +48,8 @@ def every_mixture(cells: Any) -> Any:
 def test_the_reference_matches_central_differences(cell):
     problem = problems.make(cell, 3, 2, 2, 2, reverse=True)
 
-    def loss():
-        y, h_n, c_n = reference.forward(*problem.arguments)
-        total = np.sum(y * problem.dy) + np.sum(h_n * problem.dh_n)
-        return total if c_n is None else total + np.sum(c_n * problem.dc_n)
-
     gradients = problems.solve(problem)
-    for name in ("x", "h_0", "c_0", *problems.PARAMETERS):
-        array = getattr(problem, name)
-        if array is not None:
-            expected = problems.central_differences(loss, array)
-            assert problems.error(getattr(gradients, "d" + name), expected) < 1e-7, name
+    problems.check_gradients(problem, gradients, lambda: reference.forward(*problem.arguments))
 
 
 @every_cell

@@ -136,16 +136,7 @@ def test_gradients_match_central_differences(core, cell, layout):
     problem = problems.make(cell, 4, 3, 5, 7, **LAYOUTS[layout])
     gradients = raw.solve(core, problem)
 
-    def loss():
-        y, h_n, c_n = raw.infer(core, problem)
-        total = np.sum(y * problem.dy) + np.sum(h_n * problem.dh_n)
-        return total if c_n is None else total + np.sum(c_n * problem.dc_n)
-
-    for name in ("x", "h_0", "c_0", *problems.PARAMETERS):
-        array = getattr(problem, name)
-        if array is not None:
-            expected = problems.central_differences(loss, array)
-            assert problems.error(getattr(gradients, "d" + name), expected) < 1e-7, name
+    problems.check_gradients(problem, gradients, lambda: raw.infer(core, problem))
 
 
 @every_isa
