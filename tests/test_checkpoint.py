@@ -615,12 +615,12 @@ def test_a_file_keeps_its_mode_and_what_is_no_file_stays(file: Path, tmp_path: P
 
 
 def test_leftovers_of_dead_processes_are_removed_and_of_others_not(file: Path) -> None:
-    host = _files._host()
+    prefix = _files._prefix()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    gone = file.parent / f".rnncore-{host}-{dead.pid}-{'0' * 16}.tmp"
+    gone = file.parent / f"{prefix}{dead.pid}-{'0' * 16}.tmp"
     kept = [
-        file.parent / f".rnncore-{host}-{os.getpid()}-{'1' * 16}.tmp",
+        file.parent / f"{prefix}{os.getpid()}-{'1' * 16}.tmp",
         file.parent / f".rnncore-another-{dead.pid}-{'2' * 16}.tmp",
         file.parent / ".rnncore-mine.tmp",
     ]

@@ -284,6 +284,7 @@ def test_what_is_wrong_is_said_in_a_line(
         (("--save", "no/a.safetensors"), 1, "train: --save: no such folder: no\n"),
         (("--plot", "no/a.png"), 1, "train: --plot: no such folder: no\n"),
         (("--save", "sub.safetensors"), 1, "--save: expected a file, got the folder sub.safet"),
+        (("--save", "pipe.safetensors"), 1, "--save: expected a file, got a device or a pipe: pi"),
     ],
 )
 def test_files_are_refused_before_any_training(
@@ -292,6 +293,7 @@ def test_files_are_refused_before_any_training(
     if "--plot" in arguments:
         pytest.importorskip("matplotlib")
     (folder / "sub.safetensors").mkdir()
+    os.mkfifo(folder / "pipe.safetensors")
     before = (folder / "data.csv").read_bytes()
     monkeypatch.setattr(train, "read_table", lambda path: pytest.fail("it was read"))
     found, _, err = run("train", "data.csv", "--horizon", "7", *arguments)

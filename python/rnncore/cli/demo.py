@@ -16,7 +16,7 @@ from rnncore._types import Array
 from rnncore.cli.arguments import count, seed
 from rnncore.cli.failures import warnings_as_notes
 from rnncore.cli.info import described
-from rnncore.cli.pictures import new_figure
+from rnncore.cli.pictures import new_figure, save_picture
 from rnncore.cli.tables import table_of
 
 HORIZON, DAY = 24, 24  # hours
@@ -115,10 +115,10 @@ def _draw(out: Path, forecaster: Any, answer: dict[str, Array], test: dict[str, 
 
     pictures = out / "forecast.png", out / "loss.png"
     figure = forecast_figure(answer, test, forecaster.coverage)
-    figure.savefig(pictures[0])
+    save_picture(figure, pictures[0])
     figure, (ax,) = new_figure(height=4.4)
     plot.history(forecaster, loss="mean squared error (scaled change)", ax=ax)
-    figure.savefig(pictures[1])
+    save_picture(figure, pictures[1])
     print(f"drew {pictures[0]} and {pictures[1]}")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 from pathlib import Path
 from typing import Any
 
+from rnncore._files import write_atomically
 from rnncore.cli.arguments import picture_file
 from rnncore.cli.failures import CommandError
 
@@ -51,6 +53,13 @@ def new_figure(rows: int = 1, height: float = 4.2, **options: Any) -> tuple[Any,
     return figure, list(figure.subplots(rows, 1, squeeze=False, **options)[:, 0])
 
 
+def save_picture(figure: Any, path: Path) -> None:
+    """Write a figure to a file whose name says the format."""
+    data = io.BytesIO()
+    figure.savefig(data, format=path.suffix[1:].lower())
+    write_atomically(str(path), data.getvalue())
+
+
 def draw_forecast(forecaster: Any, path: Path, answer: Any, **options: Any) -> str:
     """Draw the forecast of every series and target, the first few of them, into a file.
 
@@ -79,7 +88,7 @@ def draw_forecast(forecaster: Any, path: Path, answer: Any, **options: Any) -> s
             ax.set_ylabel(f"{target}, {', '.join(map(str, group))}")
     for ax in axes[:-1]:
         ax.set_xlabel("")
-    figure.savefig(path)
+    save_picture(figure, path)
     some = f", the first {_MOST} of {len(series)} series" if len(series) > _MOST else ""
     return f"drew {path}{some}"
 

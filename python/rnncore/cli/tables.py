@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from rnncore._files import write_atomically
 from rnncore.cli.failures import WRONG_USE, CommandError
 
 LIBRARIES: tuple[Any, ...] = ("polars", "pandas", "pyarrow")  # the quickest to import first
@@ -89,11 +91,16 @@ def write_table(frame: Any, file: TextIO | Path) -> None:
     table = nw.from_native(frame, eager_only=True)
     if not isinstance(file, Path):
         _write_csv(table, file)
-    elif file.suffix.lower() == ".parquet":
-        table.write_parquet(file)
+        return
+    if file.suffix.lower() == ".parquet":
+        parquet = io.BytesIO()
+        table.write_parquet(parquet)
+        data = parquet.getvalue()
     else:
-        with file.open("w", encoding="utf-8", newline="") as opened:
-            _write_csv(table, opened)
+        text = io.StringIO()
+        _write_csv(table, text)
+        data = text.getvalue().encode()
+    write_atomically(str(file), data)
 
 
 def _read_columns(path: Path, file: TextIO) -> dict[str, Any]:
