@@ -65,6 +65,16 @@ def test_excluded_tokens_are_never_drawn() -> None:
     assert (sample(logits, rng=0, top_k=2) == 1).all()
 
 
+def test_the_least_number_draws_no_excluded_token() -> None:
+    class Zeros(np.random.Generator):
+        def random(self, *shape: Any, **options: Any) -> Any:
+            return np.zeros(*shape)
+
+    logits = [[-np.inf, 0.0, 0.0], [0.0, -np.inf, 0.0]]
+    drawn = sample(logits, rng=Zeros(np.random.PCG64(0)))
+    assert np.isfinite(np.take_along_axis(np.array(logits), drawn[:, None], axis=1)).all()
+
+
 def test_nothing_to_draw_for_is_empty() -> None:
     assert sample(np.zeros((0, 3))).shape == (0,)
 

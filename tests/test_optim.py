@@ -1,4 +1,4 @@
-"""Optimizers: ten steps of each kind against torch and numpy; the gradient norm; the state."""
+"""Optimizers: 25 steps of each kind against torch and numpy; the gradient norm; the state."""
 
 import copy
 import math
@@ -14,7 +14,7 @@ from rnncore.optim import SGD, Adam, AdamW, clip_grad_norm
 
 pytestmark = pytest.mark.per_variant
 
-STEPS = 10
+STEPS = 25
 OPTIONS = [
     (SGD, {"lr": 0.1}),
     (SGD, {"lr": 0.1, "weight_decay": 0.3}),

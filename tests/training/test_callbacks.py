@@ -198,6 +198,24 @@ def test_the_rest_of_an_epoch_is_a_step_too() -> None:
     assert history.steps == 4
 
 
+def test_a_schedule_counts_steps_and_not_batches() -> None:
+    """Five batches are three steps of an epoch, the last of one batch."""
+    model, rates = summing(), []
+
+    class Spy(training.Callback):
+        def on_batch_end(self, trainer: training.Trainer) -> None:
+            rates.append(trainer.optimizer.lr)
+
+    optimizer = SGD(model, 0.6)
+    fit(
+        model, *sums(10), epochs=2, batch_size=2, accumulate=2, optimizer=optimizer,
+        lr_schedule="linear", callbacks=Spy(),
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        rates[1::5] + rates[3::5] + rates[4::5], [0.6, 0.3, 0.5, 0.2, 0.4, 0.1]
+    )
+
+
 def test_clip_value_bounds_each_number() -> None:
     model, (x, y) = summing(), sums(8)
     before = model.flat_parameters.copy()
@@ -217,6 +235,10 @@ def test_frozen_parameters_stay_and_do_not_count_in_the_norm(kind: Any) -> None:
     for name, array in model.parameters.items():
         frozen = name == "core.weight_hh_l0" or name.startswith("head")
         assert np.array_equal(array, before[name]) == frozen, name
+    start, still = model.flat_parameters.copy(), [n for n in model.parameters if n != "head.bias"]
+    slow = SGD(model, 1.0)
+    fit(model, x, y, epochs=1, batch_size=32, optimizer=slow, frozen=still, clip_norm=1e-3)
+    assert np.linalg.norm(model.flat_parameters - start) == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_bad_names_of_frozen_parameters_are_refused() -> None:

@@ -271,6 +271,23 @@ def test_a_training_that_stopped_early_is_over_when_resumed(tmp_path: Path) -> N
     np.testing.assert_array_equal(other.flat_parameters, build().flat_parameters)
 
 
+def test_a_training_resumed_behind_its_best_epoch_goes_back_to_that(tmp_path: Path) -> None:
+    """Two epochs learn, those behind them spoil it; the training stops in the fifth."""
+    options: Any = {
+        "validation_data": series(), "patience": 9, "epochs": 6,
+        "lr_schedule": lambda share: 9.0 if share < 1 / 3 else 999.0,
+    }  # fmt: skip
+    whole, model, other = build(), build(), build()
+    expected = fit(whole, None, **options)
+    assert 0 < expected.best_epoch <= 2
+    first = fit(model, tmp_path, callbacks=[Stop(22)], **options)
+    assert first.steps == 22
+    np.testing.assert_array_equal(model.flat_parameters, whole.flat_parameters)
+    history = fit(other, tmp_path, resume=True, **options)
+    np.testing.assert_array_equal(other.flat_parameters, whole.flat_parameters)
+    assert history.validation_loss == expected.validation_loss
+
+
 @pytest.mark.parametrize("interrupted", ["_forward", "_backward"])
 def test_ctrl_c_inside_a_step_leaves_nothing_half_done_in_the_files(
     interrupted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

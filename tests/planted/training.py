@@ -1,0 +1,205 @@
+"""Faults in the training loop, its callbacks and files, and the optimizers."""
+
+from __future__ import annotations
+
+from planted.mutant import Mutant
+
+TRAINER = "python/rnncore/training/trainer.py"
+OPTIM = "python/rnncore/optim.py"
+
+FIT = "tests/training/test_training.py::test_"
+CALLBACKS = "tests/training/test_callbacks.py::test_"
+CHECKPOINTS = "tests/training/test_checkpoints.py::test_"
+STOPPED = CHECKPOINTS + "a_stopped_training_goes_on_bit_for_bit"
+BEHIND_BEST = CHECKPOINTS + "a_training_resumed_behind_its_best_epoch_goes_back_to_that"
+STREAM = "tests/models/test_stateful_batches.py::test_a_stopped_training_goes_on_bit_for_bit"
+ACCUMULATED = CALLBACKS + "accumulated_batches_are_as_one_large_batch"
+FROZEN = CALLBACKS + "frozen_parameters_stay_and_do_not_count_in_the_norm"
+RATES = FIT + "a_schedule_scales_every_step_and_leaves_the_rate"
+VALIDATION = "tests/training/test_validation.py::test_validation_drops_and_draws_nothing"
+
+TRAINING = {
+    "correction-of-adam-ends-at-step-20": Mutant(
+        OPTIM,
+        (("            self._steps + 1,\n", "            min(self._steps + 1, 20),\n"),),
+        "tests/test_optim.py::test_textbook",
+        "Adam-",
+    ),
+    "decay-of-adamw-in-the-gradient": Mutant(
+        OPTIM,
+        (("    _decoupled = True\n", "    _decoupled = False\n"),),
+        "tests/test_optim.py::test_textbook",
+        "AdamW",
+    ),
+    "clipping-against-a-norm-that-is-too-large": Mutant(
+        OPTIM,
+        (("factor = limit / (norm + 1e-6)", "factor = limit / (norm + 1.0)"),),
+        "tests/test_optim.py::test_clip_grad_norm",
+    ),
+    "frozen-parameters-count-in-the-norm": Mutant(
+        "python/rnncore/training/frozen.py", (("gradient.fill(0)", "gradient.fill"),), FROZEN
+    ),
+    "weight-decay-moves-what-is-frozen": Mutant(
+        "python/rnncore/training/frozen.py",
+        (("            parameter[...] = value\n", "            parameter[...] += 0\n"),),
+        FROZEN,
+    ),
+    "accumulated-batches-count-alike": Mutant(
+        TRAINER,
+        (("dtype.type(count)", "dtype.type(1)"), ("self._weight += count", "self._weight += 1")),
+        ACCUMULATED,
+    ),
+    "accumulated-gradient-stays": Mutant(
+        TRAINER, (("        self._gradient.fill(0)\n", ""),), ACCUMULATED
+    ),
+    "last-batches-of-an-epoch-wait-for-the-next-one": Mutant(
+        TRAINER,
+        ((" and self.batch < self.batches:", ":"),),
+        CALLBACKS + "the_rest_of_an_epoch_is_a_step_too",
+    ),
+    "schedule-counts-batches": Mutant(
+        TRAINER,
+        (("per_epoch = -(-self.batches // options.accumulate)", "per_epoch = self.batches"),),
+        CALLBACKS + "a_schedule_counts_steps_and_not_batches",
+    ),
+    "schedule-a-step-ahead": Mutant(
+        TRAINER,
+        (("self._rate.set(history.steps /", "self._rate.set((history.steps + 1) /"),),
+        RATES,
+    ),
+    "learning-rate-stays-scheduled": Mutant(
+        "python/rnncore/training/scheduled.py",
+        (("            self._optimizer.lr = self.before\n", "            pass\n"),),
+        RATES,
+        "linear",
+    ),
+    "teacher-forcing-of-the-next-epoch": Mutant(
+        TRAINER,
+        (("self._forcing.set(self.epoch - 1)", "self._forcing.set(self.epoch)"),),
+        "tests/models/test_many_to_many_feedback.py"
+        "::test_a_schedule_sets_teacher_forcing_epoch_by_epoch",
+    ),
+    "one-order-for-all-epochs": Mutant(
+        TRAINER,
+        (("self._rng if options.shuffle", "np.random.default_rng(0) if options.shuffle"),),
+        FIT + "shuffling_uses_every_sample_once_per_epoch",
+    ),
+    "last-batch-left-out": Mutant(
+        "python/rnncore/training/batches.py",
+        (
+            (
+                "range(0, count, batch_size)",
+                "range(0, max(1, count - count % batch_size), batch_size)",
+            ),
+        ),
+        "tests/training/test_batches.py::test_every_sample_comes_once",
+    ),
+    "short-sequences-come-first": Mutant(
+        "python/rnncore/training/batches.py",
+        (("[batches[i] for i in rng.permutation(len(batches))]", "batches"),),
+        "tests/training/test_batches.py::test_buckets_pad_little_and_mix_lengths_and_neighbours",
+    ),
+    "an-epoch-too-much-patience": Mutant(
+        "python/rnncore/training/callbacks.py",
+        (("history.best_epoch >= self.patience", "history.best_epoch > self.patience"),),
+        FIT + "patience_stops_and_brings_back_the_best",
+    ),
+    "an-equal-epoch-is-better": Mutant(
+        TRAINER,
+        (("if watched < (best if", "if watched <= (best if"),),
+        FIT + "patience_goes_back_to_the_mean_where_nothing_is_better",
+    ),
+    "plateau-goes-on": Mutant(
+        "python/rnncore/training/callbacks.py",
+        (("            self._since = trainer.epoch\n", ""),),
+        CALLBACKS + "reduce_on_plateau_halves_the_rate_and_leaves_the_optimizers",
+    ),
+    "blow-up-keeps-the-optimizers-moments": Mutant(
+        "python/rnncore/training/kept.py",
+        (("        if self._state is not None:\n", "        if self._state == 0:\n"),),
+        CALLBACKS + "after_a_blow_up_a_lower_rate_learns",
+    ),
+    "validation-with-dropout": Mutant(
+        "python/rnncore/models/sequence_task.py",
+        (
+            ("y, state = self._run(batch.x", "y, tape = self._forward(batch.x"),
+            ("        batch.carry(state)\n", "        batch.carry(tape.state)\n"),
+        ),
+        VALIDATION,
+        "many",
+    ),
+    "validation-of-texts-with-dropout": Mutant(
+        "python/rnncore/models/language.py",
+        (
+            (
+                "_loss(self._read(batch, training=False)[0], batch)[0]",
+                "_loss(self._read(batch, training=True)[0], batch)[0]",
+            ),
+        ),
+        VALIDATION,
+        "language",
+    ),
+    "validation-of-pairs-with-dropout": Mutant(
+        "python/rnncore/models/generating_model.py",
+        (("self._loss(self._run(batch), batch)", "self._loss(self._forward(batch)[0], batch)"),),
+        VALIDATION,
+        "encoder",
+    ),
+    "batches-of-a-validation-count-alike": Mutant(
+        "python/rnncore/training/metrics.py",
+        (
+            (
+                "total += model.batch_loss(batch) * batch.count\n        count += batch.count",
+                "total += model.batch_loss(batch)\n        count += 1",
+            ),
+        ),
+        FIT + "loss_of_an_epoch_weighs_batches_by_what_counts",
+    ),
+    "batches-of-a-validation-with-metrics-count-alike": Mutant(
+        "python/rnncore/training/metrics.py",
+        (
+            (
+                "total += loss * batch.count\n            count += batch.count",
+                "total += loss\n            count += 1",
+            ),
+        ),
+        VALIDATION,
+        "metrics",
+    ),
+    "resumed-without-the-moments": Mutant(
+        "python/rnncore/training/checkpoints.py",
+        (('        optimizer.load_state_dict(parts["optimizer"].state_dict())\n', ""),),
+        STOPPED,
+    ),
+    "resumed-with-fresh-dropout": Mutant(
+        TRAINER,
+        (("            source.bit_generator.state = own\n", "            pass\n"),),
+        STOPPED,
+    ),
+    "resumed-with-an-empty-epoch": Mutant(
+        TRAINER,
+        (('self._counted = state["total"], state["counted"]', "self._counted = 0.0, 0.0"),),
+        STOPPED,
+    ),
+    "resumed-with-another-order": Mutant(
+        TRAINER,
+        (('self._order_state = state["order"]', 'self._order_state = state["rng"]'),),
+        STOPPED,
+    ),
+    "resumed-without-the-best": Mutant(
+        TRAINER, (('        self.kept.restore_state(state["kept"])\n', ""),), BEHIND_BEST
+    ),
+    "best-comes-back-before-the-last-file": Mutant(
+        "python/rnncore/training/loop.py",
+        (("for callback in reversed(callbacks):", "for callback in callbacks:"),),
+        BEHIND_BEST,
+    ),
+    "resumed-stream-begins-at-zeros": Mutant(
+        TRAINER, (('if state["carried"]:', "if False:"),), STREAM
+    ),
+    "one-checkpoint-too-many": Mutant(
+        "python/rnncore/training/checkpoints.py",
+        (("self._files()[self.keep :]", "self._files()[self.keep + 1 :]"),),
+        CHECKPOINTS + "files_are_thinned_and_the_best_is_kept",
+    ),
+}
