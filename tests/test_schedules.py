@@ -175,7 +175,7 @@ def test_one_cycle_is_torchs():
         (lambda: schedules.step_lr(at="half"), TypeError, "at: expected a sequence of numbers"),
         (lambda: schedules.step_lr(at=[0.5, 2]), ValueError, "at: expected a number in"),
         (lambda: schedules.warm_up_lr(0), ValueError, "share: expected a number in"),
-        (lambda: schedules.warm_up_lr(0.1, "cosinus"), ValueError, "lr_schedule: expected one of"),
+        (lambda: schedules.warm_up_lr(0.1, "cosinus"), ValueError, "then: expected one of"),
         (lambda: schedules.warm_up_lr(start=2), ValueError, "start"),
         (lambda: schedules.one_cycle_lr("x"), TypeError, "peak: expected a number"),
     ],

@@ -162,6 +162,12 @@ def as_integers(name: str, value: Any, expected: str = "integers") -> Array:
     return array
 
 
+def as_int64(array: Array) -> Array:
+    """Return integers as an aligned int64 array in C order; no copy is made of one that is."""
+    result = np.asarray(array, np.int64, order="C")
+    return result if result.flags.aligned else result.copy()
+
+
 def as_booleans(name: str, value: Any) -> Array:
     """Return an array of booleans; TypeError for others."""
     array = as_numpy(name, value)
@@ -329,7 +335,8 @@ def expect_module(name: str, value: Any, kind: Any, expected: str = "a layer or 
 def prefix_of(names: Iterable[str], mapping: Mapping[str, Any]) -> str | None:
     """Return what stands before every one of these names in a mapping; None if nothing does."""
     wanted = list(names)
-    ends = (name for name in mapping if wanted and name.endswith(f".{wanted[0]}"))
+    found = (name for name in mapping if isinstance(name, str))
+    ends = (name for name in found if wanted and name.endswith(f".{wanted[0]}"))
     prefixes = (name[: -len(wanted[0])] for name in ends)
     return next((each for each in prefixes if all(each + n in mapping for n in wanted)), None)
 

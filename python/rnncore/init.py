@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import choice, number
+from rnncore._checks import choice, number, what_came
 from rnncore._native.cells import Cell
 from rnncore._types import Array
 
@@ -35,6 +35,7 @@ def check_forget_bias(value: Any, init: str, bias: bool) -> float:
 
 def glorot_uniform(rng: np.random.Generator, weight: Array) -> None:
     """Fill (O, I) from U(+-sqrt(6 / (I + O))), after Glorot and Bengio (2010), eq. 16."""
+    _check(rng, weight, 2)
     bound = (6.0 / sum(weight.shape)) ** 0.5
     uniform(rng, weight, bound)
 
@@ -45,15 +46,31 @@ def orthogonal(rng: np.random.Generator, weight: Array) -> None:
     Q of a normal matrix's QR, with signs that make it uniform over the orthogonal group
     (Mezzadri 2007).
     """
+    _check(rng, weight, 2)
     q, r = np.linalg.qr(rng.standard_normal(weight.shape, dtype=weight.dtype))
     weight[...] = q * np.copysign(1, np.diagonal(r))
 
 
 def uniform(rng: np.random.Generator, weight: Array, bound: float) -> None:
     """Fill from U(+-bound)."""
+    _check(rng, weight, 0)
+    bound = number("bound", bound)
     weight[...] = rng.random(weight.shape, dtype=weight.dtype)
     weight *= 2 * bound
     weight -= bound
+
+
+def _check(rng: Any, weight: Any, rank: int) -> None:
+    """Raise TypeError or ValueError unless there is a generator and an array to fill."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy.random.Generator, got {what_came(rng)}")
+    if not isinstance(weight, np.ndarray) or weight.dtype not in (np.float32, np.float64):
+        got = f"dtype {weight.dtype}" if isinstance(weight, np.ndarray) else what_came(weight)
+        raise TypeError(f"weight: expected an array of float32 or float64, got {got}")
+    if rank and weight.ndim != rank:
+        raise ValueError(f"weight: expected (O, I), got shape {weight.shape}")
+    if not weight.flags.writeable:
+        raise ValueError("weight: expected an array to write into, got a read-only one")
 
 
 def fill_cell(

@@ -197,6 +197,8 @@ def check_gradients(
     if tolerance is None:
         tolerance = 1e-7 if double else 1e-2
     tolerance = number("tolerance", tolerance, "a number > 0")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance: expected a number > 0, got {tolerance!r}")
     elements, source = positive_int("elements", elements), generator(rng)
     before, draws = model.flat_grads.copy(), list(model.generators())
     states = [each.bit_generator.state for each in draws]

@@ -225,7 +225,7 @@ def _read_forcing(
     if value is None:
         return targets is not None
     T, B, _ = call.x.shape
-    if isinstance(value, (list, tuple)) or np.ndim(value) > 0:
+    if isinstance(value, (list, tuple)) or as_numpy("teacher_forcing", value).ndim > 0:
         result: Array | bool = _read_mask("teacher_forcing", value, call)
     else:
         p = number("teacher_forcing", value, "a number in [0, 1] or booleans (B, T)")

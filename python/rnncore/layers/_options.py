@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore._checks import boolean, choice, positive_int
@@ -74,7 +75,7 @@ def read_spec(
 
 def _read_projection(proj_size: int, hidden_size: int) -> int:
     """Return the width of the projected h; 0 = none."""
-    if proj_size == 0 and not isinstance(proj_size, bool):
+    if np.ndim(proj_size) == 0 and proj_size == 0 and not isinstance(proj_size, bool):
         return 0
     size = positive_int("proj_size", proj_size)
     if size >= hidden_size:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import positive_int
+from rnncore._checks import integer, positive_int
 from rnncore._native.cells import Cell
 from rnncore._native.dropout import apply_mask
 from rnncore._native.layer import Resets
@@ -168,7 +168,7 @@ class Stack(Module):
 
     def initial_state(self, B: int) -> Any:
         """Return the state of B sequences before anything was read: zeros, or the learned one."""
-        first = zero_state(self.spec, B)
+        first = zero_state(self.spec, integer("B", B, 0, 2**31 - 1))
         if self._learned is not None:
             self._learned.copy_into(first)
         return user_state(self.spec, first, False)

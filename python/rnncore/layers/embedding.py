@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import as_array, as_integers, check_shape, generator, positive_int
+from rnncore._checks import (
+    as_array,
+    as_int64,
+    as_integers,
+    check_shape,
+    generator,
+    positive_int,
+)
 from rnncore._memory import empty
 from rnncore._native.embedding import embedding_backward, embedding_forward
 from rnncore._native.linear import rows
@@ -139,7 +146,7 @@ class Embedding(Module, loadable=True):
                 f"indices: expected integers in [0, {self.num_embeddings}), "
                 f"got {array.max()} at index {at}"
             )
-        return np.asarray(array, dtype=np.int64, order="C")
+        return as_int64(array)
 
     def __repr__(self) -> str:
         options = {"dtype": (self.dtype.name, "float32")}

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import as_array, as_booleans, as_integers, as_numpy, check_shape, refuse
+from rnncore._checks import (
+    as_array,
+    as_booleans,
+    as_int64,
+    as_integers,
+    as_numpy,
+    check_shape,
+    refuse,
+)
 from rnncore._types import Array
 
 _INT64 = np.iinfo(np.int64)
@@ -81,7 +89,7 @@ def narrow_labels(labels: Array, classes: int) -> Array:
     """Return labels as int64; ValueError for those beyond."""
     if labels.dtype.kind == "u" and labels.size > 0 and labels.max() > _INT64.max:
         raise ValueError(f"labels: expected integers in [0, {classes}), got {labels.max()}")
-    return np.asarray(labels, np.int64, order="C")
+    return as_int64(labels)
 
 
 def read_ignore_index(value: Any) -> int:

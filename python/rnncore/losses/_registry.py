@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rnncore._checks import choice
+from rnncore._checks import choice, what_came
 from rnncore.losses._objects import (
     CTC,
     BinaryCrossEntropy,
@@ -82,6 +82,8 @@ def from_description(description: str | Mapping[str, Any]) -> Loss:
     ValueError, TypeError
         If there is no such loss, or a number is missing, unknown or does not fit.
     """
+    if not isinstance(description, (str, Mapping)):
+        raise TypeError(f"description: expected a name or a mapping, got {what_came(description)}")
     numbers = {"loss": description} if isinstance(description, str) else dict(description)
     name = choice("loss", numbers.pop("loss", None), tuple(CLASSES))
     known = CLASSES[name]().numbers()

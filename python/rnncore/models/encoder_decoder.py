@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import choice, generator, positive_int
+from rnncore._checks import as_int64, choice, generator, positive_int
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import Hypothesis
@@ -325,7 +325,7 @@ class EncoderDecoder(GeneratingModel, loadable=True):
         """Return the decoder's initial state and what attention reads, for checked sources."""
         valid = valid_steps(x.shape[1], lengths)
         if self.source_embedding is not None:
-            x = self.source_embedding.run(np.ascontiguousarray(x))
+            x = self.source_embedding.run(as_int64(x))
         states, state, _ = self.encoder.run(x, lengths=lengths)
         attention = self.attention_layer
         memory = None if attention is None else attention.remember(states, valid)

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._checks import choice, expect_none, generator, integer, number, positive_int
+from rnncore._checks import (
+    as_int64,
+    choice,
+    expect_none,
+    generator,
+    integer,
+    number,
+    positive_int,
+)
 from rnncore._ragged import is_ragged, side_by_side
 from rnncore._types import Array, Lengths, Seed
 from rnncore.decoding import (
@@ -150,7 +158,7 @@ class PromptGeneration:
         self._first: Array | None = np.ascontiguousarray(last)  # what the first step reads
 
     def _run(self, tokens: Array, state: Any, lengths: Lengths | None) -> tuple[Array, Any]:
-        x, invariant = self._embedding.run(np.ascontiguousarray(tokens)), self._invariant
+        x, invariant = self._embedding.run(as_int64(tokens)), self._invariant
         h, state, _ = self._core.run(x, state, lengths=lengths, batch_invariant=invariant)
         return h, state
 

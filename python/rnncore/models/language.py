@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from rnncore._checks import as_array, boolean, check_shape, generator, positive_int
+from rnncore._checks import as_array, as_int64, boolean, check_shape, generator, positive_int
 from rnncore._native import losses
 from rnncore._types import Array, Lengths, Seed
 from rnncore.init import glorot_uniform
@@ -187,7 +185,7 @@ class LanguageModel(Model, loadable=True):
 
         The tape serves `_backward` only with `training`.
         """
-        tokens = np.ascontiguousarray(tokens)
+        tokens = as_int64(tokens)
         x = self.embedding.run(tokens)
         h, state, layers = self.core.run(
             x, state, lengths=lengths, training=training, batch_invariant=True,
@@ -248,7 +246,9 @@ class LanguageModel(Model, loadable=True):
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
         model = self.vocabulary_size, self.dtype
         train, validation = streams.training_tokens(tokens, validation_data, *model, *sizes)
-        if isinstance(train, streams.Stream) and options.setdefault("shuffle", False):
+        if isinstance(train, streams.Stream) and boolean(
+            "shuffle", options.setdefault("shuffle", False)
+        ):
             raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
         return fit_samples(self, train, validation, batch_size=batch_size, **options)
 

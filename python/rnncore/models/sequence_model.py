@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncore._checks import positive_int
+from rnncore._checks import as_int64, positive_int
 from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
@@ -102,7 +102,7 @@ class SequenceModel(SequenceTask, Streaming, StateGradients):
 
     def _run(self, x: Array, lengths: Lengths | None, extras: dict[str, Any]) -> tuple[Array, Any]:
         if self.embedding is not None:
-            x = self.embedding.run(np.ascontiguousarray(x))
+            x = self.embedding.run(as_int64(x))
         h, state, _ = self.core.run(x, lengths=lengths, **extras)
         features, _ = self._features(h, state, lengths)
         return (features if self.head is None else self.head.run(features)), state

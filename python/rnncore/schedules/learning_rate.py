@@ -29,7 +29,7 @@ def linear_lr(share: float) -> float:
     factor : float
         What the optimizer's learning rate is multiplied by.
     """
-    return 1.0 - share
+    return 1.0 - closed_fraction("share", share)
 
 
 def cosine_lr(share: float) -> float:
@@ -42,7 +42,7 @@ def cosine_lr(share: float) -> float:
     Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", eq. 5,
     without restarts.
     """
-    return 0.5 + 0.5 * math.cos(math.pi * share)
+    return 0.5 + 0.5 * math.cos(math.pi * closed_fraction("share", share))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def warm_up_lr(
         If an argument is no number or out of its range, or `then` is no schedule.
     """
     first = closed_fraction("start", start)
-    return WarmUpLr(inner_fraction("share", share), check_lr_schedule(then), first)
+    return WarmUpLr(inner_fraction("share", share), check_lr_schedule(then, "then"), first)
 
 
 def one_cycle_lr(peak: float = 0.3, *, start: float = 0.04, end: float = 4e-6) -> OneCycleLr:
@@ -163,17 +163,17 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def check_lr_schedule(value: Any) -> Callable[[float], float]:
+def check_lr_schedule(value: Any, name: str = "lr_schedule") -> Callable[[float], float]:
     """Return what `fit` takes as lr_schedule as a function of the share of steps done.
 
     Raises ValueError for no schedule, TypeError for one of teacher forcing.
     """
     if isinstance(value, TeacherForcingSchedule):
         raise TypeError(
-            "lr_schedule: expected a schedule of the learning rate, got one of teacher forcing, "
+            f"{name}: expected a schedule of the learning rate, got one of teacher forcing, "
             f"which fit takes as teacher_forcing={value!r}"
         )
     if callable(value):
         function: Callable[[float], float] = value
         return function
-    return LR_SCHEDULES[choice("lr_schedule", value, tuple(LR_SCHEDULES))]
+    return LR_SCHEDULES[choice(name, value, tuple(LR_SCHEDULES))]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import expect_none
+from rnncore._checks import expect_none, integer
 from rnncore._types import Array, Lengths
 from rnncore.losses import CTC, LabelSequences
 from rnncore.models.inputs import Inputs
@@ -88,7 +88,7 @@ def label_sequence_samples(
     inputs.refuse_none()
     reason = "with labels at no given steps"
     expect_none(reason, class_weight=counting.class_weight, step_weight=counting.step_weight)
-    if counting.washout != 0:
+    if integer("washout", counting.washout, 0, 2**31 - 1) != 0:
         raise ValueError(f"washout: expected 0 {reason}, got {counting.washout!r}")
     N = len(inputs)
     steps = np.full(N, inputs.steps, np.int64) if inputs.lengths is None else inputs.lengths

@@ -92,7 +92,7 @@ def refuse_step_options(counting: Counting) -> None:
     """Raise ValueError for an option of models that give an output for each step."""
     if counting.step_weight is not None:
         raise ValueError("step_weight: expected None without an output for each step, got one")
-    if counting.washout != 0:
+    if integer("washout", counting.washout, 0, 2**31 - 1) != 0:
         raise ValueError(
             f"washout: expected 0 without an output for each step, got {counting.washout!r}"
         )

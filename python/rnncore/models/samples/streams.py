@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from rnncore._checks import as_integers, refuse
+from rnncore._checks import as_int64, as_integers, refuse
 from rnncore._ragged import is_ragged, valid_steps
 from rnncore._types import Array, Lengths
 from rnncore.models.inputs import Inputs, read_tokens
@@ -87,7 +87,7 @@ class Stream:
         """Return one chunk."""
         (i,) = np.arange(len(self))[which]
         part = slice(i * self.steps, (i + 1) * self.steps)
-        x, y = (np.ascontiguousarray(both[:, part], np.int64) for both in (self.x, self.y))
+        x, y = (as_int64(both[:, part]) for both in (self.x, self.y))
         return Chunk(y, None, None, y.shape, x, self, bool(i == 0))
 
 
