@@ -55,6 +55,8 @@ def uniform(rng: np.random.Generator, weight: Array, bound: float) -> None:
     """Fill from U(+-bound)."""
     _check(rng, weight, 0)
     bound = number("bound", bound)
+    if not 0 <= bound < np.inf:
+        raise ValueError(f"bound: expected a finite number >= 0, got {bound!r}")
     weight[...] = rng.random(weight.shape, dtype=weight.dtype)
     weight *= 2 * bound
     weight -= bound

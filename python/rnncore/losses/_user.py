@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import as_numpy, check_shape, number
+from rnncore._checks import as_numpy, check_shape, choice, number
 from rnncore._memory import zeros
 from rnncore._native.losses import IGNORED
 from rnncore._types import Array
@@ -58,11 +58,7 @@ class UserLoss(Loss):
         if not callable(self.function):
             got = type(self.function).__name__
             raise TypeError(f"function: expected a function (y, target), got {got}")
-        if self.targets not in ("values", "probabilities", "labels"):
-            raise ValueError(
-                "targets: expected one of 'values', 'probabilities', 'labels', "
-                f"got {self.targets!r}"
-            )
+        choice("targets", self.targets, ("values", "probabilities", "labels"))
         _extra_parameters(self.function)
 
     @property

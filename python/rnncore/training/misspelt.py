@@ -37,5 +37,7 @@ def refuse_unknown(options: Mapping[str, Any], function: Callable[..., Any]) -> 
         text = f"fit() got an unexpected keyword argument {name!r}"
         if name in _OURS:
             raise TypeError(f"{text}: {_OURS[name]}")
-        near = difflib.get_close_matches(name, inspect.signature(function).parameters, 1)
+        found = inspect.signature(function).parameters.values()
+        known = [each.name for each in found if each.kind is not each.VAR_KEYWORD]
+        near = difflib.get_close_matches(name, known, 1)
         raise TypeError(f"{text}: use {near[0]}=" if near else text)
