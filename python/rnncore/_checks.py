@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from rnncore._memory import empty
 from rnncore._random import default
@@ -232,6 +233,17 @@ def check_shape(name: str, array: Array, symbols: str, shape: tuple[int, ...]) -
     """Raise ValueError unless `array` has `shape`, whose dimensions `symbols` names."""
     if array.shape != shape:
         raise ValueError(f"{name}: expected {symbols} = {shape}, got {array.shape}")
+
+
+def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return float32 or float64 as a dtype; raise ValueError for anything else."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}") from error
+    if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
+    return result
 
 
 def check_lengths(lengths: Any, steps: int, batch: int) -> Lengths | None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 _lock = threading.Lock()
+# Where a bit generator's state says which of so many stored numbers comes next; numpy takes any.
+_PLACES = {"MT19937": ("pos", 624), "Philox": ("buffer_pos", 4)}
 _source: np.random.SeedSequence | None = None
 
 
@@ -34,6 +36,23 @@ def seed(value: int | None) -> None:
         raise ValueError(f"value: expected an integer >= 0 or None, got {value}")
     with _lock:
         _source = None if value is None else np.random.SeedSequence(int(value))
+
+
+def restore(generator: np.random.Generator, state: Any) -> None:
+    """Set a generator to a state that a file holds; ValueError for one that its kind never has."""
+    bits: Any = generator.bit_generator
+    fresh = type(bits)(0)
+    try:
+        fresh.state = state
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        name = type(bits).__name__
+        raise ValueError(f"generator: expected a state of {name}, got another ({error})") from error
+    read = fresh.state
+    place, most = _PLACES.get(read["bit_generator"], (None, 0))
+    at = 0 if place is None else {**read, **read["state"]}[place]
+    if not 0 <= at <= most:
+        raise ValueError(f"generator: expected {place} in [0, {most}], got {at}")
+    bits.state = read
 
 
 def default() -> Any:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import as_numpy, prefix_of, users_level, what_came
+from rnncore._checks import as_numpy, check_dtype, prefix_of, users_level, what_came
 from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
 from rnncore._types import Array
@@ -45,21 +45,14 @@ class LoadedNames(NamedTuple):
     unexpected: list[str]
 
 
-def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """Return float32 or float64 as a dtype; raise ValueError for anything else."""
-    try:
-        result = np.dtype(dtype)
-    except TypeError as error:
-        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}") from error
-    if dtype is None or result not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
-    return result
-
-
 def _aligned_size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     """Elements that a parameter takes in a flat buffer, the gap behind it included."""
     step = ALIGNMENT // dtype.itemsize
     return -(-math.prod(shape) // step) * step
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def constructor_text(
@@ -86,6 +79,19 @@ def size_limit(numbers: int) -> Iterator[None]:
 
 # The memory of gradients that a call further out restores or clears on an error.
 _guarded: ContextVar[Any] = ContextVar("guarded", default=None)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Restore those gradients after the body: a user's function may have back-propagated."""
+    guarded = _guarded.get()
+    before = None if guarded is None else guarded.copy()
+    try:
+        yield
+    finally:
+        if guarded is not None:
+            guarded[...] = before
+
 
 _loadable: dict[str, type[Module]] = {}
 
@@ -329,7 +335,7 @@ class Module(ABC):
         KeyError
             With `strict`, if names are missing or unexpected; the message lists them.
         ValueError
-            If a shape differs.
+            If a shape differs, or a parameter here is read-only.
         TypeError
             If `mapping` is no mapping or a value holds no real numbers.
         """
@@ -344,25 +350,25 @@ class Module(ABC):
             raise KeyError(f"state_dict: missing {missing}, unexpected {unexpected}")
         if missing and len(missing) == len(self.parameters):
             _warn_of_no_match(missing, unexpected)
-        arrays = {
-            name: self._read_parameter(name, mapping[name], target)
-            for name, target in self.parameters.items()
-            if name in mapping
-        }
-        for name, array in arrays.items():
-            self.parameters[name][...] = array
+        arrived = self.flat_parameters.copy()
+        for name, own in self.parameters.items():
+            if name in mapping:
+                start = (_address(own) - _address(self.flat_parameters)) // own.itemsize
+                target = arrived[start : start + own.size].reshape(own.shape)
+                self._read_parameter(name, mapping[name], target)
+        self.flat_parameters[...] = arrived  # in one go, which nothing interrupts
         return LoadedNames(missing, unexpected)
 
-    def _read_parameter(self, name: str, value: Any, target: Array) -> Array:
-        """Return an array that only needs to be copied into `target`."""
+    def _read_parameter(self, name: str, value: Any, target: Array) -> None:
+        """Copy an array into `target` if it fits there."""
         array = as_numpy(name, value)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
         if array.shape != target.shape:
             raise ValueError(f"{name}: expected shape {target.shape}, got {array.shape}")
-        # A view into this module would change with the first parameter that arrives.
-        shared = np.may_share_memory(array, self.flat_parameters)
-        return array.astype(self.dtype, copy=shared)
+        if not self.parameters[name].flags.writeable:
+            raise ValueError(f"{name}: expected a parameter to write to, got a read-only one")
+        target[...] = array
 
     def __copy__(self: _Self) -> _Self:
         """Return what copy.deepcopy returns: children can't be part of two modules."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from rnncore import checkpoint
 from rnncore._checks import generator
+from rnncore._random import restore
 from rnncore.training import History
 
 _Self = TypeVar("_Self", bound="Estimator")
@@ -250,15 +251,14 @@ class Estimator:
         if not isinstance(stored, dict):
             got = type(parts["model"]).__name__
             raise checkpoint.CheckpointError(f"{path}: expected an estimator, got a {got} alone")
-        found = _known.get(stored.get("class", ""))
+        name = stored.get("class")
+        found = _known.get(name) if isinstance(name, str) else None
         if found is None or not issubclass(found, cls):
-            raise checkpoint.CheckpointError(
-                f"{path}: expected {cls.__name__}, got {stored.get('class')}"
-            )
+            raise checkpoint.CheckpointError(f"{path}: expected {cls.__name__}, got {name}")
         try:
             estimator: _Self = found(**_from_stored(stored["params"]))
             estimator._fill(parts["model"], parts["optimizer"], stored)
-        except (AttributeError, TypeError, ValueError, LookupError) as error:
+        except (ArithmeticError, AttributeError, TypeError, ValueError, LookupError) as error:
             raise checkpoint.CheckpointError(
                 f"{path}: the estimator fits no class of this version: {error}"
             ) from error
@@ -270,7 +270,7 @@ class Estimator:
         self.history_.load_dict(stored["history"])
         model.optimizer, model.history = optimizer, self.history_
         for source, state in zip(model.generators(), stored["random"], strict=True):
-            source.bit_generator.state = state
+            restore(source, state)
         self._restore(stored["state"])
 
 
@@ -307,16 +307,25 @@ def _from_stored(value: Any) -> Any:
     if "dtype" in value:
         return np.dtype(value["dtype"]).type
     if "array" in value:
-        return np.array(value["array"], dtype=value["kind"])
+        return _stored_array(value["array"], np.dtype(value["kind"]))
     if "generator" in value:
         return _generator_of(_from_stored(value["generator"]))
     return {_from_stored(key): _from_stored(each) for key, each in value["pairs"]}
+
+
+def _stored_array(items: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a list as an array of names or numbers; ValueError for a type that no file has."""
+    if dtype.kind not in "biufmMUSO" or dtype.subdtype is not None:
+        raise ValueError(f"kind: expected numbers, times or names, got {dtype}")
+    if dtype.kind in "US" and dtype.itemsize > 4 * max([1, *map(len, map(str, items))]):
+        raise ValueError(f"kind: expected one as long as its longest name, got {dtype}")
+    return np.array(items, dtype)
 
 
 def _generator_of(state: Mapping[str, Any]) -> np.random.Generator:
     """Return a generator in the state of another; KeyError if it is of no known kind."""
     random = np.random
     known = (random.PCG64, random.PCG64DXSM, random.MT19937, random.Philox, random.SFC64)
-    bits: Any = {kind.__name__: kind for kind in known}[state["bit_generator"]]()
-    bits.state = state
-    return random.Generator(bits)
+    made = random.Generator({kind.__name__: kind for kind in known}[state["bit_generator"]](0))
+    restore(made, state)
+    return made

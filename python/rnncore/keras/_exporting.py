@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Sequence
 from os import PathLike
@@ -106,7 +107,8 @@ def load_weights(model: Module, path: str | PathLike[str]) -> None:
     OSError
         If the file can't be read.
     """
-    plans = [plan for plan in plans_of(model) if plan.arrays]
+    filled = copy.deepcopy(model)  # what goes wrong changes this one alone
+    plans = [plan for plan in plans_of(filled) if plan.arrays]
     name = as_path("path", path)
     with named(name), open_weights_file(name) as weights:
         assert isinstance(weights, GroupWeights)
@@ -114,6 +116,7 @@ def load_weights(model: Module, path: str | PathLike[str]) -> None:
     for plan, arrays in zip(plans, found, strict=True):
         assert plan.fill is not None
         plan.fill(arrays)
+    model.load_state_dict(filled.parameters)
 
 
 def _found(plans: Sequence[Plan], weights: GroupWeights) -> list[list[Array]]:

@@ -7,7 +7,15 @@ from typing import Any, Generic
 
 from numpy.typing import DTypeLike
 
-from rnncore._checks import as_array, as_booleans, boolean, check_shape, generator, positive_int
+from rnncore._checks import (
+    as_array,
+    as_booleans,
+    boolean,
+    check_dtype,
+    check_shape,
+    generator,
+    positive_int,
+)
 from rnncore._memory import empty
 from rnncore._native.cells import Cell
 from rnncore._types import Array, Seed
@@ -16,7 +24,7 @@ from rnncore.layers._layout import Layout
 from rnncore.layers._recurrent import State
 from rnncore.layers._spec import StackSpec
 from rnncore.layers._stack import LayerTape, Stack
-from rnncore.module import check_dtype, check_tape, constructor_text
+from rnncore.module import check_tape, constructor_text
 from rnncore.state import StackState, as_state, read_state
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import boolean, choice, positive_int
+from rnncore._checks import boolean, check_dtype, choice, positive_int
 from rnncore._native.cells import Cell
 from rnncore.layers._regularisers import read_regularisers
 from rnncore.layers._spec import Readout, StackSpec
-from rnncore.module import check_dtype
 
 RECURRENCES = ("hidden", "output_to_hidden", "output_to_output")
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "softmax")

@@ -10,9 +10,9 @@ from numpy.typing import DTypeLike
 from onnx import GraphProto, ModelProto, helper
 
 import rnncore
-from rnncore._checks import boolean, expect_module, expect_none, integer
+from rnncore._checks import boolean, check_dtype, expect_module, expect_none, integer
 from rnncore._files import as_path, write_atomically
-from rnncore.module import Module, check_dtype
+from rnncore.module import Module
 from rnncore.onnx._builder import GraphBuilder
 from rnncore.onnx._graph import Graph
 from rnncore.onnx._graph_export import graph_proto

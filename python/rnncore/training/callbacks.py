@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rnncore._checks import number, positive_int
+from rnncore._checks import integer, number, positive_int
 from rnncore.training.trainer import Trainer
 
 
@@ -106,7 +106,7 @@ class ReduceOnPlateau(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take it over."""
-        self._since = state["since"]
+        self._since = integer("since", state["since"], 0, 2**53)
 
 
 def check_callbacks(callbacks: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import time
@@ -127,22 +128,38 @@ class Checkpoints(Callback):
 
     def _restore(self, trainer: Trainer, path: str, parts: Mapping[str, Any]) -> None:
         model, state = parts["model"], parts.get("training")
-        if state is None or type(model) is not type(trainer.model):
+        if not isinstance(state, dict) or type(model) is not type(trainer.model):
             expected = type(trainer.model).__name__
             got = f"{type(model).__name__} in {path}"
             raise ValueError(f"resume: expected a checkpoint of a {expected}, got a {got}")
+        try:
+            self._take_over(trainer, model, parts["optimizer"].state_dict(), state)
+        except checkpoint.CheckpointError:
+            raise
+        except (ArithmeticError, AttributeError, TypeError, ValueError, LookupError) as error:
+            raise checkpoint.CheckpointError(f"{path}: {_said(error)}") from error
+
+    def _take_over(self, trainer: Trainer, model: Any, optimizer: Any, state: Any) -> None:
+        """Go to where the state was taken; on an error nothing changes."""
         if len(state["callbacks"]) != len(self._callbacks):
             raise ValueError(
                 f"resume: expected {len(state['callbacks'])} callbacks with memory as in the "
                 f"checkpoint, got {len(self._callbacks)}"
             )
         trainer.check_state(state)
-        optimizer: Any = trainer.optimizer
-        optimizer.load_state_dict(parts["optimizer"].state_dict())
-        trainer.model.load_state_dict(model.parameters)
+        own: Any = trainer.optimizer
+        copy.deepcopy(own, {id(trainer.model): trainer.model}).load_state_dict(optimizer)
+        before = [each.state_dict() for each in self._callbacks]
+        try:
+            for callback, theirs in zip(self._callbacks, state["callbacks"], strict=True):
+                callback.load_state_dict(theirs)
+            trainer.model.load_state_dict(model.parameters)
+        except BaseException:
+            for callback, theirs in zip(self._callbacks, before, strict=True):
+                callback.load_state_dict(theirs)
+            raise
+        own.load_state_dict(optimizer)
         trainer.restore(state)
-        for callback, own in zip(self._callbacks, state["callbacks"], strict=True):
-            callback.load_state_dict(own)
 
     def on_batch_end(self, trainer: Trainer) -> None:
         """Save if it is time."""
@@ -180,6 +197,11 @@ class Checkpoints(Callback):
         path = os.path.join(self.folder, name)
         parts = self.parts | {"optimizer": trainer.optimizer, "training": state}
         checkpoint.save(trainer.model, path, **parts)
+
+
+def _said(error: Exception) -> str:
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return f"the training in it fits not this one: {text}"
 
 
 def _place(trainer: Trainer) -> tuple[int, int]:

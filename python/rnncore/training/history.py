@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from rnncore._html import folded, paragraph, table
+from rnncore.training.stored import check_history
 
 _LONG = 12  # epochs, above which a notebook shows the best and the last ones alone
 
@@ -72,9 +73,9 @@ class History:
         return asdict(self)
 
     def load_dict(self, values: Mapping[str, Any]) -> None:
-        """Take over what `to_dict` returned."""
-        for each in fields(self):
-            setattr(self, each.name, values[each.name])
+        """Take over what `to_dict` returned; on an error nothing changes."""
+        check_history(values)
+        vars(self).update({each.name: values[each.name] for each in fields(self)})
 
     def per_epoch(self) -> dict[str, list[Any]]:
         """Return what there is of each epoch, as columns: ``pandas.DataFrame(h.per_epoch())``."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from rnncore._checks import integer
 from rnncore.training.protocol import Optimizer, Trainable
 
 
@@ -40,6 +44,18 @@ class Kept:
     def state(self) -> dict[str, Any]:
         """Return it as plain data and arrays."""
         return {"epoch": self.epoch, "parameters": self._parameters, "optimizer": self._state}
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise ValueError, TypeError or KeyError for what is no state of this training."""
+        integer("kept: epoch", state["epoch"], 0, 2**53)
+        own, array = self._parameters, np.asarray(state["parameters"])
+        if (array.shape, array.dtype) != (own.shape, own.dtype):
+            raise ValueError(f"kept: expected {own.size} numbers of {own.dtype}, got another array")
+        if (state["optimizer"] is None) != (self._state is None):
+            raise ValueError("kept: expected the state of an optimizer like this one")
+        if state["optimizer"] is not None:
+            twin: Any = copy.deepcopy(self._optimizer, {id(self._model): self._model})
+            twin.load_state_dict(state["optimizer"])
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rnncore._random import restore
 from rnncore.module import Module
 from rnncore.optim import clip_grad_norm
 from rnncore.state import flatten, unflatten
@@ -19,6 +21,7 @@ from rnncore.training.history import History
 from rnncore.training.kept import Kept
 from rnncore.training.protocol import Batch, Optimizer, Samples, Trainable
 from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
+from rnncore.training.stored import check_history, check_place
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ class Trainer:
 
     def _take_step(self, batch: Batch) -> None:
         model, history = self.model, self.history
+        if self._rate.moves and self._completes_step():
+            self._rate.set(history.steps / self._steps)  # a user's function: before the gradient
         model.zero_grad()
         self.loss = loss = model.batch_gradient(batch)
         if not math.isfinite(loss):
@@ -177,11 +182,13 @@ class Trainer:
             np.clip(model.flat_grads, -limit, limit, out=model.flat_grads)
         if self.options.clip_norm is not None:
             clip_grad_norm(model, self.options.clip_norm)
-        if self._rate.moves:
-            self._rate.set(history.steps / self._steps)
         self.optimizer.step()
         self._frozen.put_back()
         history.steps += 1
+
+    def _completes_step(self) -> bool:
+        """Whether the gradient of the batch to come is the last that a step waits for."""
+        return self._waiting + 1 >= self.options.accumulate or self.batch + 1 >= self.batches
 
     def _gathered(self, count: float) -> bool:
         """Add the gradients of a batch to those that wait; True: `grads` holds the mean of all."""
@@ -210,14 +217,18 @@ class Trainer:
             history.metrics.setdefault(name, []).append(value)
         self.tick()
         *earlier, watched = history.watched
-        if not (math.isfinite(watched) and np.isfinite(self.model.flat_parameters).all()):
-            raise FloatingPointError(self._not_finite(watched, history.steps))
+        self.check_finite(watched)
         before = history.validation_loss_before
         best = min(earlier, default=math.inf)
         if watched < (best if before is None else min(best, before)):
             history.best_epoch = self.epoch
         if watched < min(best, math.inf if history.before is None else history.before):
             self.kept.keep(self.epoch)
+
+    def check_finite(self, loss: float) -> None:
+        """Raise FloatingPointError, and go back, if a loss or a parameter is not finite."""
+        if not (math.isfinite(loss) and np.isfinite(self.model.flat_parameters).all()):
+            raise FloatingPointError(self._not_finite(loss, self.history.steps))
 
     def _not_finite(self, loss: float, step: int) -> str:
         self.kept.restore()
@@ -256,13 +267,23 @@ class Trainer:
         }
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Raise ValueError if `state` was taken of other data or batches."""
+        """Raise ValueError, TypeError or KeyError for a state of other data or batches, or none."""
         for name, value in self._data().items():
             if state["data"][name] != value:
                 raise ValueError(
                     f"resume: expected {name} = {state['data'][name]:g} as in the checkpoint, "
                     f"got {value:g}"
                 )
+        check_place(state, self.batches)
+        check_history(state["history"])
+        self.kept.check_state(state["kept"])
+        if len(state["layers"]) != len([*self.model.generators()]):
+            raise ValueError("layers: expected the state of each layer's generator")
+        pairs = zip(self._generators(), [state["rng"], *state["layers"]], strict=True)
+        for source, own in [*pairs, *[(self._rng, state["order"])] * (state["batch"] > 0)]:
+            restore(copy.deepcopy(source), own)
+        if not isinstance(state["carried"], Mapping):
+            raise TypeError(f"carried: expected arrays by name, got {state['carried']!r}")
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go to where `state` was taken."""
@@ -274,14 +295,17 @@ class Trainer:
         self._start = time.perf_counter() - self.history.seconds
         self.kept.restore_state(state["kept"])
         if self.batch > 0:
-            self._rng.bit_generator.state = self._order_state = state["order"]
+            restore(self._rng, state["order"])
+            self._order_state = state["order"]
             self._draw()
-        self._rng.bit_generator.state = state["rng"]
-        for source, own in zip(self.model.generators(), state["layers"], strict=True):
-            source.bit_generator.state = own
+        for source, own in zip(self._generators(), [state["rng"], *state["layers"]], strict=True):
+            restore(source, own)
         if state["carried"]:
             samples: Any = self._train
             samples.state = unflatten(state["carried"])
+
+    def _generators(self) -> list[np.random.Generator]:
+        return [self._rng, *self.model.generators()]
 
     def _carried(self) -> dict[str, Any]:
         """Return the state that goes on from batch to batch: of a stream, nothing of others."""
