@@ -53,7 +53,8 @@ class Stop(training.Callback):
 
 WRONG: list[tuple[str, Any]] = [
     ("epoch", -1), ("epoch", "2"), ("epoch", ...), ("batch", 99), ("batch", None),
-    ("total", math.nan), ("counted", "x"), ("lr", -1.0), ("lr_before", math.inf), ("loss", []), ("history", 3),
+    ("total", math.nan), ("counted", "x"), ("lr", -1.0), ("lr_before", math.inf), ("loss", []),
+    ("history", 3),
     ("history/loss", 1.5), ("history/steps", None), ("history/metrics", []), ("kept", None),
     ("kept/epoch", 0.5), ("kept/parameters", [1.0]), ("kept/parameters", np.zeros(3, np.float32)),
     ("kept/optimizer", None), ("kept/optimizer/v", ...), ("kept/optimizer/step", -1),
@@ -61,7 +62,8 @@ WRONG: list[tuple[str, Any]] = [
     ("rng/buffer_pos", -(10**8)), ("rng/state", []), ("layers", []), ("layers", 3),
     ("layers/0/state/pos", 10**8), ("layers/0/state/pos", -1), ("layers/0/state/key", [1, 2]),
     ("layers/0", None), ("carried", []), ("data", 1.0), ("data/sequences", "x"),
-    ("data/outputs", 3.0), ("callbacks", None), ("callbacks", []), ("callbacks", [{"since": "x"}]), ("callbacks", [None]),
+    ("data/outputs", 3.0), ("callbacks", None), ("callbacks", []), ("callbacks", [{"since": "x"}]),
+    ("callbacks", [None]),
 ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from rnncore.losses._arguments import (
     read_weights,
 )
 from rnncore.losses._objects import Kind, Loss
+from rnncore.module import undisturbed
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ class UserLoss(Loss):
         """Call the function; TypeError or ValueError unless it returns a number and dy."""
         y = y.view()
         y.flags.writeable = False
-        result = self.function(y, target, **extra)
+        with undisturbed():
+            result = self.function(y, target, **extra)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(
                 f"loss: expected (loss, dy) from {_name(self.function)}, "

@@ -13,9 +13,11 @@ from rnncore.training.trainer import Trainer
 class Callback:
     """What `fit(callbacks=[...])` takes: methods that it calls, each with the running `Trainer`.
 
-    Define those that you need. A callback may look at everything, predict with the model, set
-    ``trainer.lr`` and end the training with ``trainer.stop(reason)``. What it raises ends `fit`;
-    the model is then as after its last step.
+    Define those that you need. A callback may look at everything, use the model, back-propagate
+    with it too, set ``trainer.lr`` and end the training with ``trainer.stop(reason)``; what it
+    writes into the parameters the next step finds there. `fit` of the same model is an error, and
+    `forward` draws dropout's masks from the layers' generators, as training does. What a callback
+    raises ends `fit`; the model is then as after its last step.
 
     A callback with memory of its own has `state_dict` and `load_state_dict`, of plain data and
     arrays: then a resumed training goes on with it.

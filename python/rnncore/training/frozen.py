@@ -29,15 +29,15 @@ class Frozen:
                 known = ", ".join(module.parameters)
                 raise ValueError(f"frozen: expected names of {known}, got {name!r}")
             found |= dict.fromkeys(own)
-        self._gradients = [module.grads[name] for name in found]
-        self._values = [(module.parameters[n], module.parameters[n].copy()) for n in found]
+        self._module = module  # whose arrays lie elsewhere once it is part of a model
+        self._values = {name: module.parameters[name].copy() for name in found}
 
     def clear_gradients(self) -> None:
         """Set their gradients to zero."""
-        for gradient in self._gradients:
-            gradient.fill(0)
+        for name in self._values:
+            self._module.grads[name].fill(0)
 
     def put_back(self) -> None:
         """Set them to what they were."""
-        for parameter, value in self._values:
-            parameter[...] = value
+        for name, value in self._values.items():
+            self._module.parameters[name][...] = value

@@ -11,6 +11,7 @@ from rnncore._checks import boolean, generator, number, positive_int
 from rnncore._types import Seed
 from rnncore.module import Module
 from rnncore.optim import Adam
+from rnncore.training.alone import alone
 from rnncore.training.baseline import Baseline
 from rnncore.training.callbacks import Callback, EarlyStopping, check_callbacks
 from rnncore.training.checkpoints import Checkpoints
@@ -173,6 +174,8 @@ def fit(
         If the folder of `checkpoints` holds some already, without `resume`.
     CheckpointError
         If none of the checkpoints to go on from can be read.
+    RuntimeError
+        If another `fit` is training this model: one that called this one, or another thread's.
 
     Notes
     -----
@@ -268,7 +271,7 @@ def fit_samples(
     optimizer = _own_optimizer(model) if optimizer is None else _checked(optimizer, model)
     rate, progress = ScheduledLearningRate(optimizer, lr_schedule), boolean("progress", progress)
     source, still = generator(rng), Frozen(model, frozen)
-    with rate, recomputing(model, recompute):
+    with alone(model), rate, recomputing(model, recompute):
         trainer = Trainer(model, train, optimizer, rate, forcing, source, still, options)
         _go_on(trainer, called, checkpoints, boolean("resume", resume))
         baseline = Baseline(model, train)
@@ -315,6 +318,7 @@ def _train(
             for callback in callbacks:
                 callback.on_batch_end(trainer)
             if trainer.stopped:
+                trainer.check_finite(trainer.loss)
                 return
         trainer.end_epoch(*measures.after(trainer))
         for callback in callbacks:
