@@ -37,11 +37,11 @@ TRAINING = {
         "tests/test_optim.py::test_clip_grad_norm",
     ),
     "frozen-parameters-count-in-the-norm": Mutant(
-        "python/rnncore/training/frozen.py", (("gradient.fill(0)", "gradient.fill"),), FROZEN
+        "python/rnncore/training/frozen.py", (("[name].fill(0)", "[name].fill"),), FROZEN
     ),
     "weight-decay-moves-what-is-frozen": Mutant(
         "python/rnncore/training/frozen.py",
-        (("            parameter[...] = value\n", "            parameter[...] += 0\n"),),
+        (("[name][...] = value\n", "[name][...] += 0\n"),),
         FROZEN,
     ),
     "accumulated-batches-count-alike": Mutant(
@@ -168,12 +168,19 @@ TRAINING = {
     ),
     "resumed-without-the-moments": Mutant(
         "python/rnncore/training/checkpoints.py",
-        (('        optimizer.load_state_dict(parts["optimizer"].state_dict())\n', ""),),
+        (("        own.load_state_dict(optimizer)\n", ""),),
         STOPPED,
     ),
     "resumed-with-fresh-dropout": Mutant(
         TRAINER,
-        (("            source.bit_generator.state = own\n", "            pass\n"),),
+        (
+            (
+                'self._generators(), [state["rng"], *state["layers"]], strict=True):\n'
+                "            restore(source, own)\n        if state[",
+                'self._generators(), [state["rng"], *state["layers"]], strict=True):\n'
+                "            pass\n        if state[",
+            ),
+        ),
         STOPPED,
     ),
     "resumed-with-an-empty-epoch": Mutant(
