@@ -93,9 +93,22 @@ Index dimension(const ArrayName& name, const py::object& object, int rank, int a
   return array.shape(axis);
 }
 
+py::object pin_of(PyObject* array) {
+  const auto& api = py::detail::npy_api::get();
+  const auto* owner = py::detail::array_proxy(array);
+  while ((owner->flags & py::detail::npy_api::NPY_ARRAY_OWNDATA_) == 0) {
+    array = owner->base;
+    if (array == nullptr || !api.PyArray_Check_(array)) return {};
+    owner = py::detail::array_proxy(array);
+  }
+  PyObject* const pin = PyWeakref_NewRef(array, nullptr);
+  if (pin == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(pin);
+}
+
 ArrayCheck::Checked ArrayCheck::check(const ArrayName& name, const py::object& object,
                                       const Shape& expected, const py::dtype& dtype, bool output) {
-  py::array array = as_array(name, object);
+  const py::array array = as_array(name, object);
   const bool same = py::detail::array_proxy(array.ptr())->descr == dtype.ptr();
   if (!same && !array.dtype().equal(dtype)) {
     type_error(name, "expected dtype " + std::string(py::str(dtype)) + ", got " +
@@ -133,9 +146,17 @@ ArrayCheck::Checked ArrayCheck::check(const ArrayName& name, const py::object& o
   if (output && !self_disjoint(result.shape, result.stride)) {
     value_error(name, "elements of an output must not share memory");
   }
-  if (array.size() > 0) spans_.push_back({name, data + low, data + high, output});
+  if (array.size() > 0) {
+    spans_.push_back({name, data + low, data + high, output, array.ptr()});
+    bytes_ += std::min(high - low, large);
+    if (bytes_ >= large) pin();
+  }
   result.data = const_cast<std::byte*>(data);
   return result;
+}
+
+void ArrayCheck::pin() {
+  while (pins_.size() < spans_.size()) pins_.push_back(pin_of(spans_[pins_.size()].array));
 }
 
 void* ArrayCheck::contiguous_of(const ArrayName& name, const Checked& array) {
@@ -155,6 +176,14 @@ void ArrayCheck::no_overlap() const {
         value_error(out.name, "this output shares memory with " + other.name.text());
       }
     }
+  }
+}
+
+void expect_up_to(Index most, const ArrayName& name, const std::vector<Index>& values) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (values[i] >= 0 && values[i] <= most) continue;
+    value_error(name, "expected integers in [0, " + std::to_string(most) + "], got " +
+                          std::to_string(values[i]) + " at index " + std::to_string(i));
   }
 }
 

@@ -65,9 +65,15 @@ auto by_dtype(const ArrayName& name, const py::object& object, F&& f) {
   return is_float64(name, object) ? f(double{}) : f(float{});
 }
 
+// A weak reference to the array that owns the memory of `array`, or nothing: numpy's resize refuses
+// arrays that have one, even without its check of references.
+py::object pin_of(PyObject* array);
+
 // One call's arrays. Each accessor raises TypeError or ValueError that starts with the argument's
 // name when the array is not what a kernel can read or write; None gives an empty view where
 // `optional` is in the name. Outputs must not share memory with any other array: `no_overlap`.
+// As long as this lives, numpy's resize cannot take the memory of large arrays from under a kernel:
+// `pin`. Their numbers may change all the same: none that addresses memory is read again.
 class ArrayCheck {
  public:
   ArrayCheck() { spans_.reserve(32); }
@@ -131,6 +137,22 @@ class ArrayCheck {
     return object.is_none() ? nullptr : out_contiguous<T>(name, object, shape);
   }
 
+  // (N,), copied: another thread may change the array after the numbers are checked.
+  std::vector<Index> integers(const ArrayName& name, const py::object& object, Index count) {
+    const Index* const given = contiguous<Index>(name, object, {count});
+    return {given, given + count};
+  }
+
+  // numpy's booleans, as bytes: an array viewed as bool may hold others than 0 and 1.
+  const std::uint8_t* optional_flags(const ArrayName& name, const py::object& object,
+                                     const Shape& shape) {
+    return reinterpret_cast<const std::uint8_t*>(optional_contiguous<bool>(name, object, shape));
+  }
+
+  // Weak references to what owns each array's memory. Done where the arrays together are large; of
+  // small ones a call is over in about the time that it takes.
+  void pin();
+
   // ValueError if an output shares memory with another array of the call.
   void no_overlap() const;
 
@@ -144,6 +166,7 @@ class ArrayCheck {
     ArrayName name;
     const std::byte *begin, *end;
     bool output;
+    PyObject* array;
   };
 
   Checked check(const ArrayName& name, const py::object& object, const Shape& shape,
@@ -159,8 +182,15 @@ class ArrayCheck {
     return {static_cast<T*>(a.data), a.shape[0], a.shape[1], a.shape[2], a.stride[0], a.stride[1]};
   }
 
+  static constexpr Index large = 1 << 16;  // bytes
+
   std::vector<Span> spans_;
+  std::vector<py::object> pins_;  // of the first spans
+  Index bytes_ = 0;               // of all, each counted up to `large`
 };
+
+// ValueError unless all are in [0, most].
+void expect_up_to(Index most, const ArrayName& name, const std::vector<Index>& values);
 
 // ValueError unless `rate` is a probability in [0, 1).
 void check_rate(const char* name, double rate);

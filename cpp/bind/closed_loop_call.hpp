@@ -58,14 +58,14 @@ class ClosedLoopCall {
 
   // The mask alone, which is all that backward needs.
   void read_mask(const py::object& mask) {
-    f_.teacher_forcing = reinterpret_cast<const std::uint8_t*>(
-        check.optional_contiguous<bool>("teacher_forcing", mask, {p_.sizes.steps, p_.sizes.batch}));
+    f_.teacher_forcing =
+        check.optional_flags("teacher_forcing", mask, {p_.sizes.steps, p_.sizes.batch});
   }
 
   // What both passes share of every layer.
   template <class Args>
   void read_layers(std::vector<Args>& layers) {
-    const py::sequence all = list_of("layers", o_.layers);
+    const py::tuple all = list_of("layers", o_.layers);
     if (all.size() == 0) throw py::value_error("layers: expected at least one, got none");
     if (o_.ends.reverse && all.size() > 1) {
       throw py::value_error("reverse: expected one layer, got " + std::to_string(all.size()));
@@ -92,7 +92,7 @@ class ClosedLoopCall {
   // One (gates, h, c) for each layer.
   template <class Args>
   void read_tapes(std::vector<Args>& layers, const py::object& object) {
-    const py::sequence tapes = list_of("tapes", object);
+    const py::tuple tapes = list_of("tapes", object);
     if (tapes.size() != layers.size()) {
       throw py::value_error("tapes: expected one for each layer, got " +
                             std::to_string(tapes.size()));
@@ -106,7 +106,7 @@ class ClosedLoopCall {
   // The gradients of the layers' weights and of the readout's, U's among them.
   void read_gradients(ClosedLoopBackwardArgs<T>& a, const py::object& dlayers,
                       const py::object& dreadout) {
-    const py::sequence all = list_of("dlayers", dlayers);
+    const py::tuple all = list_of("dlayers", dlayers);
     if (all.size() != a.layers.size()) {
       throw py::value_error("dlayers: expected one for each layer, got " +
                             std::to_string(all.size()));

@@ -24,12 +24,15 @@ py::tuple group(const std::string& name, const py::object& object, std::size_t c
   return result;
 }
 
-py::sequence list_of(const std::string& name, const py::object& object) {
-  if (!py::isinstance<py::list>(object) && !py::isinstance<py::tuple>(object)) {
+py::tuple list_of(const std::string& name, const py::object& object) {
+  if (py::isinstance<py::tuple>(object)) return py::reinterpret_borrow<py::tuple>(object);
+  if (!py::isinstance<py::list>(object)) {
     throw py::type_error(name + ": expected a list, got " +
                          std::string(py::str(py::type::of(object).attr("__name__"))));
   }
-  return py::reinterpret_borrow<py::sequence>(object);
+  PyObject* const entries = PyList_AsTuple(object.ptr());
+  if (entries == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::tuple>(entries);
 }
 
 void expect_state(const CellInfo& cell, std::size_t k, const ArrayName& name,

@@ -17,8 +17,9 @@ const CellInfo& cell_named(const std::string& name);
 // A tuple of `count` entries: the group `name`.
 py::tuple group(const std::string& name, const py::object& object, std::size_t count);
 
-// A list or a tuple of any length.
-py::sequence list_of(const std::string& name, const py::object& object);
+// A list or a tuple of any length, as it is now: the list may change, and a class of its own may
+// run code where an entry is asked for.
+py::tuple list_of(const std::string& name, const py::object& object);
 
 // A state's array must be there exactly where the cell carries that state.
 void expect_state(const CellInfo& cell, std::size_t k, const ArrayName& name,

@@ -12,7 +12,7 @@ namespace {
 using Object = py::object;
 
 // What counts, as every loss takes it. A mask has one flag per row, or where `cols` is given one
-// per element too. numpy's booleans are bytes: an array viewed as bool may hold others than 0, 1.
+// per element too.
 template <class T>
 Counted<T> counted_of(ArrayCheck& check, const Object& mask, const Object& weights, Index rows,
                       Index cols = any_size) {
@@ -20,8 +20,7 @@ Counted<T> counted_of(ArrayCheck& check, const Object& mask, const Object& weigh
   const bool of_elements = cols != any_size && py::isinstance<py::array>(mask) &&
                            py::reinterpret_borrow<py::array>(mask).ndim() == 2;
   const Shape shape = of_elements ? Shape{rows, cols} : Shape{rows};
-  const Mask flags = reinterpret_cast<Mask>(check.optional_contiguous<bool>("mask", mask, shape));
-  (of_elements ? counted.elements : counted.rows) = flags;
+  (of_elements ? counted.elements : counted.rows) = check.optional_flags("mask", mask, shape);
   counted.weights = check.optional_contiguous<T>("weights", weights, {rows});
   return counted;
 }
@@ -94,12 +93,15 @@ double bind_binary_cross_entropy(const Object& logits, const Object& target, con
                           });
 }
 
-void check_labels(const Index* labels, Index count, Mask mask, Index classes, Index ignore_index) {
-  const Index bad = first_bad_label(labels, count, mask, classes, ignore_index);
-  if (bad < 0) return;
-  throw py::value_error("labels: expected integers in [0, " + std::to_string(classes) +
-                        ") or ignore_index " + std::to_string(ignore_index) + ", got " +
-                        std::to_string(labels[bad]) + " at index " + std::to_string(bad));
+// `ignore_index` in place of all labels that do not count: the mask may change after this.
+void settle_labels(std::vector<Index>& labels, Mask mask, Index classes, Index ignore_index) {
+  for (std::size_t n = 0; n < labels.size(); ++n) {
+    if (mask != nullptr && mask[n] == 0) labels[n] = ignore_index;
+    if (labels[n] == ignore_index || (labels[n] >= 0 && labels[n] < classes)) continue;
+    throw py::value_error("labels: expected integers in [0, " + std::to_string(classes) +
+                          ") or ignore_index " + std::to_string(ignore_index) + ", got " +
+                          std::to_string(labels[n]) + " at index " + std::to_string(n));
+  }
 }
 
 double bind_softmax_cross_entropy(const Object& logits, const Object& labels, const Object& mask,
@@ -109,13 +111,13 @@ double bind_softmax_cross_entropy(const Object& logits, const Object& labels, co
     const Index N = dimension("logits", logits, 2, 0), C = dimension("logits", logits, 2, 1);
     ArrayCheck check;
     const auto z = check.matrix<T>("logits", logits, {N, C});
-    const Index* wanted = check.contiguous<Index>("labels", labels, {N});
+    auto wanted = check.integers("labels", labels, N);
     const auto counted = counted_of<T>(check, mask, weights, N);
     const auto out = check.out_matrix<T>("dlogits", dlogits, {N, C});
     check.no_overlap();
-    check_labels(wanted, N, counted.rows, C, ignore_index);
+    settle_labels(wanted, counted.rows, C, ignore_index);
     const py::gil_scoped_release release;
-    return softmax_cross_entropy(z, wanted, counted, ignore_index, out);
+    return softmax_cross_entropy(z, wanted.data(), counted, ignore_index, out);
   });
 }
 
@@ -153,18 +155,7 @@ double bind_student_t(const Object& y, const Object& target, const Object& mask,
       });
 }
 
-// Integers of one call, copied: another thread may change the array while the kernel runs.
-std::vector<Index> copied(const char* name, const Index* values, Index count, Index most) {
-  std::vector<Index> copy(values, values + count);
-  for (Index i = 0; i < count; ++i) {
-    const Index value = copy[static_cast<std::size_t>(i)];
-    if (value >= 0 && value <= most) continue;
-    throw py::value_error(std::string(name) + ": expected integers in [0, " + std::to_string(most) +
-                          "], got " + std::to_string(value) + " at index " + std::to_string(i));
-  }
-  return copy;
-}
-
+// Copied: another thread may change the array while the kernel runs.
 std::vector<Index> copied_labels(const Index* labels, const std::vector<Index>& lengths, Index S,
                                  Index V, Index blank) {
   std::vector<Index> copy(labels, labels + static_cast<Index>(lengths.size()) * S);
@@ -194,9 +185,10 @@ double bind_ctc(const Object& logits, const Object& labels, const Object& length
     ArrayCheck check;
     const auto z = check.sequence<T>("logits", logits, {steps, B, V});
     const Index* given = check.contiguous<Index>("labels", labels, {B, S});
-    const auto ends = copied("lengths", check.contiguous<Index>("lengths", lengths, {B}), B, steps);
-    const auto label_ends =
-        copied("label_lengths", check.contiguous<Index>("label_lengths", label_lengths, {B}), B, S);
+    const auto ends = check.integers("lengths", lengths, B);
+    expect_up_to(steps, "lengths", ends);
+    const auto label_ends = check.integers("label_lengths", label_lengths, B);
+    expect_up_to(S, "label_lengths", label_ends);
     const auto symbols = copied_labels(given, label_ends, S, V, blank);
     const CtcArgs<T> args{.logits = z,
                           .labels = {symbols.data(), B, S, S},

@@ -53,6 +53,12 @@ void check_indices(const Index* indices, Index count, Index rows) {
                         std::to_string(indices[bad]) + " at index " + std::to_string(bad));
 }
 
+// Copying many indices would take longer than to look again.
+void expect_unchanged(bool in_range) {
+  if (in_range) return;
+  throw py::index_error("indices: expected an array that no other thread changes during the call");
+}
+
 void bind_embedding_forward(const Object& indices, const Object& weight, const Object& y) {
   by_dtype("weight", weight, [&]<class T>(T) {
     const Index N = dimension("indices", indices, 1, 0);
@@ -64,7 +70,7 @@ void bind_embedding_forward(const Object& indices, const Object& weight, const O
     check.no_overlap();
     check_indices(picked, N, V);
     const py::gil_scoped_release release;
-    embedding_forward(picked, table, out);
+    expect_unchanged(embedding_forward(picked, table, out));
   });
 }
 
@@ -79,7 +85,7 @@ void bind_embedding_backward(const Object& indices, const Object& dy, const Obje
     check.no_overlap();
     check_indices(picked, N, V);
     const py::gil_scoped_release release;
-    embedding_backward(picked, gradient, table);
+    expect_unchanged(embedding_backward(picked, gradient, table));
   });
 }
 

@@ -4,18 +4,10 @@
 namespace rnncore {
 namespace {
 
-// A copy: another thread may write to the array.
 std::vector<Index> read_lengths(const Sizes& sizes, ArrayCheck& check, const py::object& object) {
   if (object.is_none()) return {};
-  const Index T = sizes.steps, B = sizes.batch;
-  const Index* given = check.contiguous<Index>("lengths", object, {B});
-  std::vector<Index> lengths(given, given + B);
-  for (std::size_t b = 0; b < lengths.size(); ++b) {
-    if (lengths[b] < 0 || lengths[b] > T) {
-      throw py::value_error("lengths: expected integers in [0, " + std::to_string(T) + "], got " +
-                            std::to_string(lengths[b]) + " at index " + std::to_string(b));
-    }
-  }
+  std::vector<Index> lengths = check.integers("lengths", object, sizes.batch);
+  expect_up_to(sizes.steps, "lengths", lengths);
   return lengths;
 }
 
@@ -30,7 +22,7 @@ void read_ends(Problem& p, ArrayCheck& check, const Ends& ends) {
   p.rows = checked_mul(s.steps, s.batch);
   p.starts = s.batch;
   const std::vector<Index> lengths = read_lengths(s, check, ends.lengths);
-  const Resets resets{check.optional_contiguous<bool>("resets", ends.resets, {s.steps, s.batch}),
+  const Resets resets{check.optional_flags("resets", ends.resets, {s.steps, s.batch}),
                       read_reset_to(ends.reset_to)};
   p.pieces = cut_into_pieces(s, lengths.empty() ? nullptr : lengths.data(), resets, ends.reverse);
   if (p.pieces.empty()) return;

@@ -49,18 +49,20 @@ bool is_pair_type(const py::object& type) {
 // A function of (x_t, state) for a stack of layers, each a tuple of weights as for `forward`.
 // It reads the arrays' numbers at each call. `state_type`: the named tuple of h and c, or None.
 // `zoneout`: the rate of each state, or None.
-py::object make_stepper(const py::object& cell, const py::list& layers,
+py::object make_stepper(const py::object& cell, const py::list& given_layers,
                         const py::object& state_type, const py::object& zoneout) {
   const GivenCell given(cell);
   const CellInfo& info = given.info();
   const bool pair = info.states.size() == 2;
   const std::size_t arrays = 4 + info.unit_parameters.size();
+  const py::tuple layers = list_of("layers", given_layers);
   if (layers.empty()) throw py::value_error("layers: expected at least one");
   if (pair ? !is_pair_type(state_type) : !state_type.is_none()) {
     throw py::type_error("state_type: expected a named tuple for a cell with c, else None");
   }
   for (const py::handle& layer : layers) {
-    if (!py::isinstance<py::tuple>(layer) || py::len(layer) != arrays) {
+    if (!py::isinstance<py::tuple>(layer) ||
+        py::reinterpret_borrow<py::tuple>(layer).size() != arrays) {
       throw py::value_error("layers: expected tuples of " + std::to_string(arrays) + " arrays");
     }
   }

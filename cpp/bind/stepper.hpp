@@ -3,6 +3,8 @@
 // only what it needs to be safe: whatever is not plain is left to the caller.
 #pragma once
 
+#include <array>
+#include <deque>
 #include <utility>
 
 #include "bind/given_cell.hpp"
@@ -29,7 +31,7 @@ class AnyStepper {
 template <class T>
 class Stepper final : public AnyStepper {
  public:
-  Stepper(const GivenCell& cell, const py::list& layers, const py::object& state_type,
+  Stepper(const GivenCell& cell, const py::tuple& layers, const py::object& state_type,
           const Zoneout& zoneout)
       : state_type_(state_type), dtype_(py::dtype::of<T>()) {
     for (const py::handle& item : layers) add(cell, py::cast<py::tuple>(item), zoneout);
@@ -56,6 +58,7 @@ class Stepper final : public AnyStepper {
     // Without its batch dimension, where x has none.
     const Py_intptr_t shape[] = {layers, batch, hidden_}, single_shape[] = {layers, hidden_};
     const bool single = x->nd == 1;
+    const std::array<py::object, 3> pins = pins_of(x_object, state);
     const auto new_state = [&] { return single ? empty(2, single_shape) : empty(3, shape); };
     const py::object y = single ? empty(1, single_shape + 1) : empty(2, shape + 1);
     const py::object h = new_state(), c = has_c() ? new_state() : py::none();
@@ -67,7 +70,7 @@ class Stepper final : public AnyStepper {
  private:
   void add(const GivenCell& given, const py::tuple& arrays, const Zoneout& zoneout) {
     const CellInfo& cell = given.info();
-    ArrayCheck check;
+    ArrayCheck& check = checks_.emplace_back();
     const Index H = dimension("weight_hh", arrays[1], 2, 1);
     const Index I = dimension("weight_ih", arrays[0], 2, 1);
     if (H < 1 || I < 1) throw py::value_error("layers: expected at least one unit and feature");
@@ -76,6 +79,7 @@ class Stepper final : public AnyStepper {
     a.choice = given.choice;
     a.zoneout = zoneout;
     a.weights = WeightGroup("layers", cell, arrays).read<T>(check, I, H);
+    check.pin();
     if (!layers_.empty() && (I != H || H != layers_.front().weights.weight_hh.cols)) {
       throw py::value_error("layers: expected layers that fit on one another");
     }
@@ -112,7 +116,15 @@ class Stepper final : public AnyStepper {
     return h != nullptr && c != nullptr;
   }
 
-  // Whether an array of the weights has other memory now (ndarray.resize without its check).
+  // Of arrays that are read while other Python threads run.
+  std::array<py::object, 3> pins_of(PyObject* x, PyObject* state) const {
+    if (bytes_ <= gil_bytes) return {};
+    if (state == Py_None) return {pin_of(x)};
+    if (!has_c()) return {pin_of(x), pin_of(state)};
+    return {pin_of(x), pin_of(PyTuple_GET_ITEM(state, 0)), pin_of(PyTuple_GET_ITEM(state, 1))};
+  }
+
+  // Whether an array of the weights has other memory now (ndarray.__setstate__).
   bool moved() const {
     for (const auto& [array, at] : arrays_) {
       if (data(array) != at) return true;
@@ -198,6 +210,7 @@ class Stepper final : public AnyStepper {
   const py::object state_type_;
   const py::dtype dtype_;
   std::vector<StepArgs<T>> layers_;
+  std::deque<ArrayCheck> checks_;                        // of the weights, which stay pinned
   std::vector<std::pair<py::object, const T*>> arrays_;  // the weights', and where they lie
   Index hidden_ = 0, input_ = 0, bytes_ = 0;
 };

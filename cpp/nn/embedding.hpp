@@ -8,12 +8,15 @@ namespace rnncore {
 // Position of the first index outside [0, rows), or -1.
 Index first_out_of_range(const Index* indices, Index count, Index rows);
 
-// y[n] = weight[indices[n]]; weight (V, D), y (N, D). Indices are in range (checked before).
+// Indices are in range when a call starts (checked before). Each is read once: false where another
+// thread has changed one of them meanwhile to none of a row; then the outputs are not complete.
+
+// y[n] = weight[indices[n]]; weight (V, D), y (N, D).
 template <class T>
-void embedding_forward(const Index* indices, Matrix<const T> weight, Matrix<T> y);
+bool embedding_forward(const Index* indices, Matrix<const T> weight, Matrix<T> y);
 
 // dweight[indices[n]] += dy[n], for n in order.
 template <class T>
-void embedding_backward(const Index* indices, Matrix<const T> dy, Matrix<T> dweight);
+bool embedding_backward(const Index* indices, Matrix<const T> dy, Matrix<T> dweight);
 
 }  // namespace rnncore

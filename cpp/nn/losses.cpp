@@ -144,16 +144,6 @@ double binary_cross_entropy(Matrix<const T> logits, Matrix<const T> target,
   });
 }
 
-Index first_bad_label(const Index* labels, Index count, Mask mask, Index classes,
-                      Index ignore_index) {
-  for (Index n = 0; n < count; ++n) {
-    if (mask != nullptr && mask[n] == 0) continue;
-    if (labels[n] == ignore_index) continue;
-    if (labels[n] < 0 || labels[n] >= classes) return n;
-  }
-  return -1;
-}
-
 template <class T>
 double softmax_cross_entropy(Matrix<const T> logits, const Index* labels, const Counted<T>& counted,
                              Index ignore_index, Matrix<T> dlogits) {

@@ -33,14 +33,10 @@ double binary_cross_entropy(Matrix<const T> logits, Matrix<const T> target,
                             const Counted<T>& counted, Matrix<T> dlogits);
 
 // mean of -log softmax(logits)[label] over the rows that count and whose label is not
-// `ignore_index`; logits (N, C), labels (N,). Labels are checked before: first_bad_label.
+// `ignore_index`; logits (N, C), labels (N,), checked before: in [0, C) or
+// `ignore_index`.
 template <class T>
 double softmax_cross_entropy(Matrix<const T> logits, const Index* labels, const Counted<T>& counted,
                              Index ignore_index, Matrix<T> dlogits);
-
-// Position of the first label of a row in `mask` that is neither in [0, classes) nor
-// `ignore_index`, or -1.
-Index first_bad_label(const Index* labels, Index count, Mask mask, Index classes,
-                      Index ignore_index);
 
 }  // namespace rnncore

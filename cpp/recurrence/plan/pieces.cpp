@@ -9,7 +9,7 @@ std::vector<Piece> cut_into_pieces(const Sizes& sizes, const Index* lengths, con
                                    bool reverse) {
   std::vector<Piece> pieces;
   const auto reset = [&](Index t, Index b) {
-    return resets.before != nullptr && resets.before[t * sizes.batch + b];
+    return resets.before != nullptr && resets.before[t * sizes.batch + b] != 0;
   };
   bool cut = lengths != nullptr;
   if (!cut && resets.before == nullptr) return pieces;

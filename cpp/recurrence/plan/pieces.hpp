@@ -25,7 +25,7 @@ struct Piece {
 
 // Where the state before a step is the initial one.
 struct Resets {
-  const bool* before = nullptr;  // (T, B), or null: nowhere
+  const std::uint8_t* before = nullptr;  // (T, B), 0 = none, or null: nowhere
   bool to_state = false;         // the initial state is the given one, not zeros
 };
 
