@@ -1,16 +1,39 @@
 // A 64-bit fingerprint of numbers: tells whether weights are still those that were packed.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "core/types.hpp"
 
 namespace rnncore {
 
+// Numbers drawn when the library is loaded: whoever makes weights does not know them.
+struct FingerprintKeys {
+  static constexpr Index count = 128;
+  alignas(64) std::uint64_t words[count];
+
+  FingerprintKeys() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+    std::uint64_t state = reinterpret_cast<std::uintptr_t>(this) * 0xD1B54A32D192ED03u ^
+                          static_cast<std::uint64_t>(now);
+    for (std::uint64_t& word : words) {  // SplitMix64, S. Vigna
+      std::uint64_t z = state += 0x9E3779B97F4A7C15u;
+      z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+      z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+      word = z ^ (z >> 31);
+    }
+  }
+};
+inline const FingerprintKeys fingerprint_keys;
+
 // Each 64-bit word w, at a position with its own key k, adds w to one sum and lo(w ^ k) * hi(w ^ k)
-// to another (after the inner step of XXH3, Y. Collet): a few operations per packet, so that memory
-// is the limit. Two arrays that differ agree by a chance of about 2^-64: where the product happens
-// to swallow a change, the plain sum shows it.
+// to another (after the long loop of XXH3, Y. Collet): a few operations per packet, so that memory
+// is the limit. The sums of words show every change of a single word. The products show changes
+// that cancel there, unless the high halves of two w ^ k agree, so the keys must be unknown: with
+// keys that anyone can read, weights that collide are found with pencil and paper. When all keys
+// have served the products are stirred, so that a key means something else the next time.
 class Fingerprint {
  public:
   template <class T>
@@ -39,37 +62,54 @@ class Fingerprint {
 #else
   static constexpr int packet_bytes = 16;
 #endif
-  static constexpr int words = packet_bytes / 8;
+  static constexpr Index words = packet_bytes / 8;
+  using Word __attribute__((vector_size(packet_bytes))) = std::uint64_t;
 
-  void add_bytes(const std::byte* from, Index size) {
-    using Word __attribute__((vector_size(packet_bytes))) = std::uint64_t;
-    Word plain, products, keys, some;
-    std::memcpy(&plain, plain_, sizeof(plain));
-    std::memcpy(&products, products_, sizeof(products));
-    std::memcpy(&keys, keys_, sizeof(keys));
-    const auto step = [&] {
-      const Word mixed = some ^ keys;
+  struct Sums {
+    Word plain, products;
+
+    void add(Word some, const std::uint64_t* key_words) {
+      Word key;
+      std::memcpy(&key, key_words, sizeof(key));
+      const Word mixed = some ^ key;
       plain += some;
       products += (mixed & 0xFFFFFFFFu) * (mixed >> 32);
-      keys += 0xD1B54A32D192ED03u;
-    };
-    constexpr Index block = sizeof(Word);
-    for (; size >= block; from += block, size -= block) {
-      std::memcpy(&some, from, block);
-      step();
     }
-    some = Word{};
-    std::memcpy(&some, from, static_cast<std::size_t>(size));
-    step();
-    std::memcpy(plain_, &plain, sizeof(plain));
-    std::memcpy(products_, &products, sizeof(products));
-    std::memcpy(keys_, &keys, sizeof(keys));
+    void stir() { products = (products ^ (products >> 29)) * 0x9E3779B97F4A7C15u; }
+  };
+
+  void add_bytes(const std::byte* from, Index size) {
+    Sums sums;
+    std::memcpy(&sums.plain, plain_, sizeof(Word));
+    std::memcpy(&sums.products, products_, sizeof(Word));
+    const std::uint64_t* const keys = fingerprint_keys.words;
+    for (Index packets = size / packet_bytes; packets > 0;) {
+      const Index count = std::min(packets, (FingerprintKeys::count - next_) / words);
+      for (Index i = 0; i < count; ++i, from += packet_bytes) {
+        Word some;
+        std::memcpy(&some, from, packet_bytes);
+        sums.add(some, keys + next_ + i * words);
+      }
+      packets -= count;
+      advance(sums, count);
+    }
+    Word last{};
+    std::memcpy(&last, from, static_cast<std::size_t>(size % packet_bytes));
+    sums.add(last, keys + next_);
+    advance(sums, 1);
+    std::memcpy(plain_, &sums.plain, sizeof(Word));
+    std::memcpy(products_, &sums.products, sizeof(Word));
+  }
+
+  void advance(Sums& sums, Index packets) {
+    next_ += packets * words;
+    if (next_ < FingerprintKeys::count) return;
+    next_ = 0;
+    sums.stir();
   }
 
   std::uint64_t plain_[words] = {}, products_[words] = {};
-  std::uint64_t keys_[8] = {0x9E3779B185EBCA87u, 0xC2B2AE3D27D4EB4Fu, 0x165667B19E3779F9u,
-                            0x85EBCA77C2B2AE63u, 0x27D4EB2F165667C5u, 0xBE4BA423396CFEB8u,
-                            0x1CAD21F72C81017Cu, 0xDB979083E96DD4DEu};
+  Index next_ = 0;  // key
 };
 
 }  // namespace rnncore

@@ -99,6 +99,64 @@ def test_any_single_bit_is_noticed(core: Any, name: str) -> None:
     assert changed > 0.95 * len(weights)  # a change can be too small to reach y
 
 
+# Words of a packet, and the keys that its first word once had, which all could read.
+PACKET_WORDS = {"base": 2, "avx2": 4}
+OLD_KEY, OLD_STEP = 0x9E3779B185EBCA87, 0xD1B54A32D192ED03
+
+
+def noticed(core: Any, words: NDArray[Any], change: dict[int, int]) -> bool:
+    """Whether a cache notices that words of the first row of W, 64 bits each, were added to."""
+    problem = problems.make("rnn_tanh", 9, 5, 2 * len(words), 16, dtype=np.float32)
+    row = problem.weight_ih[0].view(np.uint64)
+    row[:] = words
+    cache = core.weight_cache()
+    infer(core, problem, cache)
+    infer(core, problem, cache)
+    assert core.weight_cache_hits(cache) == 1
+    for index, number in change.items():
+        row[index] = (int(row[index]) + number) % 2**64
+    assert np.isfinite(problem.weight_ih).all()
+    got = infer(core, problem, cache)
+    assert raw.same_bits(got, infer(core, problem, None))
+    return core.weight_cache_hits(cache) == 1
+
+
+@every_isa
+def test_words_whose_high_halves_are_old_keys(core: Any) -> None:
+    """What cancels in the sum of words was multiplied by 0: found by a reader of the source."""
+    step = PACKET_WORDS.get(core.__name__.removeprefix("rnncore._native._core_"), 8)
+    words = np.full(128, 0x3F8000003F800000, np.uint64)
+    for index in range(2):
+        key = (OLD_KEY + index * OLD_STEP) % 2**64
+        words[index * step] = np.uint64(key >> 32 << 32 | 0x3F800000)
+    assert noticed(core, words, {0: 0x400000, step: -0x400000})
+
+
+@every_isa
+@pytest.mark.parametrize("high", [0, 0x3F800000])
+def test_changes_that_cancel_in_the_sum_are_noticed(core: Any, high: int) -> None:
+    """Of two words, and of three, at the distances of packets."""
+    words = np.full(128, high << 32 | 0x3F800000, np.uint64)
+    for step in (2, 4, 8, 64):
+        assert noticed(core, words, {0: 0x1000, step: -0x1000})
+        for first in range(16 if step < 64 else 0):
+            change = {first: 0x1000, first + step: -0x2000, first + 2 * step: 0x1000}
+            assert noticed(core, words, change), (step, first)
+
+
+@every_isa
+def test_random_bits_of_long_rows_are_noticed(core: Any) -> None:
+    """Any bit, and the same bits at other places; longer than all the keys together."""
+    rng = np.random.default_rng(0)
+    words = rng.integers(0x3F000000, 0x3F7FFFFF, 800).astype(np.uint32).view(np.uint64)
+    for _ in range(100):
+        index, bit = int(rng.integers(len(words))), int(rng.choice([*range(22), *range(32, 54)]))
+        assert noticed(core, words, {index: 1 << bit if rng.random() < 0.5 else -(1 << bit)})
+    for first, second in ((0, 8), (0, 128), (5, 256 + 5), (3, 131)):
+        swap = int(words[second]) - int(words[first])
+        assert noticed(core, words, {first: swap, second: -swap})
+
+
 @every_isa
 def test_a_cache_serves_whatever_comes(core: Any) -> None:
     """Other shapes with the same numbers, other dtypes and cells: packed anew, never misread."""
