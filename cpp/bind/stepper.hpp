@@ -9,6 +9,7 @@
 
 #include "bind/given_cell.hpp"
 #include "bind/groups.hpp"
+#include "core/arena.hpp"
 #include "core/parallel.hpp"
 #include "recurrence/layer/step.hpp"
 
@@ -147,7 +148,12 @@ class Stepper final : public AnyStepper {
     PyObject* const array = api.PyArray_NewFromDescr_(api.PyArray_Type_, dtype_.ptr(), rank, shape,
                                                       nullptr, nullptr, 0, nullptr);
     if (array == nullptr) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(array);
+    auto result = py::reinterpret_steal<py::object>(array);
+    if (prefills) {
+      const auto bytes = py::reinterpret_borrow<py::array>(result).nbytes();
+      prefill(data(result), static_cast<std::size_t>(bytes));
+    }
+    return result;
   }
 
   static T* data(const py::object& array) {
@@ -158,6 +164,7 @@ class Stepper final : public AnyStepper {
     const CellInfo& cell = *layers_.front().cell;
     const Index gates = cell.wiring.has_reset() ? cell.slots * hidden_ : 0;
     std::vector<T> scratch(static_cast<std::size_t>(gates > 0 ? batch * (gates + hidden_) : 0));
+    prefill(scratch.data(), scratch.size() * sizeof(T));
     const auto work = [&](const Team& team) {
       Matrix<const T> input{x, batch, input_, input_};
       for (std::size_t k = 0; k < layers_.size(); ++k) {

@@ -3,11 +3,24 @@
 
 #include <array>
 #include <cstdlib>
+#include <cstring>
+#include <string_view>
 #include <vector>
 
 #include "core/types.hpp"
 
 namespace rnncore {
+
+// RNNCORE_DEBUG=prefill: scratch memory is filled with NaN, so that a number which nobody wrote is
+// seen in what is made of it.
+inline const bool prefills = [] {
+  const char* const mode = std::getenv("RNNCORE_DEBUG");
+  return mode != nullptr && std::string_view(mode) == "prefill";
+}();
+
+inline void prefill(void* memory, std::size_t bytes) {
+  if (prefills) std::memset(memory, 0xFF, bytes);  // a NaN of every type
+}
 
 // The arrays that a call needs. Each part of the call adds its own, in any number; an Arena then
 // gives all of them one block and sets their pointers, which must stay where they are till then.
@@ -69,6 +82,7 @@ class Arena {
       block_ = static_cast<std::byte*>(std::aligned_alloc(
           static_cast<std::size_t>(ArenaPlan::alignment), static_cast<std::size_t>(size_)));
       if (block_ == nullptr) throw std::bad_alloc();
+      prefill(block_, static_cast<std::size_t>(size_));
     }
     plan.place(block_);
   }

@@ -1,8 +1,13 @@
-"""Arrays that functions write into: uninitialised or zero, some on a cache line."""
+"""Arrays that functions write into: uninitialised or zero, some on a cache line.
+
+With `RNNCORE_DEBUG=prefill` in the environment what is uninitialised is filled with NaN, here and
+in the kernels' own scratch memory: a number that a kernel leaves out is then seen.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,14 +17,25 @@ from rnncore._types import Array
 
 ALIGNMENT = 64  # bytes: a cache line and the widest packet
 _BYTE = np.dtype(np.uint8)
+_DEBUG = os.environ.get("RNNCORE_DEBUG", "")
+if _DEBUG not in ("", "prefill"):
+    raise ImportError(f"RNNCORE_DEBUG: expected prefill, or nothing, got {_DEBUG!r}")
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return numpy.empty; MemoryError for shapes that overflow too."""
     try:
-        return np.empty(shape, dtype)
+        array = np.empty(shape, dtype)
     except ValueError as error:
         raise MemoryError(f"an array of shape {shape} does not fit in memory") from error
+    if _DEBUG:
+        array.reshape(-1).view(_BYTE).fill(255)  # a NaN of every type
+    return array
+
+
+def empty_like(array: Array) -> Array:
+    """Return `empty` of the shape and dtype of an array."""
+    return empty(array.shape, array.dtype)
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

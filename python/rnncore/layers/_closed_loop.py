@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from rnncore._memory import empty, zeros
+from rnncore._memory import empty, empty_like, zeros
 from rnncore._native import closed_loop
 from rnncore._native.closed_loop import Loop, LoopTape
 from rnncore._types import Array
@@ -41,14 +39,14 @@ class ClosedLoop(Engine):
 
     def run_into(self, y: Array, call: Call) -> StackState:
         """Write y (T, B, O) without a tape; return the final state."""
-        last = StackState(*(None if part is None else np.empty_like(part) for part in call.state))
+        last = StackState(*(None if part is None else empty_like(part) for part in call.state))
         self._run(call, y, last, training=False)
         return last
 
     def forward(self, call: Call) -> tuple[Array, StackState, LoopTape]:
         """Return y, the final state and the tape."""
         y = self._new_outputs(call)
-        last = StackState(*(None if part is None else np.empty_like(part) for part in call.state))
+        last = StackState(*(None if part is None else empty_like(part) for part in call.state))
         tape = self._run(call, y, last, training=True)
         assert tape is not None
         return y, last, tape

@@ -6,9 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from rnncore._memory import empty, zeros
+from rnncore._memory import empty, empty_like, zeros
 from rnncore._native import closed_loop
 from rnncore._native import layer as kernels
 from rnncore._native.closed_loop import Loop, LoopTape
@@ -231,7 +229,7 @@ class Projected(LayerByLayer):
         h = zeros((1, *c_0.shape), spec.dtype)  # before the first step; nothing reads it
         return closed_loop.forward(
             loop, x, _looped(h, c_0, h_0), call.lengths, None, None, y,
-            _looped(np.empty_like(h), c_n, h_n), training=training,
+            _looped(empty_like(h), c_n, h_n), training=training,
             batch_invariant=call.batch_invariant, resets=call.resets,
         )  # fmt: skip
 
