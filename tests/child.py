@@ -21,9 +21,9 @@ def expect_memory_error(call):
 """
 
 
-def run(code: str, **environment: str) -> str:
-    """What the code prints; it must end well, within a minute."""
-    done = subprocess.run(
+def process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """How the code ends; it must within a minute."""
+    return subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | environment,
         capture_output=True,
@@ -31,5 +31,10 @@ def run(code: str, **environment: str) -> str:
         timeout=60,
         check=False,
     )
+
+
+def run(code: str, **environment: str) -> str:
+    """What the code prints; it must end well, within a minute."""
+    done = process(code, **environment)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     return done.stdout

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bind/released.hpp"
 #include "core/types.hpp"
 
 namespace rnncore {

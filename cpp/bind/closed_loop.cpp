@@ -90,7 +90,7 @@ void bind_loop_forward(const py::object& cell, const py::object& x, const py::ob
     }
     check.no_overlap();
     a.feedback = call.feedback();
-    const py::gil_scoped_release release;
+    const Released release;
     closed_loop_forward<T>(a);
   });
 }
@@ -150,7 +150,7 @@ void bind_loop_backward(const py::object& cell, const py::object& x, const py::o
     call.read_gradients(a, dlayers, dreadout);
     check.no_overlap();
     a.feedback = call.feedback();
-    const py::gil_scoped_release release;
+    const Released release;
     closed_loop_backward<T>(a);
   });
 }
@@ -163,7 +163,7 @@ void bind_activate(const std::string& activation, const py::object& y) {
     const Matrix<T> rows = check.out_matrix<T>("y", y, {any_size, any_size});
     check.no_overlap();
     const Activation phi = find_activation(activation);
-    const py::gil_scoped_release release;
+    const Released release;
     parallel_parts(threads_for(checked_mul(rows.rows, rows.cols), rows.rows),
                    [&](const Worker& worker) {
                      const Range mine = worker.share(rows.rows);
@@ -183,7 +183,7 @@ void bind_activate_backward(const std::string& activation, const py::object& y,
     const Matrix<T> gradients = check.out_matrix<T>("dy", dy, {rows.rows, rows.cols});
     check.no_overlap();
     const Activation phi = find_activation(activation);
-    const py::gil_scoped_release release;
+    const Released release;
     parallel_parts(threads_for(checked_mul(rows.rows, rows.cols), rows.rows),
                    [&](const Worker& worker) {
                      const Range mine = worker.share(rows.rows);

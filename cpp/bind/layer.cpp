@@ -131,7 +131,7 @@ void bind_forward(const py::object& cell, const py::object& x, const py::object&
       }
     }
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     forward<T>(a);
   });
 }
@@ -188,7 +188,7 @@ void bind_backward(const py::object& cell, const py::object& x, const py::object
                });
     read_feedback_gradient(a, check, dfeedback);
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     backward<T>(a);
   });
 }
@@ -203,7 +203,7 @@ py::list bind_segments(const py::object& cell, const py::object& x, const py::ob
     LayerArgs<T> a;
     read_problem(a, p, false, recompute);
     const std::vector<Index> rows = [&] {
-      const py::gil_scoped_release release;
+      const Released release;
       return segments(a);
     }();
     py::list result;

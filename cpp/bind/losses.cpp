@@ -46,7 +46,7 @@ double bind_mean_squared_error(const Object& y, const Object& target, const Obje
   return elementwise_loss("y", y, target, mask, weights, "dy", dy,
                           [](auto& check, auto from, auto to, const auto& counted, auto out) {
                             check.no_overlap();
-                            const py::gil_scoped_release release;
+                            const Released release;
                             return mean_squared_error(from, to, counted, out);
                           });
 }
@@ -56,7 +56,7 @@ double bind_mean_absolute_error(const Object& y, const Object& target, const Obj
   return elementwise_loss("y", y, target, mask, weights, "dy", dy,
                           [](auto& check, auto from, auto to, const auto& counted, auto out) {
                             check.no_overlap();
-                            const py::gil_scoped_release release;
+                            const Released release;
                             return mean_absolute_error(from, to, counted, out);
                           });
 }
@@ -66,7 +66,7 @@ double bind_huber(const Object& y, const Object& target, const Object& mask, con
   return elementwise_loss("y", y, target, mask, weights, "dy", dy,
                           [=](auto& check, auto from, auto to, const auto& counted, auto out) {
                             check.no_overlap();
-                            const py::gil_scoped_release release;
+                            const Released release;
                             return huber(from, to, counted, delta, out);
                           });
 }
@@ -78,7 +78,7 @@ double bind_quantile(const Object& y, const Object& target, const Object& mask,
                                        const Counted<T>& counted, Matrix<T> out) {
                             const T* each = check.contiguous<T>("levels", levels, {from.cols});
                             check.no_overlap();
-                            const py::gil_scoped_release release;
+                            const Released release;
                             return quantile(from, to, counted, each, out);
                           });
 }
@@ -88,7 +88,7 @@ double bind_binary_cross_entropy(const Object& logits, const Object& target, con
   return elementwise_loss("logits", logits, target, mask, weights, "dlogits", dlogits,
                           [](auto& check, auto from, auto to, const auto& counted, auto out) {
                             check.no_overlap();
-                            const py::gil_scoped_release release;
+                            const Released release;
                             return binary_cross_entropy(from, to, counted, out);
                           });
 }
@@ -116,7 +116,7 @@ double bind_softmax_cross_entropy(const Object& logits, const Object& labels, co
     const auto out = check.out_matrix<T>("dlogits", dlogits, {N, C});
     check.no_overlap();
     settle_labels(wanted, counted.rows, C, ignore_index);
-    const py::gil_scoped_release release;
+    const Released release;
     return softmax_cross_entropy(z, wanted.data(), counted, ignore_index, out);
   });
 }
@@ -134,7 +134,7 @@ double likelihood(Index P, const Object& y, const Object& target, const Object& 
     const auto counted = counted_of<T>(check, mask, weights, N, O);
     const auto out = check.out_matrix<T>("dy", dy, {N, outputs});
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     return loss(from, wanted, counted, out);
   });
 }
@@ -198,7 +198,7 @@ double bind_ctc(const Object& logits, const Object& labels, const Object& length
                           .counted = counted_of<T>(check, mask, weights, B),
                           .dlogits = check.out_sequence<T>("dlogits", dlogits, {steps, B, V})};
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     return ctc(args);
   });
 }

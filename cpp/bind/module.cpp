@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bind/bind.hpp"
+#include "bind/released.hpp"
 #include "core/parallel.hpp"
 
 namespace py = pybind11;
@@ -16,8 +17,18 @@ static void set_num_threads(long long threads) {
   rnncore::set_num_threads(static_cast<int>(threads));
 }
 
+// The error that a signal's handler raised is set already.
+static void keep_error(std::exception_ptr thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const rnncore::Interrupted&) {
+  }
+}
+
 PYBIND11_MODULE(_core, m) {
   m.doc() = "rnncore kernels for one instruction-set variant.";
+  rnncore::asks_to_end = &rnncore::Released::signal_ends_call;
+  py::register_local_exception_translator(&keep_error);
   m.def("num_threads", &rnncore::num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("threads"));
   rnncore::bind_gemm(m);

@@ -22,7 +22,7 @@ void bind_linear_forward(const Object& x, const Object& weight, const Object& bi
                                     .y = check.out_matrix<T>("y", y, {N, O}),
                                     .batch_invariant = batch_invariant};
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     linear_forward(args);
   });
 }
@@ -41,7 +41,7 @@ void bind_linear_backward(const Object& x, const Object& weight, const Object& d
         .dweight = check.out_matrix<T>("dweight", dweight, {O, I}),
         .dbias = check.optional_out_contiguous<T>("dbias", dbias, {O})};
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     linear_backward(args);
   });
 }
@@ -69,7 +69,7 @@ void bind_embedding_forward(const Object& indices, const Object& weight, const O
     const auto out = check.out_matrix<T>("y", y, {N, D});
     check.no_overlap();
     check_indices(picked, N, V);
-    const py::gil_scoped_release release;
+    const Released release;
     expect_unchanged(embedding_forward(picked, table, out));
   });
 }
@@ -84,7 +84,7 @@ void bind_embedding_backward(const Object& indices, const Object& dy, const Obje
     const auto table = check.out_matrix<T>("dweight", dweight, {V, D});
     check.no_overlap();
     check_indices(picked, N, V);
-    const py::gil_scoped_release release;
+    const Released release;
     expect_unchanged(embedding_backward(picked, gradient, table));
   });
 }
@@ -97,7 +97,7 @@ void bind_dropout_mask(const Object& mask, double rate, const Object& seed, cons
     check_rate("rate", rate);
     const std::uint64_t key = seed_of(seed);
     const std::uint32_t own = purpose_of(purpose);
-    const py::gil_scoped_release release;
+    const Released release;
     dropout_mask(out, rate, key, own);
   });
 }
@@ -117,7 +117,7 @@ void bind_apply_mask(const Object& x, const Object& mask, const Object& to) {
                                                            out.features, out.stride_t, out.stride_b}
                                        : check.sequence<T>("x", x, shape);
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     apply_mask(from, factors, out);
   });
 }

@@ -23,7 +23,7 @@ void bind_sgd_step(const Object& params, const Object& grads, const Object& velo
                           .nesterov = nesterov,
                           .weight_decay = weight_decay};
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     sgd_step(args);
   });
 }
@@ -50,7 +50,7 @@ void bind_adam_step(const Object& params, const Object& grads, const Object& m, 
                            .weight_decay = weight_decay,
                            .decoupled = decoupled};
     check.no_overlap();
-    const py::gil_scoped_release release;
+    const Released release;
     adam_step(args);
   });
 }
@@ -60,7 +60,7 @@ double bind_squared_norm(const Object& grads) {
     const Index n = dimension("grads", grads, 1, 0);
     ArrayCheck check;
     const T* values = check.contiguous<T>("grads", grads, {n});
-    const py::gil_scoped_release release;
+    const Released release;
     return squared_norm(values, n);
   });
 }
@@ -70,7 +70,7 @@ void bind_scale(const Object& grads, double factor) {
     const Index n = dimension("grads", grads, 1, 0);
     ArrayCheck check;
     T* values = check.out_contiguous<T>("grads", grads, {n});
-    const py::gil_scoped_release release;
+    const Released release;
     scale(values, n, factor);
   });
 }

@@ -188,10 +188,10 @@ class Stepper final : public AnyStepper {
       std::copy_n(input.data, batch * hidden_, y);
     };
     if (bytes_ <= gil_bytes) {
-      parallel(1, work);
+      parallel(1, work, Interruptible::no);
     } else {
-      const py::gil_scoped_release release;
-      parallel(threads_for(bytes_ / bytes_per_unit, hidden_), work);
+      const Released release;
+      parallel(threads_for(bytes_ / bytes_per_unit, hidden_), work, Interruptible::no);
     }
   }
 

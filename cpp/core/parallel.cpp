@@ -65,7 +65,11 @@ void Team::give_back() {
 }
 
 void Team::share_out(int parts, FunctionRef<void(const Worker&)> f) const {
-  pool_->run(threads_, parts, f);
+  pool_->run(threads_, parts, watch_, f);
+}
+
+void Team::end() {
+  throw Interrupted{};
 }
 
 }  // namespace rnncore

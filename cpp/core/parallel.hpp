@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/function_ref.hpp"
+#include "core/interrupt.hpp"
 #include "core/types.hpp"
 #if defined(__SSE2__)
 #include <xmmintrin.h>
@@ -37,9 +38,39 @@ constexpr Range even_part(Index count, Index part, Index parts, Index grain = 1)
 // rank; scratch memory belongs to the thread.
 struct Worker {
   int rank = 0, size = 1;
-  int thread = 0;  // in [0, Team::threads())
+  int thread = 0;          // in [0, Team::threads()); 0 is the caller's
+  Watch* watch = nullptr;  // null: the call runs to its end
 
   Range share(Index count, Index grain = 1) const { return even_part(count, rank, size, grain); }
+
+  // Whether the call ends early: the part may then leave the rest undone. Costs a look at the
+  // clock.
+  bool ends() const {
+    if (watch == nullptr) return false;
+    if (thread == 0) watch->look();
+    return watch->ends();
+  }
+};
+
+// The same for a loop of short steps, of so many multiply-adds each: asks after some of them.
+class Pace {
+ public:
+  Pace(const Worker& worker, Index work)
+      : worker_(worker), every_(1 + between_looks / (work + 1)), left_(every_) {}
+
+  bool ends() {
+    if (--left_ > 0) return false;
+    const bool ends = worker_.ends();
+    left_ = ends ? 1 : every_;
+    return ends;
+  }
+
+ private:
+  static constexpr Index between_looks = 4'000'000;
+
+  const Worker& worker_;
+  const Index every_;
+  Index left_;
 };
 
 class Pool;
@@ -49,7 +80,7 @@ class Pool;
 class Team {
  public:
   // Where another call has the helpers, this one runs alone: its caller is a thread beside others.
-  explicit Team(int threads) {
+  explicit Team(int threads, Watch* watch = nullptr) : watch_(watch) {
     if (threads > 1) take_helpers(threads);
   }
   Team(const Team&) = delete;
@@ -61,20 +92,28 @@ class Team {
   int threads() const { return threads_; }
 
   // Calls f(worker) once for each part, whoever is free the next one, and returns when all are
-  // done. At most max_team parts. `f` must not throw.
+  // done; throws Interrupted if the call shall end. At most max_team parts. `f` must not throw.
   template <class F>
   void run(int parts, const F& f) const {
-    if (pool_ != nullptr && parts > 1) return share_out(parts, f);
-    for (int rank = 0; rank < parts; ++rank) f(Worker{rank, parts, 0});
+    if (pool_ != nullptr && parts > 1) {
+      share_out(parts, f);
+    } else {
+      for (int rank = 0; rank < parts; ++rank) f(Worker{rank, parts, 0, watch_});
+    }
+    if (watch_ == nullptr) return;
+    watch_->after_run();
+    if (watch_->ends()) end();
   }
 
  private:
+  [[noreturn]] static void end();
   void take_helpers(int threads);
   void give_back();
   void share_out(int parts, FunctionRef<void(const Worker&)> f) const;
 
   Pool* pool_ = nullptr;  // of which this call has the helpers, or null
   int threads_ = 1;
+  Watch* const watch_;
 };
 
 // Subnormals become zero while in scope (they slow some CPUs a hundredfold); then the caller's
@@ -90,17 +129,21 @@ class FlushDenormals {
 #endif
 };
 
+// Whether a call may end early, with Interrupted, or runs to its end.
+enum class Interruptible { yes, no };
+
 // Calls work(team) with a team of at most so many threads.
 template <class Work>
-void parallel(int threads, const Work& work) {
+void parallel(int threads, const Work& work, Interruptible may = Interruptible::yes) {
   const FlushDenormals flush;
-  work(Team(threads));
+  Watch watch;
+  work(Team(threads, may == Interruptible::yes ? &watch : nullptr));
 }
 
-// One run of so many parts, on as many threads at most.
+// One run of so many parts, on as many threads at most; to its end.
 template <class F>
 void parallel_parts(int parts, const F& f) {
-  parallel(parts, [&](const Team& team) { team.run(parts, f); });
+  parallel(parts, [&](const Team& team) { team.run(parts, f); }, Interruptible::no);
 }
 
 }  // namespace rnncore

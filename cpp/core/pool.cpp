@@ -93,7 +93,7 @@ int Pool::take_parts(int thread) {
   Helper& self = helper(thread);
   for (int rank; (rank = claim(thread)) >= 0; ++count) {
     self.busy.store(true, std::memory_order_relaxed);
-    job_(Worker{rank, parts_, thread});
+    job_(Worker{rank, parts_, thread, watch_});
     self.busy.store(false, std::memory_order_relaxed);
     if (thread == 0) continue;
     done_.fetch_add(1);
@@ -153,6 +153,7 @@ bool Pool::wait_for_helpers(int parts) {
   bool held_up = false;
   waiting_.store(true);
   for (int now; (now = done_.load()) != parts;) {
+    if (watch_ != nullptr) watch_->look();
     held_up = fetch_helpers() || held_up;
     sleep_while(done_, now, &between_looks);
   }
@@ -194,16 +195,17 @@ void Pool::note(bool was_held_up, std::chrono::nanoseconds took) {
   together_ = {};
 }
 
-void Pool::run(int threads, int parts, FunctionRef<void(const Worker&)> job) {
+void Pool::run(int threads, int parts, Watch* watch, FunctionRef<void(const Worker&)> job) {
   threads = std::min({threads, parts, started_ + 1});
   const Clock::time_point begin = Clock::now();
   if (threads == 1 || alone_left_ > 0ns) {
-    for (int rank = 0; rank < parts; ++rank) job(Worker{rank, parts, 0});
+    for (int rank = 0; rank < parts; ++rank) job(Worker{rank, parts, 0, watch});
     alone_left_ -= Clock::now() - begin;
     return;
   }
   job_ = job;
   parts_ = parts;
+  watch_ = watch;
   done_.store(0, std::memory_order_relaxed);
   const std::uint64_t all = (std::uint64_t{1} << parts) - 1;
   unclaimed_.store(static_cast<std::uint64_t>(threads) << mask_bits | all);

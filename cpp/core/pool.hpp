@@ -21,7 +21,7 @@ class Pool {
   void grow(int threads);
 
   // Runs all parts, on `threads` threads at most; called by the thread that took the pool.
-  void run(int threads, int parts, FunctionRef<void(const Worker&)> job);
+  void run(int threads, int parts, Watch* watch, FunctionRef<void(const Worker&)> job);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -53,6 +53,7 @@ class Pool {
   alignas(64) std::atomic<std::uint64_t> unclaimed_{0};
   FunctionRef<void(const Worker&)> job_{nullptr, nullptr};
   int parts_ = 0;
+  Watch* watch_ = nullptr;
 
   alignas(64) std::atomic<int> done_{0};  // parts that helpers have finished
   std::atomic<bool> waiting_{false};      // the caller sleeps until all are

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <concepts>
 
+#include "core/parallel.hpp"
 #include "core/simd.hpp"
 #include "gemm/product.hpp"
 
@@ -88,15 +89,20 @@ concept BlockKernel = requires(K kernel, Range range) {
   kernel.multiply([](const Block&, const auto*, Index) {});
 };
 
+// Leaves the rest undone where the worker's call ends early.
 template <class T, BlockKernel K>
-void blocked_product(K& kernel, Index depth, const Block& all, const Destination<T>& c) {
+void blocked_product(const Worker& worker, K& kernel, Index depth, const Block& all,
+                     const Destination<T>& c) {
   if (depth == 0) c.write_nothing(all);
+  bool begun = false;
   for (Index n = all.columns.begin; n < all.columns.end; n += K::column_block) {
     const Range columns{n, std::min(all.columns.end, n + K::column_block)};
     for (Index k = 0; k < depth; k += depth_block) {
       const Range sum{k, std::min(depth, k + depth_block)};
       kernel.pack_right(sum, columns);
       for (Index m = all.rows.begin; m < all.rows.end; m += K::row_block) {
+        if (begun && worker.ends()) return;
+        begun = true;
         kernel.pack_left({m, std::min(all.rows.end, m + K::row_block)}, sum);
         kernel.multiply([&](const Block& part, const T* sums, Index stride) {
           c.write({{m + part.rows.begin, m + part.rows.end},

@@ -92,7 +92,8 @@ void product_transposed(const Worker& worker, Matrix<const T> a, Matrix<const T>
   if (rows.size() == 0) return;
   const Operands<T> swapped{Op::transpose, b, Op::none, a};
   PanelKernel<T> kernel(swapped, c.rows, memory);
-  blocked_product(kernel, swapped.depth(), {{0, c.cols}, rows}, Destination<T>::transposed(c));
+  blocked_product(worker, kernel, swapped.depth(), {{0, c.cols}, rows},
+                  Destination<T>::transposed(c));
 }
 
 // Workers split the operand whose packing costs more: each packs its own part of it and all of the
@@ -138,7 +139,7 @@ void product(const Worker& worker, Into into, Op op_a, Matrix<const T> a, Op op_
   const Block mine = share_of(worker, op_a, c.rows, c.cols, Simd<T>::width);
   if (mine.rows.size() == 0 || mine.columns.size() == 0) return;
   PanelKernel<T> kernel(operands, c.cols, memory);
-  blocked_product(kernel, depth, mine, Destination<T>(into, c));
+  blocked_product(worker, kernel, depth, mine, Destination<T>(into, c));
 }
 
 template <class T>

@@ -53,13 +53,13 @@ class Lattice {
   }
 
   // Returns -log p and writes its gradient, times `scale`.
-  double loss(T scale) {
+  double loss(T scale, Pace& pace) {
     if (steps_ == 0) return count_ == 1 ? 0.0 : -impossible;
-    for (Index t = 0; t < steps_; ++t) forward(t, scale);
+    for (Index t = 0; t < steps_ && !pace.ends(); ++t) forward(t, scale);
     const double* last = alpha_ + (steps_ - 1) * width_ + 2;
     const double log_p = add(last[count_ - 1], count_ > 1 ? last[count_ - 2] : impossible);
     if (log_p == impossible) return clear();
-    for (Index t = steps_ - 1; t >= 0; --t) backward(t, scale, log_p);
+    for (Index t = steps_ - 1; t >= 0 && !pace.ends(); --t) backward(t, scale, log_p);
     return -log_p;
   }
 
@@ -163,9 +163,10 @@ double ctc(const CtcArgs<T>& args) {
   plan.array(block, checked_mul(B, checked_mul(rows, states)));
   plan.array(sums, checked_mul(B, T_));
   const Arena arena(plan);
-  const Index work = B * T_ * (8 * V + 50 * states);
-  const double sum = chunked_sum(B, 1, work, [&](Range sequences) {
+  const Index step_work = 8 * V + 50 * states, work = B * T_ * step_work;
+  const double sum = chunked_sum(B, 1, work, [&](Range sequences, const Worker& worker) {
     double part = 0;
+    Pace pace(worker, step_work);
     for (Index b = sequences.begin; b < sequences.end; ++b) {
       const double w = args.counted.weight(b);
       for (Index t = w == 0 ? 0 : args.lengths[b]; t < T_; ++t) {
@@ -173,7 +174,7 @@ double ctc(const CtcArgs<T>& args) {
       }
       if (w == 0) continue;
       Lattice<T> lattice(args, b, block + b * rows * states, sums + b * T_);
-      part += w * lattice.loss(static_cast<T>(w / total));
+      part += w * lattice.loss(static_cast<T>(w / total), pace);
     }
     return part;
   });

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "core/arena.hpp"
-#include "core/parallel.hpp"
+#include "core/undo.hpp"
 #include "gemm/choose.hpp"
 #include "gemm/product.hpp"
 
@@ -97,7 +97,7 @@ void linear_backward(const LinearBackwardArgs<T>& args) {
   ArenaPlan plan;
   products.plan(plan, threads);
   const Arena arena(plan);
-  parallel_parts(threads, [&](const Worker& worker) {
+  const auto add = [&](const Worker& worker) {
     if (args.dx && has_inputs) {
       product<T>(worker, Into::assign, Op::none, dy, Op::none, args.weight, args.dx, products);
     }
@@ -106,6 +106,12 @@ void linear_backward(const LinearBackwardArgs<T>& args) {
                  products);
     }
     if (args.dbias != nullptr) add_column_sums(worker, dy, args.dbias);
+  };
+  Undo<T> undo;
+  undo.array(args.dweight);
+  undo.array(args.dbias, dy.cols);
+  undo.guard(dy.rows, [&](Interruptible may) {
+    parallel(threads, [&](const Team& team) { team.run(threads, add); }, may);
   });
 }
 

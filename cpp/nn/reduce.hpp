@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 
 #include "core/parallel.hpp"
 
@@ -12,18 +13,26 @@ inline constexpr Index max_chunks = 64;
 
 // Sum of part(range) over the chunks of [0, count). The problem's size alone decides the chunks
 // (whole multiples of `grain` but for the last); `work` is the cost of all of it in multiply-adds.
+// A part that takes a worker too asks it whether the call ends early.
 template <class Part>
 double chunked_sum(Index count, Index grain, Index work, Part&& part) {
   const Index chunk = std::max<Index>(1, round_up(ceil_div(count, max_chunks), grain));
   const Index chunks = ceil_div(count, chunk);
   std::array<double, max_chunks> partial{};
-  parallel_parts(threads_for(work, chunks), [&](const Worker& worker) {
+  const auto run = [&](const Worker& worker) {
     const Range mine = worker.share(chunks);
     for (Index c = mine.begin; c < mine.end; ++c) {
-      partial[static_cast<std::size_t>(c)] =
-          part(Range{c * chunk, std::min(count, (c + 1) * chunk)});
+      const Range range{c * chunk, std::min(count, (c + 1) * chunk)};
+      double& sum = partial[static_cast<std::size_t>(c)];
+      if constexpr (std::invocable<Part, Range, const Worker&>) {
+        sum = part(range, worker);
+      } else {
+        sum = part(range);
+      }
     }
-  });
+  };
+  const int threads = threads_for(work, chunks);
+  parallel(threads, [&](const Team& team) { team.run(threads, run); });
   double total = 0;
   for (const double p : partial) total += p;
   return total;

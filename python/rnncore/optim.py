@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -58,6 +59,15 @@ class _Optimizer:
     def steps(self) -> int:
         """Count of steps taken."""
         return self._steps
+
+    def _count(self, move: Callable[[], None]) -> None:
+        """Move the parameters, and count it; a signal is heard behind the kernel, and then too."""
+        self._steps += 1
+        try:
+            move()
+        except Exception:
+            self._steps -= 1
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs: "kind", "step", the hyper-parameters, copies of the moments.
@@ -170,16 +180,10 @@ class SGD(_Optimizer):
 
     def step(self) -> None:
         """Move the parameters once by the gradients that lie in `grads`."""
-        _kernels.sgd_step(
-            self.module.flat_parameters,
-            self.module.flat_grads,
-            self._moments.get("velocity"),
-            self.lr,
-            self.momentum,
-            self.nesterov,
-            self.weight_decay,
-        )
-        self._steps += 1
+        module, velocity, lr = self.module, self._moments.get("velocity"), self.lr
+        parameters, grads = module.flat_parameters, module.flat_grads
+        options = self.momentum, self.nesterov, self.weight_decay
+        self._count(partial(_kernels.sgd_step, parameters, grads, velocity, lr, *options))
 
 
 @storable
@@ -230,18 +234,10 @@ class Adam(_Optimizer):
 
     def step(self) -> None:
         """Move the parameters once by the gradients that lie in `grads`."""
-        _kernels.adam_step(
-            self.module.flat_parameters,
-            self.module.flat_grads,
-            (self._moments["m"], self._moments["v"]),
-            self._steps + 1,
-            self.lr,
-            self.betas,
-            self.eps,
-            self.weight_decay,
-            self._decoupled,
-        )
-        self._steps += 1
+        module, moments, lr = self.module, (self._moments["m"], self._moments["v"]), self.lr
+        parameters, grads, step = module.flat_parameters, module.flat_grads, self._steps + 1
+        options = self.betas, self.eps, self.weight_decay, self._decoupled
+        self._count(partial(_kernels.adam_step, parameters, grads, moments, step, lr, *options))
 
 
 @storable

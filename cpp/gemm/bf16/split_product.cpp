@@ -103,7 +103,7 @@ void split_product(const Worker& worker, Into into, const Operands<float>& opera
   const TileScope tiles(true);
   with_parts(parts_of(plan.precision()), [&](auto parts) {
     StripKernel<parts> kernel(operands, plan.memory(worker));
-    blocked_product(kernel, operands.depth(), mine, Destination<float>(into, c));
+    blocked_product(worker, kernel, operands.depth(), mine, Destination<float>(into, c));
   });
 }
 

@@ -53,7 +53,15 @@ class ClosedLoopBackward {
   }
 
   void run() {
-    parallel(partition_->threads(), [&](const Team& team) { work(team); });
+    Undo<T> undo;
+    for (const BackwardArgs<T>& layer : layers_) note_gradients(undo, layer);
+    const ReadoutWeights<T>& to = a_.gradients;
+    undo.array(to.weight_ho);
+    undo.array(to.weight_oo);
+    undo.array(to.bias, O_);
+    undo.guard(schedule_.valid_steps(), [&](Interruptible may) {
+      parallel(partition_->threads(), [&](const Team& team) { work(team); }, may);
+    });
   }
 
  private:
@@ -121,9 +129,12 @@ class ClosedLoopBackward {
     });
     for (Index end = schedule_.steps(); end > 0;) {
       const Range steps{schedule_.chunk_begin(end, chunk_), end};
-      run_shares(team, [&, on = on_tiles()](const Worker&, const Share& mine) {
+      run_shares(team, [&, on = on_tiles()](const Worker& worker, const Share& mine) {
         const TileScope tiles(on);
-        for (Index step = end; step-- > steps.begin;) time_step(mine, step, steps);
+        Pace pace(worker, R_ * first_.step_work());
+        for (Index step = end; step-- > steps.begin && !pace.ends();) {
+          time_step(mine, step, steps);
+        }
         for (std::size_t l = 0; l < loops_.size(); ++l) {
           loops_[l].state_before(mine, steps.begin, tapes_[l]);
         }

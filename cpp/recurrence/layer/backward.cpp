@@ -28,7 +28,11 @@ class Backward {
   }
 
   void run() {
-    parallel(partition_.threads(), [&](const Team& team) { work(team); });
+    Undo<T> undo;
+    note_gradients(undo, a_);
+    undo.guard(schedule_.valid_steps(), [&](Interruptible may) {
+      parallel(partition_.threads(), [&](const Team& team) { work(team); }, may);
+    });
   }
 
  private:
@@ -78,9 +82,12 @@ class Backward {
         halves(team, end - 1, chunk, tape);
         continue;
       }
-      run_shares(team, [&](const Worker&, const Share& mine) {
+      run_shares(team, [&](const Worker& worker, const Share& mine) {
         const TileScope tiles(loop_.on_tiles());
-        for (Index step = end; step-- > end - some;) loop_.time_step(mine, step, chunk, tape);
+        Pace pace(worker, schedule_.rows() * a_.step_work());
+        for (Index step = end; step-- > end - some && !pace.ends();) {
+          loop_.time_step(mine, step, chunk, tape);
+        }
       });
     }
   }

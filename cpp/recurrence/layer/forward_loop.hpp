@@ -85,7 +85,8 @@ class ForwardLoop {
         team.run(partition.parts(), [&](const Worker& worker) {
           const TileScope tiles(step_.on_tiles());
           const Share mine = partition.share(worker, schedule_, a_.sizes.hidden, Simd<T>::width);
-          for (Index step = begin; step < begin + some; ++step) {
+          Pace pace(worker, schedule_.rows() * a_.step_work());
+          for (Index step = begin; step < begin + some && !pace.ends(); ++step) {
             time_step(mine, step, z + schedule_.count({chunk.begin, step}) * a_.gates_per_row());
           }
         });

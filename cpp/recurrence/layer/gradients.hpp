@@ -2,6 +2,7 @@
 // gradients of unit parameters, and dx.
 #pragma once
 
+#include "core/undo.hpp"
 #include "gemm/product.hpp"
 #include "recurrence/layer/backward_loop.hpp"
 
@@ -13,6 +14,19 @@ Index gradient_chunk(const LayerArgs<T>& args, const Schedule& schedule) {
   const Index slots_and_h = checked_mul(args.cell->slots + 1, args.sizes.hidden);
   const Index row = checked_add(checked_mul(args.sizes.input, 2), slots_and_h);
   return std::min(schedule.valid_steps(), std::max(chunk_rows<T>(row), schedule.rows()));
+}
+
+// What backward adds to.
+template <class T>
+void note_gradients(Undo<T>& undo, const BackwardArgs<T>& args) {
+  const LayerWeights<T>& to = args.gradients;
+  const Index size = args.cell->gates * args.sizes.hidden;
+  undo.array(to.weight_ih);
+  undo.array(to.weight_hh);
+  undo.array(to.weight_oh);
+  undo.array(to.bias_ih, size);
+  undo.array(to.bias_hh, size);
+  for (const Matrix<T>& unit : to.unit) undo.array(unit);
 }
 
 template <class T>

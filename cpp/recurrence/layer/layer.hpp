@@ -70,6 +70,8 @@ struct LayerArgs {
     return strides;
   }
   Index gates_per_row() const { return cell->slots * sizes.hidden; }
+  // About the multiply-adds of one row in a time step.
+  Index step_work() const { return gates_per_row() * (sizes.hidden + 16); }
   const CellKernels<T>& kernels() const { return cell->kernels<T>(choice.has_value()); }
   const CellChoice* chosen() const { return choice ? &*choice : nullptr; }
 };

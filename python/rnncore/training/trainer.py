@@ -182,8 +182,10 @@ class Trainer:
             np.clip(model.flat_grads, -limit, limit, out=model.flat_grads)
         if self.options.clip_norm is not None:
             clip_grad_norm(model, self.options.clip_norm)
-        self.optimizer.step()
-        self._frozen.put_back()
+        try:
+            self.optimizer.step()
+        finally:
+            self._frozen.put_back()
         history.steps += 1
 
     def _completes_step(self) -> bool:
