@@ -22,7 +22,7 @@ PYTHON = ROOT / "python" / "rnncore"
 # package's own __init__: what users see, made of all below it.
 LEAVES = ("estimators", "torch", "onnx", "keras", "distributed")
 LEVELS = (
-    ("_types", "_memory", "_checks", "_files", "_html", "_parts", "_random"),
+    ("_types", "_memory", "_checks", "_files", "_html", "_parts", "_random", "_safetensors"),
     (
         "module", "state", "schedules", "vocabulary", "decoding", "datasets", "standardizer",
         "_ragged", "_foreign_files", "_stateful_batches",

@@ -34,6 +34,8 @@ def to_plain(name: str, value: Any, arrays: dict[str, Array]) -> Any:
     if isinstance(value, np.generic):
         return to_plain(name, value.item(), arrays)
     if isinstance(value, np.ndarray):
+        while name in arrays:  # {"a": [x], "a/0": y}
+            name += "'"
         arrays[name] = value
         return {"$array": name}
     if isinstance(value, (list, tuple)):
@@ -60,7 +62,7 @@ def from_plain(value: Any, arrays: Mapping[str, Array], module: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "$array" in value:
-        return arrays[value["$array"]]
+        return arrays[value["$array"]].copy()  # not a view of the whole file
     if "$object" in value:
         cls = _storable[value["$object"]]
         state = from_plain(value["state"], arrays, module)

@@ -16,6 +16,7 @@ import numpy as np
 from rnncore._files import as_path, write_atomically
 from rnncore._foreign_files import SAFETENSORS, foreign_file
 from rnncore._parts import from_plain, to_plain
+from rnncore._safetensors import DTYPES, FormatError, parse
 from rnncore._types import Array
 from rnncore.module import Module, loadable_classes, size_limit
 
@@ -24,11 +25,7 @@ __all__ = ["CheckpointError", "load", "load_parts", "save"]
 VERSION = 2  # 1 has no parts
 
 _NOT_SAVED = ("rng", "init", "forget_bias")  # arguments that only concern initial values
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8"),
-    "U32": np.dtype("<u4"), "U64": np.dtype("<u8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
-}  # fmt: skip
-_LONGEST = 1 << 26  # bytes of a configuration: it may hold a vocabulary
+_MOST_PARAMETERS = 1 << 14  # arrays of a model
 _PART = "@"  # begins the names of tensors that are no parameters
 
 # Classes that files may name and that are known only once their module is imported.
@@ -62,11 +59,15 @@ def save(model: Module, path: str | PathLike[str], **parts: Any) -> None:
     ------
     TypeError
         If the model is of another class or its loss your own function, or a part can't be stored.
+    ValueError
+        If `load` or `load_parts` would refuse the file, because an attribute was changed or an
+        optimizer holds NaN, say; an older file is still there.
     OSError
         If the file can't be written (a full disk, say); an older file is still there.
     """
     from safetensors.numpy import save as serialize
 
+    path = as_path("path", path)
     description = _describe(model)
     arrays: dict[str, Array] = {}
     plain = to_plain(_PART, parts, arrays) if parts else None
@@ -74,11 +75,13 @@ def save(model: Module, path: str | PathLike[str], **parts: Any) -> None:
     arrays |= model.parameters
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     for name, array in tensors.items():
-        if array.dtype.newbyteorder("<") not in _DTYPES.values():
+        if array.dtype.newbyteorder("<") not in DTYPES.values():
             raise TypeError(f"{name}: expected an array of numbers, got dtype {array.dtype}")
     version = 1 if plain is None else VERSION  # what an older rnncore reads stays so
     text = _header(version, description, tensors, plain)
-    write_atomically(as_path("path", path), serialize(tensors, metadata={"rnncore": text}))
+    data = serialize(tensors, metadata={"rnncore": text})
+    _check_loadable(data)
+    write_atomically(path, data)
 
 
 def load(path: str | PathLike[str]) -> Any:
@@ -144,7 +147,7 @@ def _load(path: str | PathLike[str], *, with_parts: bool) -> tuple[Module, dict[
 def _read(data: bytes, with_parts: bool) -> tuple[Module, dict[str, Any]]:
     tensors, metadata = _parse(data)
     text = metadata.get("rnncore")
-    if not isinstance(text, str) or len(text) > _LONGEST:
+    if not isinstance(text, str):
         raise CheckpointError(f"expected a file of rnncore.save, got {SAFETENSORS}")
     try:
         header = json.loads(text)
@@ -158,9 +161,18 @@ def _read(data: bytes, with_parts: bool) -> tuple[Module, dict[str, Any]]:
     if version not in (1, VERSION) or not isinstance(header.get("model"), dict):
         raise CheckpointError("damaged: the configuration has no version or no model")
     plain = header.get("parts")
-    if set(metadata) != {"rnncore"} or text != _header(version, header["model"], tensors, plain):
-        raise CheckpointError("damaged: the checksum differs from the one saved")
     own = {name: array for name, array in tensors.items() if not name.startswith(_PART)}
+    try:
+        same = text == _header(version, header["model"], tensors, plain)
+    except ValueError as error:  # NaN, or text that is none
+        raise CheckpointError(f"damaged: the configuration is no JSON ({error})") from error
+    if set(metadata) != {"rnncore"} or not same:
+        raise CheckpointError("damaged: the checksum differs from the one saved")
+    if not (plain is None or isinstance(plain, dict)):
+        raise CheckpointError(f"the parts fit no class of this version: got {plain!r:.40}")
+    others, spoken_of = len(tensors) - len(own), text.count('"$array": ')
+    if others != spoken_of:
+        raise CheckpointError(f"expected {spoken_of} arrays of parts, got {others}")
     model = _build_filled(header["model"], own)
     if not with_parts:
         _refuse_estimator(plain)
@@ -170,6 +182,23 @@ def _read(data: bytes, with_parts: bool) -> tuple[Module, dict[str, Any]]:
     except (AttributeError, TypeError, ValueError, LookupError) as error:
         raise CheckpointError(f"the parts fit no class of this version: {error}") from error
     return model, {} if parts is None else parts
+
+
+def _check_count(data: bytes) -> None:
+    """Raise CheckpointError for more tensors than a model has and its parts speak of."""
+    header = 8, 8 + int.from_bytes(data[:8], "little")
+    tensors, spoken_of = (data.count(text, *header) for text in (b'"data_offsets"', b"$array"))
+    if tensors > _MOST_PARAMETERS + spoken_of:
+        most = f"{_MOST_PARAMETERS} parameters and {spoken_of} arrays of parts"
+        raise CheckpointError(f"expected at most {most}, got {tensors} tensors")
+
+
+def _check_loadable(data: bytes) -> None:
+    """Raise ValueError for a file that `load_parts` would refuse."""
+    try:
+        _read(data, with_parts=True)
+    except (CheckpointError, RecursionError) as error:
+        raise ValueError(f"not saved, since load would refuse the file: {error}") from error
 
 
 def _refuse_estimator(plain: Any) -> None:
@@ -185,22 +214,15 @@ def _refuse_estimator(plain: Any) -> None:
 
 def _parse(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return the tensors and the metadata of a safetensors file."""
-    from safetensors import SafetensorError, deserialize
-
+    _check_count(data)
     try:
-        entries: Any = deserialize(data)  # type: ignore[no-untyped-call]
-        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        tensors: dict[str, Array] = {}
-        for name, entry in entries:
-            shape, dtype = entry["shape"], _DTYPES[entry["dtype"]]
-            tensors[name] = np.ndarray(shape, dtype, buffer=entry["data"])
-    except SafetensorError as error:
+        return parse(data)
+    except FormatError as error:
         known = foreign_file(data)
         text = f"expected a file of rnncore.save, got {known}" if known else None
         raise CheckpointError(text or f"damaged, or no safetensors file ({error})") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"not a model of rnncore ({error!r}); {SAFETENSORS}") from error
-    return tensors, metadata
 
 
 def _header(
@@ -267,7 +289,7 @@ def _build(description: Mapping[str, Any], layers: int) -> Module:
         raise LookupError(f"{name}: expected `import {_ELSEWHERE[name]}` before it is loaded")
     cls: Any = known[name]
     arguments = description["arguments"]
-    if arguments.get("num_layers", 1) > layers:
+    if arguments.get("num_layers", 0) > layers:
         raise ValueError(f"num_layers: expected at most {layers}, got {arguments['num_layers']}")
     built, several = {}, []
     parameters = inspect.signature(cls).parameters
