@@ -80,9 +80,10 @@ reference: $(VENV)/.plot-$(VARIANTS) $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -E -W --keep-going -c docs/sphinx build/reference/source build/reference/html
 	@echo "build/reference/html/index.html"
 
-# Plants faults in the C++ sources and demands that the tests notice.
+# Plants faults in the sources, Python's and C++'s, and demands that the tests notice.
+# MUTANTS_ARGS=--python plants those that need no build, "--sample 10" some that the commit draws, names those named.
 mutants: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutants.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutants.py $(MUTANTS_ARGS)
 
 # Changes files and arrays until something gives, FUZZ_SECONDS for each of 13 loaders and for the binding: 2 hours 20
 # minutes, or as said. Inputs that do harm stay in build/fuzz. FUZZ="onnx csv" takes these loaders alone.

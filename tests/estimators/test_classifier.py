@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from errors import raises
 from labelled import NAMES, equal, ragged
-from rnncore import GRU, CheckpointError, ManyToOne, load
+from rnncore import GRU, CheckpointError, ManyToOne, load, training
 from rnncore.estimators import Estimator, NotFittedError, RNNClassifier
+from rnncore.estimators._stopping import Stopping
 from rnncore.optim import AdamW
 
 pytestmark = pytest.mark.once
@@ -111,6 +112,11 @@ def test_balanced_weights_are_those_of_the_counts() -> None:
     balanced = small(class_weight="balanced").fit(x[some], labels[some])
     by_hand = small(class_weight=counted).fit(x[some], labels[some])
     np.testing.assert_array_equal(parameters(balanced), parameters(by_hand))
+    some, early = some[:24], {"early_stopping": True, "validation_fraction": 0.2}
+    counted = {"flat": 19 / (2 * 16), "rising": 19 / (2 * 3)}  # of 20 and 4 those in training
+    balanced = small(class_weight="balanced", **early).fit(x[some], labels[some])
+    by_hand = small(class_weight=counted, **early).fit(x[some], labels[some])
+    np.testing.assert_array_equal(parameters(balanced), parameters(by_hand))
 
 
 def test_early_stopping_keeps_the_best_and_scores_a_part_of_each_class() -> None:
@@ -121,6 +127,42 @@ def test_early_stopping_keeps_the_best_and_scores_a_part_of_each_class() -> None
     assert fitted.best_validation_score_ == max(scores)
     assert fitted.history_.stopped == "no validation score higher by 0.0001 for 10 epochs"
     assert set(np.asarray(scores) * 18 % 1) == {0.0}  # six of each class
+
+
+def test_early_stopping_ends_with_the_parameters_that_scored_best() -> None:
+    model = ManyToOne(GRU(3, 4, rng=1), 2, rng=2)
+    x = np.random.default_rng(0).standard_normal((8, 5, 3)).astype(np.float32)
+    scores, after = iter([0.1, 0.9, 0.3, 0.2, 0.5]), []
+
+    class Note(training.Callback):
+        def on_epoch_end(self, trainer: training.Trainer) -> None:
+            after.append(trainer.model.flat_parameters.copy())
+
+    stopping = Stopping(2, 0.0)
+    model.fit(
+        x, x[:, 0, :2], validation_data=(x, x[:, 0, :2]), callbacks=[Note(), stopping], epochs=9,
+        metrics={"score": lambda y, target: next(scores)}, progress=False, rng=0,
+    )  # fmt: skip
+    assert (len(after), stopping.best_score) == (5, 0.9)
+    np.testing.assert_array_equal(model.flat_parameters, after[1])
+
+
+def test_weights_stay_with_their_sequences_when_a_part_is_set_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, labels = equal(30)
+    seen, fit = [], ManyToOne.fit
+
+    def spy(model: Any, x: Any, y: Any, **options: Any) -> Any:
+        seen.append((y, options["sample_weight"]))
+        return fit(model, x, y, **options)
+
+    monkeypatch.setattr(ManyToOne, "fit", spy)
+    weight = 1.0 + np.searchsorted(NAMES, labels)
+    small(early_stopping=True, max_iter=1).fit(x, labels, sample_weight=weight)
+    ((y, given),) = seen
+    assert len(y) == 27
+    np.testing.assert_array_equal(given, 1.0 + y)
 
 
 def test_nothing_is_measured_on_the_validation_part() -> None:

@@ -587,6 +587,27 @@ def test_scales_and_calendar_see_the_training_part_alone(log: Any) -> None:
     np.testing.assert_allclose(one.target.mean, data[:85, :1].mean(axis=0)[None])
 
 
+@pytest.mark.parametrize("recursive", [False, True])
+def test_the_validation_part_chooses_and_the_training_part_is_fitted(
+    recursive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def spy(candidates: Any, train: Any, validation: Any, **options: Any) -> Any:
+        seen.append([part.future_rows for part in (train, validation)])
+        return choose(candidates, train, validation, **options)
+
+    monkeypatch.setattr(fitting, "choose", spy)
+    data = np.random.default_rng(0).random((100, 1))
+    strategy = "recursive" if recursive else "direct"
+    panel, options = panel_of(data, strategy=strategy)
+    fit_panel(panel, options)
+    assert len(seen) == 2 + recursive
+    for train, validation in seen:
+        assert (train.min(), train.max()) == (L, 84)
+        assert (validation.min(), validation.max()) == (85, 99)
+
+
 # --- series -------------------------------------------------------------------------------------
 
 

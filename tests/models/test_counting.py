@@ -165,6 +165,21 @@ def test_targets_that_are_missing_are_left_out(kind: Any, loss: str, size: int) 
     assert whole.count == valid.sum()
 
 
+def test_what_is_missing_may_weigh_anything() -> None:
+    rng, model = np.random.default_rng(0), ManyToMany(GRU(3, 4, rng=1), 2, rng=2)
+    x, y = (rng.standard_normal((2, 5, n)).astype(np.float32) for n in (3, 2))
+    y[0, 1], y[1, 2, 0] = np.nan, np.nan  # a row, and one number of another
+    weights = rng.random((2, 5)).astype(np.float32)
+    losses = []
+    for weight in (0, np.nan):
+        weights[0, 1] = weight
+        samples = model.training_samples(x, y, step_weight=weights, missing="ignore")
+        model.zero_grad()
+        losses.append((model.batch_gradient(samples.take([1, 0])), model.flat_grads.copy()))
+    assert losses[0][0] == losses[1][0] > 0
+    np.testing.assert_array_equal(losses[0][1], losses[1][1])
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", "max"])
 def test_resets_begin_anew_inside_a_sequence(pooling: str) -> None:
     core = LSTM(I, 4, 2, dtype=np.float64, rng=1)

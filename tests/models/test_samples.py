@@ -10,6 +10,7 @@ import pytest
 from rnncore import GRU, LanguageModel, _checks, data
 from rnncore.layers.embedding import Embedding
 from rnncore.models import ManyToMany, ManyToOne, OneToMany
+from rnncore.models.samples import held
 
 pytestmark = pytest.mark.per_variant
 
@@ -170,6 +171,76 @@ def test_what_is_not_finite_in_x_is_named_with_its_place(way: str, wrong: float)
         with pytest.raises(ValueError, match=text):
             call(bad, lengths)
     np.testing.assert_array_equal(model.flat_parameters, before)
+
+
+def test_what_is_wrong_far_behind_is_named_with_its_place() -> None:
+    """What is looked at in blocks of 65,536 numbers, in the last of them."""
+    count, at = 70_000, 69_000
+    x, labelled = np.zeros((count, 1, I), np.float32), {"loss": "softmax_cross_entropy"}
+    values, labels = np.zeros((count, 2)), np.zeros(count, int)
+    weights, tokens = np.ones((count, 1)), np.zeros(count, int)
+    values[at, 1], labels[at], weights[at, 0], tokens[at] = np.nan, 9, -1, 99
+    rows = [np.zeros((200, I), np.float32)] * 700
+    steps = [np.zeros(200, int)] * 650 + [np.full(200, 9)] + [np.zeros(200, int)] * 49
+    text = LanguageModel(GRU(I, 4, rng=1), 7, rng=2)
+    for call, error, said in (
+        (lambda: build().training_samples(x, values), ValueError,
+         "y: .* got nan at index (69000, 1)"),
+        (lambda: build(ManyToOne, 5, **labelled).training_samples(x, labels), ValueError,
+         "y: .* got 9 at index 69000"),
+        (lambda: build(ManyToMany).training_samples(
+            x, np.ones((count, 1, 2)), step_weight=weights
+        ), ValueError, "step_weight: .* got -1.0 at index (69000, 0)"),
+        (lambda: build(ManyToMany, 5, **labelled).training_samples(rows, steps), ValueError,
+         "y: .* got 9 at index (650, 0)"),
+        (lambda: text.fit(tokens, progress=False), IndexError, "tokens: .* got 99 at index 69000"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=re.escape(said).replace(r"\.\*", ".*")):
+            call()
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_belongs_to_a_sequence_goes_with_it(listed: bool) -> None:
+    """Resets, masks and weights of a batch, in the order of its sequences."""
+    rng, model = np.random.default_rng(0), build(ManyToMany)
+    x, y = features("float32"), features("float32")[..., :2]
+    given: Any = {
+        "resets": rng.random((N, T)) < 0.5, "mask": rng.random((N, T)) < 0.5,
+        "step_weight": rng.random((N, T)).astype(np.float32),
+        "sample_weight": rng.random(N).astype(np.float32),
+    }  # fmt: skip
+    rows = {name: pieces(array) if array.ndim > 1 else array for name, array in given.items()}
+    samples = (
+        model.training_samples(pieces(x), pieces(y), **rows)
+        if listed
+        else model.training_samples(x, y, LENGTHS, **given)
+    )
+    for which in CHOICES:
+        batch, ends = samples.take(which), LENGTHS[which]
+        steps = ends.max()
+        valid = np.arange(steps) < ends[:, None]
+        resets, mask, weights = (given[name][which][:, :steps] for name in [*given][:3])
+        np.testing.assert_array_equal(batch.resets[valid], resets[valid])
+        np.testing.assert_array_equal(batch.counted, mask & valid)
+        expected = weights * given["sample_weight"][which][:, None]
+        np.testing.assert_array_equal(batch.weights[valid], expected[valid])
+
+
+@pytest.mark.parametrize("block", [1, 7, 24, 1000])
+def test_blocks_hold_every_sample_once(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "_BLOCK", block)
+    lengths = np.random.default_rng(0).integers(0, 6, 40)
+    float32 = np.dtype(np.float32)
+    arrays = [np.zeros((n, 2), np.float32) for n in lengths]
+    for samples in (
+        held.HeldList(arrays, lengths, float32),
+        held.HeldArray(np.zeros((40, 2, 3), np.float32), float32),
+        held.HeldArray(np.zeros(40, np.float32), float32),
+    ):
+        parts = [np.arange(40)[part] for part in samples.blocks()]
+        np.testing.assert_array_equal(np.concatenate(parts), np.arange(40))
+        if len(parts) > 1:
+            assert all(samples.take(p).size <= block or len(p) == 1 for p in parts)
 
 
 def test_nan_in_windows_and_vectors_is_named() -> None:

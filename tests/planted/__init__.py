@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from planted.cells import CELLS
+from planted.estimators import ESTIMATORS
 from planted.feedback import FEEDBACK
 from planted.files import FILES
 from planted.loops import LOOPS
+from planted.models import MODELS
 from planted.mutant import Mutant
 from planted.other_kernels import OTHER_KERNELS
 from planted.training import TRAINING
 
-TABLES = (CELLS, LOOPS, FEEDBACK, OTHER_KERNELS, TRAINING, FILES)
+TABLES = (CELLS, LOOPS, FEEDBACK, OTHER_KERNELS, TRAINING, MODELS, FILES, ESTIMATORS)
 MUTANTS: dict[str, Mutant] = {name: each for table in TABLES for name, each in table.items()}
 assert len(MUTANTS) == sum(map(len, TABLES)), "two faults have one name"

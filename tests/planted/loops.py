@@ -42,12 +42,7 @@ LOOPS = {
     ),
     "last-step-skipped": Mutant(
         "cpp/recurrence/layer/forward_loop.hpp",
-        (
-            (
-                "for (Index step = begin; step < begin + some; ++step) {",
-                "for (Index step = begin; step + 1 < chunk.end && step < begin + some; ++step) {",
-            ),
-        ),
+        (("step < begin + some", "step + 1 < chunk.end && step < begin + some"),),
         REFERENCE,
         "full",
     ),

@@ -18,6 +18,17 @@ FROZEN = CALLBACKS + "frozen_parameters_stay_and_do_not_count_in_the_norm"
 RATES = FIT + "a_schedule_scales_every_step_and_leaves_the_rate"
 VALIDATION = "tests/training/test_validation.py::test_validation_drops_and_draws_nothing"
 
+TRUNCATED = "tests/models/test_stateful_batches.py::test_fit_is_truncated_back_propagation"
+REDUCED = CHECKPOINTS + "a_rate_that_a_callback_reduced_stays_reduced"
+
+CLIP_VALUE = """        if self.options.clip_value is not None:
+            limit = self.options.clip_value
+            np.clip(model.flat_grads, -limit, limit, out=model.flat_grads)
+"""
+CLIP_NORM = """        if self.options.clip_norm is not None:
+            clip_grad_norm(model, self.options.clip_norm)
+"""
+
 TRAINING = {
     "correction-of-adam-ends-at-step-20": Mutant(
         OPTIM,
@@ -36,12 +47,23 @@ TRAINING = {
         (("factor = limit / (norm + 1e-6)", "factor = limit / (norm + 1.0)"),),
         "tests/test_optim.py::test_clip_grad_norm",
     ),
+    "norm-is-cut-before-the-numbers-are": Mutant(
+        TRAINER,
+        ((CLIP_VALUE + CLIP_NORM, CLIP_NORM + CLIP_VALUE),),
+        CALLBACKS + "numbers_are_cut_before_the_norm_is",
+    ),
+    "gradients-of-all-steps-add-up": Mutant(
+        TRAINER, (("        model.zero_grad()\n", ""),), TRUNCATED, "gru"
+    ),
+    "loss-of-all-epochs-adds-up": Mutant(
+        TRAINER, (("        self._total = self._counted = 0.0\n", ""),), TRUNCATED, "gru"
+    ),
     "frozen-parameters-count-in-the-norm": Mutant(
-        "python/rnncore/training/frozen.py", (("[name].fill(0)", "[name].fill"),), FROZEN
+        "python/rnncore/training/frozen.py", ((".fill(0)", ".fill"),), FROZEN
     ),
     "weight-decay-moves-what-is-frozen": Mutant(
         "python/rnncore/training/frozen.py",
-        (("[name][...] = value\n", "[name][...] += 0\n"),),
+        (("[...] = value", "[...] += 0 * value"),),
         FROZEN,
     ),
     "accumulated-batches-count-alike": Mutant(
@@ -167,20 +189,11 @@ TRAINING = {
         "metrics",
     ),
     "resumed-without-the-moments": Mutant(
-        "python/rnncore/training/checkpoints.py",
-        (("        own.load_state_dict(optimizer)\n", ""),),
-        STOPPED,
+        OPTIM, (("            target[...] = array\n", "            target[...] = 0\n"),), STOPPED
     ),
     "resumed-with-fresh-dropout": Mutant(
         TRAINER,
-        (
-            (
-                'self._generators(), [state["rng"], *state["layers"]], strict=True):\n'
-                "            restore(source, own)\n        if state[",
-                'self._generators(), [state["rng"], *state["layers"]], strict=True):\n'
-                "            pass\n        if state[",
-            ),
-        ),
+        (('"layers": [source.bit', '"layers": [np.random.default_rng(0).bit'),),
         STOPPED,
     ),
     "resumed-with-an-empty-epoch": Mutant(
@@ -190,11 +203,26 @@ TRAINING = {
     ),
     "resumed-with-another-order": Mutant(
         TRAINER,
-        (('self._order_state = state["order"]', 'self._order_state = state["rng"]'),),
+        (('"order": self._order_state', '"order": self._rng.bit_generator.state'),),
         STOPPED,
     ),
     "resumed-without-the-best": Mutant(
         TRAINER, (('        self.kept.restore_state(state["kept"])\n', ""),), BEHIND_BEST
+    ),
+    "resumed-at-the-first-rate": Mutant(
+        TRAINER,
+        (
+            (
+                'self.lr, self._rate.before, self.loss = state["lr"], state["lr_before"],',
+                'self._rate.before, self.loss = state["lr_before"],',
+            ),
+        ),
+        REDUCED,
+    ),
+    "resumed-with-new-callbacks": Mutant(
+        "python/rnncore/training/checkpoints.py",
+        (('{"callbacks": [each.state_dict()', '{"callbacks": [type(each)().state_dict()'),),
+        REDUCED,
     ),
     "best-comes-back-before-the-last-file": Mutant(
         "python/rnncore/training/loop.py",

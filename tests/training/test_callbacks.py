@@ -225,6 +225,20 @@ def test_clip_value_bounds_each_number() -> None:
     assert (step == 0.25).sum() > 3
 
 
+def test_numbers_are_cut_before_the_norm_is() -> None:
+    model, twin, (x, y) = summing(), summing(), sums(32)
+    batch = twin.training_samples(x, 100 * y).take(slice(None))
+    twin.batch_gradient(batch)
+    expected = np.clip(twin.flat_grads, -0.5, 0.5)
+    expected *= 0.3 / np.linalg.norm(expected)
+    before = model.flat_parameters.copy()
+    fit(
+        model, x, 100 * y, epochs=1, batch_size=32, shuffle=False, optimizer=SGD(model, 1.0),
+        clip_norm=0.3, clip_value=0.5,
+    )  # fmt: skip
+    np.testing.assert_allclose(before - model.flat_parameters, expected, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", [Adam, optim.AdamW, SGD])
 def test_frozen_parameters_stay_and_do_not_count_in_the_norm(kind: Any) -> None:
     model, (x, y) = summing(), sums(32)
@@ -272,6 +286,23 @@ def test_metrics_are_taken_over_all_that_counts() -> None:
     assert seen == [((n, 4), (n,))]
     assert history.per_epoch()["accuracy"] == history.metrics["accuracy"]
     assert "accuracy 0." in repr(history)
+
+
+def test_metrics_see_rows_that_are_whole() -> None:
+    x, y = sums(12)
+    y = y.copy()
+    y[3, 1] = y[7] = np.nan
+    seen: list[Any] = []
+
+    def keep(outputs: Any, target: Any) -> float:
+        seen.append((len(outputs), target))
+        return 0.0
+
+    model = summing()
+    fit(model, x, y, epochs=1, missing="ignore", metrics=[keep], optimizer=SGD(model, 0.0))
+    ((rows, target),) = seen
+    assert rows == 10
+    np.testing.assert_array_equal(target, np.delete(y, [3, 7], axis=0))
 
 
 def test_metrics_are_taken_on_validation_data_where_there_are_some() -> None:

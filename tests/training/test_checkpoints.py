@@ -288,6 +288,25 @@ def test_a_training_resumed_behind_its_best_epoch_goes_back_to_that(tmp_path: Pa
     assert history.validation_loss == expected.validation_loss
 
 
+@pytest.mark.parametrize("batches", [10, 12])
+def test_a_rate_that_a_callback_reduced_stays_reduced(batches: int, tmp_path: Path) -> None:
+    """No epoch is better, so that patience counts on from where the training stopped."""
+    x, y = series()
+    options: Any = {"validation_data": (x, -9 * y), "epochs": 7}
+
+    def run(folder: Any, *more: Any, **resume: bool) -> Any:
+        model = build()
+        reduce = training.ReduceOnPlateau(0.5, 3)
+        fit(
+            model, folder, callbacks=[reduce, *more], optimizer=SGD(model, 0.1), **options, **resume
+        )
+        return model.flat_parameters
+
+    whole = run(None)
+    run(tmp_path, Stop(batches))
+    np.testing.assert_array_equal(run(tmp_path, resume=True), whole)
+
+
 @pytest.mark.parametrize("interrupted", ["_forward", "_backward"])
 def test_ctrl_c_inside_a_step_leaves_nothing_half_done_in_the_files(
     interrupted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
