@@ -22,7 +22,10 @@ PYTHON = ROOT / "python" / "rnncore"
 # package's own __init__: what users see, made of all below it.
 LEAVES = ("estimators", "torch", "onnx", "keras", "distributed")
 LEVELS = (
-    ("_types", "_memory", "_checks", "_files", "_html", "_parts", "_random", "_safetensors"),
+    (
+        "_types", "_memory", "_checks", "_files", "_fixed", "_html", "_parts", "_random",
+        "_safetensors",
+    ),
     (
         "module", "state", "schedules", "vocabulary", "decoding", "datasets", "standardizer",
         "_ragged", "_foreign_files", "_stateful_batches",

@@ -26,6 +26,10 @@ VERSION = 2  # 1 has no parts
 
 _NOT_SAVED = ("rng", "init", "forget_bias")  # arguments that only concern initial values
 _MOST_PARAMETERS = 1 << 14  # arrays of a model
+# What constructors raise for wrong arguments, and a file may name any.
+MISFIT = (
+    ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError,
+)  # fmt: skip
 _PART = "@"  # begins the names of tensors that are no parameters
 
 # Classes that files may name and that are known only once their module is imported.
@@ -179,7 +183,7 @@ def _read(data: bytes, with_parts: bool) -> tuple[Module, dict[str, Any]]:
         return model, {}
     try:
         parts = from_plain(plain, tensors, model)
-    except (AttributeError, TypeError, ValueError, LookupError) as error:
+    except MISFIT as error:
         raise CheckpointError(f"the parts fit no class of this version: {error}") from error
     return model, {} if parts is None else parts
 
@@ -270,7 +274,7 @@ def _build_filled(description: Mapping[str, Any], tensors: Mapping[str, Array]) 
     try:
         with size_limit(sum(array.size for array in tensors.values())):
             model = _build(description, layers=len(tensors))
-    except (AttributeError, TypeError, ValueError, LookupError, NotImplementedError) as error:
+    except MISFIT as error:
         raise CheckpointError(f"the configuration fits no model: {error}") from error
     for name, array in tensors.items():
         if array.dtype != model.dtype:
@@ -301,5 +305,8 @@ def _build(description: Mapping[str, Any], layers: int) -> Module:
             built[name] = _build(value, layers) if is_module else value
     if "init" in parameters:
         built["init"] = "torch"  # the quickest to draw; all of it is overwritten
-    model: Module = cls(*several, **built)
+    later = {"dropout"}.intersection(parameters, built)  # of which the constructor would warn again
+    model: Module = cls(*several, **{n: v for n, v in built.items() if n not in later})
+    for name in later:
+        setattr(model, name, built[name])
     return model

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore._checks import as_numpy, check_dtype, prefix_of, users_level, what_came
+from rnncore._fixed import check_assignment, constructor_names
 from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
 from rnncore._types import Array
@@ -123,7 +124,7 @@ class Module(ABC):
     stay: assigning to such an attribute raises AttributeError.
 
     A subclass with ``loadable=True`` may be saved and loaded: each argument of its constructor is
-    an attribute of the same name.
+    an attribute of the same name, and stays.
 
     Attributes
     ----------
@@ -139,6 +140,7 @@ class Module(ABC):
     parameters: Mapping[str, Array]
     grads: Mapping[str, Array]
     _views: tuple[str, ...] = ("parameters", "grads")  # set by _place, so never pickled
+    _fixed: ClassVar[frozenset[str]] = frozenset()  # attributes that stay
 
     def __init_subclass__(cls, *, loadable: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -147,6 +149,7 @@ class Module(ABC):
             if known is not None and known.__module__ != cls.__module__:  # else: a module reloaded
                 raise TypeError(f"{cls.__name__}: {known.__module__} has a loadable class so named")
             _loadable[cls.__name__] = cls
+            cls._fixed = cls._fixed | constructor_names(cls) - {"rng"}
 
     def __init__(self, shapes: Shapes, dtype: DTypeLike = np.float32) -> None:
         self._shapes = dict(shapes)
@@ -239,6 +242,7 @@ class Module(ABC):
                 f"{type(value).__name__}; build a new {owner}, or copy numbers with "
                 f"{name}.load_state_dict(other.state_dict())"
             )
+        check_assignment(self, self._fixed, name)
 
     @abstractmethod
     def forward(self, *inputs: Any, **options: Any) -> Any:

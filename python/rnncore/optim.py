@@ -12,9 +12,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from rnncore._checks import as_array, boolean, check_shape, expect_module, fraction, number
+from rnncore._fixed import Fixed
 from rnncore._memory import aligned_zeros
 from rnncore._native import optim as _kernels
 from rnncore._parts import storable
+from rnncore._types import Array
 from rnncore.module import Module
 
 __all__ = ["SGD", "Adam", "AdamW", "clip_grad_norm"]
@@ -27,8 +29,10 @@ def __dir__() -> list[str]:
 _Self = TypeVar("_Self", bound="_Optimizer")
 
 
-class _Optimizer:
+class _Optimizer(Fixed):
     """What SGD, Adam and AdamW share: the learning rate, the step count and their state.
+
+    The learning rate alone may be set; the rest stays as it was given.
 
     copy.copy gives an optimizer of the same module with moments of its own; copy.deepcopy and
     pickle copy the module too.
@@ -112,6 +116,7 @@ class _Optimizer:
         for name, target in fresh._moments.items():
             array = as_array(name, state[name], target.dtype)
             check_shape(name, array, "the shape of flat_parameters", target.shape)
+            _check_moment(name, array)
             target[...] = array
         self.__dict__.update(fresh.__dict__)
 
@@ -317,6 +322,14 @@ def _not_negative(name: str, value: Any) -> float:
     if not 0 <= result < math.inf:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value!r}")
     return result
+
+
+def _check_moment(name: str, array: Array) -> None:
+    """Raise ValueError for NaN, which no later step takes away, and a mean of squares below 0."""
+    wrong = np.isnan(array) if name != "v" else ~(array >= 0)
+    if wrong.any():
+        at, what = int(wrong.argmax()), "no NaN" if name != "v" else "numbers >= 0"
+        raise ValueError(f"{name}: expected {what}, got {array[at]} at index {at}")
 
 
 def _step_count(value: Any) -> int:

@@ -258,7 +258,7 @@ class Estimator:
         try:
             estimator: _Self = found(**_from_stored(stored["params"]))
             estimator._fill(parts["model"], parts["optimizer"], stored)
-        except (ArithmeticError, AttributeError, TypeError, ValueError, LookupError) as error:
+        except checkpoint.MISFIT as error:
             raise checkpoint.CheckpointError(
                 f"{path}: the estimator fits no class of this version: {error}"
             ) from error

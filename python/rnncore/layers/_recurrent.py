@@ -64,8 +64,8 @@ class Recurrent(Stack, Generic[State]):
         **regularisers: Any,
     ) -> None:
         self.batch_first = boolean("batch_first", batch_first)
-        self.dropout = fraction("dropout", dropout)
-        if self.dropout > 0 and num_layers == 1:
+        dropout = fraction("dropout", dropout)
+        if dropout > 0 and num_layers == 1:
             warnings.warn(
                 "dropout: acts between layers, so it changes nothing with num_layers=1",
                 stacklevel=3,
@@ -85,9 +85,10 @@ class Recurrent(Stack, Generic[State]):
             learn_initial_state=learn_initial_state,
             **regularisers,
         )
-        if spec.readout is not None and self.dropout > 0:
-            raise ValueError(f"dropout: expected 0.0 with output_size, got {self.dropout}")
+        if spec.readout is not None and dropout > 0:
+            raise ValueError(f"dropout: expected 0.0 with output_size, got {dropout}")
         super().__init__(spec, init, generator(rng), forget_bias)
+        self.dropout = dropout
 
     def __call__(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import integer, positive_int
+from rnncore._checks import fraction, integer, positive_int
 from rnncore._native.cells import Cell
 from rnncore._native.dropout import apply_mask
 from rnncore._native.layer import Resets
@@ -70,7 +70,7 @@ class Stack(Module):
     clip : float or None
         Bound of the pre-activations.
     dropout : float
-        Between layers, in training.
+        Between layers, in training; may be changed between calls.
     learn_initial_state : bool
         Whether the initial state is a parameter.
     rng : numpy.random.Generator
@@ -78,9 +78,10 @@ class Stack(Module):
     """
 
     _views = (*Module._views, "_engine", "_teacher_forced", "stepper", "_learned")
+    _fixed = Module._fixed | {"spec", "clip", "dtype"}
     _engine: Engine
     _teacher_forced: Engine | None  # of a stack with readout
-    dropout: float = 0.0
+    _dropout: float = 0.0
     stepper: Stepper | None  # of a plain stack in one direction
     _learned: LearnedState | None
 
@@ -130,6 +131,19 @@ class Stack(Module):
     def cell(self) -> Cell:
         """Row of the kernels' cell table."""
         return self.spec.cell
+
+    @property
+    def dropout(self) -> float:
+        """Probability of masking what goes from layer to layer in training, in [0, 1)."""
+        return self._dropout
+
+    @dropout.setter
+    def dropout(self, value: float) -> None:
+        rate, spec = fraction("dropout", value), self.spec
+        if rate > 0 and (spec.readout is not None or spec.one_step):
+            kind = "in a cell" if spec.one_step else "with output_size"
+            raise ValueError(f"dropout: expected 0.0 {kind}, got {rate}")
+        self._dropout = rate
 
     @property
     def input_dropout(self) -> float:

@@ -94,6 +94,8 @@ class DotAttention(Module):
     A sequence without a valid step gives the context zero.
     """
 
+    _fixed = Module._fixed | {"query_size", "memory_size"}
+
     def __init__(
         self, query_size: int, memory_size: int, *, dtype: DTypeLike = np.float32, rng: Seed = None
     ) -> None:

@@ -124,15 +124,14 @@ class OneToMany(GeneratingModel, loadable=True):
             check_state_is_given("core", core, f"v gives the state with start={start!r}")
         extra = 0 if start == "state" else self.vector_size
         self._special: SpecialTokens | None = None
-        self.start_id: int | None = None
-        self.end_id: int | None = None
+        ids: tuple[int | None, int | None] = (None, None)
         if embedding is None:
             tokens = {"start_id": start_id, "end_id": end_id}
             check_value_components(core, self.output_size, extra, **tokens)
         else:
             check_token_components(core, embedding, self.output_size, extra)
-            self._special = check_special_tokens(start_id, end_id, self.output_size)
-            self.start_id, self.end_id = self._special
+            ids = self._special = check_special_tokens(start_id, end_id, self.output_size)
+        self.start_id, self.end_id = ids
         self._teacher_forcing = check_no_forcing(teacher_forcing, core, embedding is not None)
         super().__init__({}, core.dtype)
         self.core, self.embedding, source = core, embedding, generator(rng, "model")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rnncore._checks import integer, number, positive_int
+from rnncore._fixed import Fixed
 from rnncore.training.trainer import Trainer
 
 
@@ -36,7 +37,7 @@ class Callback:
         """At the end, also after a stop or Ctrl-C; not after another error."""
 
 
-class EarlyStopping(Callback):
+class EarlyStopping(Fixed, Callback):
     """Stop when the validation loss has not improved for some epochs, and go back to the best.
 
     What ``fit(patience=)`` stands for; like it, it needs validation data.
@@ -65,7 +66,7 @@ class EarlyStopping(Callback):
         trainer.kept.restore()
 
 
-class ReduceOnPlateau(Callback):
+class ReduceOnPlateau(Fixed, Callback):
     """Multiply the learning rate by `factor` when no epoch has improved for some.
 
     As Keras' ``ReduceLROnPlateau``, on the loss that decides which epoch is best.

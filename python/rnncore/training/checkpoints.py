@@ -14,6 +14,7 @@ from typing import Any
 from rnncore import checkpoint
 from rnncore._checks import boolean, number, positive_int
 from rnncore._files import as_path
+from rnncore._fixed import Fixed
 from rnncore.training.callbacks import Callback
 from rnncore.training.trainer import Trainer
 
@@ -22,7 +23,7 @@ _BEST = "best.safetensors"
 _OWN = ("optimizer", "training")  # names of parts that are the training's
 
 
-class Checkpoints(Callback):
+class Checkpoints(Fixed, Callback):
     """Save a training, to go on with it later: ``fit(checkpoints=..., resume=True)``.
 
     Each file holds model, optimizer and all else that goes on: the order of the epoch, generators,
@@ -59,11 +60,9 @@ class Checkpoints(Callback):
     ) -> None:
         self.folder = as_path("folder", folder)
         self.every_steps = None if every_steps is None else positive_int("every_steps", every_steps)
-        self.every_minutes = None
-        if every_minutes is not None:
-            self.every_minutes = number("every_minutes", every_minutes)
-            if not self.every_minutes > 0:
-                raise ValueError(f"every_minutes: expected a number > 0, got {every_minutes!r}")
+        if every_minutes is not None and not number("every_minutes", every_minutes) > 0:
+            raise ValueError(f"every_minutes: expected a number > 0, got {every_minutes!r}")
+        self.every_minutes = None if every_minutes is None else float(every_minutes)
         self.keep, self.best = positive_int("keep", keep), boolean("best", best)
         self.parts = dict(parts or {})
         for name in _OWN:
