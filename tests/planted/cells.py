@@ -111,4 +111,10 @@ CELLS = {
         NOISE,
         "lstm and float64 and zoneout",
     ),
+    "float64-without-dy-beyond-64-units": Mutant(
+        "cpp/cells/kernels.hpp",
+        (("if (dy != nullptr) dh", "if (dy != nullptr && (sizeof(T) == 4 || unit < 64)) dh"),),
+        REFERENCE,
+        "full and rnn_tanh",
+    ),
 }

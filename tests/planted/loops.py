@@ -11,6 +11,9 @@ LOOP = "tests/recurrence/test_output_kernels.py::test_matches_reference"
 GIVEN = "tests/recurrence/test_output_kernels.py::test_values_given_to_the_plain_kernels"
 NOISE = "tests/recurrence/test_noise.py::test_matches_reference"
 
+LONG = "tests/recurrence/test_long_sequences.py::test_"
+SEAM = LONG + "chunks_of_steps_join_without_a_seam"
+
 LOOPS = {
     "child-keeps-the-helpers-of-its-parent": Mutant(
         "cpp/core/pool.cpp",
@@ -127,5 +130,57 @@ LOOPS = {
         (("to[i] += passing[i];", "to[i] += 0 * passing[i];"),),
         NOISE,
         "gru and float64 and zoneout",
+    ),
+    "c-of-a-row-that-ends-at-step-31": Mutant(
+        "cpp/recurrence/layer/forward.cpp",
+        (
+            (
+                "tape_.before(k, schedule_.length(r)) + r * H_",
+                "tape_.before(k, schedule_.length(r) - (k == 1 && schedule_.length(r) > 0 &&\n"
+                "    schedule_.length(r) % 32 == 0 && schedule_.length(r) < schedule_.steps()))\n"
+                "    + r * H_",
+            ),
+        ),
+        LONG + "a_sequence_of_any_length_ends_in_its_own_state",
+        "lstm",
+    ),
+    "lost-bits-of-a-bias-gradient-are-lost-twice": Mutant(
+        "cpp/recurrence/layer/gradients.cpp",
+        (("sum = sum - lost;", "sum = sum + lost;"),),
+        LONG + "a_bias_gradient_of_many_terms_loses_none",
+    ),
+    "gradient-ends-between-two-chunks": Mutant(
+        "cpp/recurrence/layer/backward.cpp",
+        (
+            (
+                "loop_.state_before(mine, chunk.begin, tape);",
+                "if (chunk.begin == 0) loop_.state_before(mine, chunk.begin, tape);",
+            ),
+        ),
+        SEAM,
+        "full",
+    ),
+    "bias-gradient-of-the-first-chunk-alone": Mutant(
+        "cpp/recurrence/layer/gradients.cpp",
+        (
+            (
+                "bias_gradient(worker, dz, 'x', to.bias_ih);",
+                "if (steps.begin == 0) bias_gradient(worker, dz, 'x', to.bias_ih);",
+            ),
+        ),
+        SEAM,
+        "full",
+    ),
+    "threads-of-units-meet-the-first-gates-of-a-chunk": Mutant(
+        "cpp/recurrence/layer/forward_loop.hpp",
+        (("z + schedule_.count({chunk.begin, step})", "z + schedule_.count({begin, step})"),),
+        "tests/recurrence/test_kernels.py::test_same_bits_at_any_thread_count",
+        "units-split and ragged-reverse and float64 and lstm",
+    ),
+    "last-step-of-padding-is-not-zero": Mutant(
+        "cpp/recurrence/plan/rows.hpp",
+        (("t < sequence.steps; ++t)", "t + 1 < sequence.steps; ++t)"),),
+        REFERENCE,
+        "ragged-reverse and lstm",
     ),
 }

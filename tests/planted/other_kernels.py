@@ -41,4 +41,10 @@ OTHER_KERNELS = {
         "tests/losses/test_weights.py::test_gradient_is_the_central_difference",
         "student_t",
     ),
+    "correction-of-adam-ends-at-step-20-in-the-kernel": Mutant(
+        "cpp/nn/optim.cpp",
+        (("static_cast<double>(a.step)", "std::min(20.0, static_cast<double>(a.step))"),),
+        "tests/test_optim.py::test_textbook",
+        "Adam-",
+    ),
 }

@@ -31,8 +31,8 @@ CLIP_NORM = """        if self.options.clip_norm is not None:
 
 TRAINING = {
     "correction-of-adam-ends-at-step-20": Mutant(
-        OPTIM,
-        (("            self._steps + 1,\n", "            min(self._steps + 1, 20),\n"),),
+        "python/rnncore/_native/optim.py",
+        (("m, v, step, lr, *betas", "m, v, min(step, 20), lr, *betas"),),
         "tests/test_optim.py::test_textbook",
         "Adam-",
     ),
@@ -223,6 +223,16 @@ TRAINING = {
         "python/rnncore/training/checkpoints.py",
         (('{"callbacks": [each.state_dict()', '{"callbacks": [type(each)().state_dict()'),),
         REDUCED,
+    ),
+    "file-with-half-a-step": Mutant(
+        TRAINER,
+        (("return not self._in_step and self._waiting == 0", "return not self._in_step"),),
+        CHECKPOINTS + "a_step_of_several_batches_is_resumed_whole",
+    ),
+    "clock-begins-anew": Mutant(
+        TRAINER,
+        (("time.perf_counter() - self.history.seconds", "time.perf_counter()"),),
+        CHECKPOINTS + "seconds_are_those_of_all_runs",
     ),
     "best-comes-back-before-the-last-file": Mutant(
         "python/rnncore/training/loop.py",

@@ -288,7 +288,31 @@ def test_a_training_resumed_behind_its_best_epoch_goes_back_to_that(tmp_path: Pa
     assert history.validation_loss == expected.validation_loss
 
 
-@pytest.mark.parametrize("batches", [10, 12])
+@pytest.mark.parametrize("batches", [3, 4, 8, 11])
+def test_a_step_of_several_batches_is_resumed_whole(batches: int, tmp_path: Path) -> None:
+    """Five batches are three steps of an epoch; it stops between two, or before the last of one."""
+    whole, model, other = build(), build(), build()
+    fit(whole, None, accumulate=2)
+    every = training.Checkpoints(tmp_path, every_steps=1)
+    fit(model, every, accumulate=2, callbacks=[Stop(batches)])
+    fit(other, tmp_path, accumulate=2, resume=True)
+    np.testing.assert_array_equal(other.flat_parameters, whole.flat_parameters)
+
+
+def test_seconds_are_those_of_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [5.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    class Slow(training.Callback):
+        def on_batch_end(self, trainer: training.Trainer) -> None:
+            now[0] += 1.0
+
+    assert fit(build(), tmp_path, callbacks=[Slow(), Stop(7)]).seconds == 7.0
+    now[0] = 1.0  # another process, another clock
+    assert fit(build(), tmp_path, callbacks=[Slow()], resume=True).seconds == 20.0
+
+
+@pytest.mark.parametrize("batches", [12, 17])
 def test_a_rate_that_a_callback_reduced_stays_reduced(batches: int, tmp_path: Path) -> None:
     """No epoch is better, so that patience counts on from where the training stopped."""
     x, y = series()
@@ -296,7 +320,7 @@ def test_a_rate_that_a_callback_reduced_stays_reduced(batches: int, tmp_path: Pa
 
     def run(folder: Any, *more: Any, **resume: bool) -> Any:
         model = build()
-        reduce = training.ReduceOnPlateau(0.5, 3)
+        reduce = training.ReduceOnPlateau(0.5, 2)
         fit(
             model, folder, callbacks=[reduce, *more], optimizer=SGD(model, 0.1), **options, **resume
         )
