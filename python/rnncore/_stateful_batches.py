@@ -116,6 +116,8 @@ class _Cut:
         return -(-int(self._x.shape[1]) // self._k)
 
     def __getitem__(self, i: int) -> tuple[Array, Array]:
+        if not 0 <= i < len(self):  # by which a loop over the chunks ends
+            raise IndexError(f"chunks: expected an index in [0, {len(self)}), got {i}")
         part = slice(i * self._k, (i + 1) * self._k)
         return self._x[:, part], self._y[:, part]
 
