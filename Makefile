@@ -1,5 +1,6 @@
 # make demo | test | examples | tutorials | reproduce | forecasts | data | bench | lint | reference |
-# wheel | mutants | fuzz | clean. Needs Python >= 3.10, a C++20 compiler and make.
+# wheel | wheels | reproducible | sdist | aarch64 | mutants | fuzz | clean.
+# Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
 # Instruction sets to build: native (this machine's own and base, quick) or all (what a published wheel has).
 VARIANTS ?= native
@@ -12,7 +13,7 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WHEELS := build/wheel-$(VARIANTS)
-SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find cpp python -name '*.[ch]pp' -o -name '*.py' -o -name '*.pyi')
+SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE $(shell find cmake cpp python -name '*.cmake' -o -name '*.[ch]pp' -o -name '*.py' -o -name '*.pyi')
 
 demo: $(VENV)/.demo-$(VARIANTS)
 	$(BIN)/python -m rnncore demo --out demo-output
@@ -67,6 +68,23 @@ bench: $(VENV)/.bench-$(VARIANTS)
 
 wheel: $(WHEELS)/.built
 
+# Wheels of all variants for every CPython of this machine, or those of PYTHONS="python3.12 ...", into dist/: built,
+# repaired, checked, and tried in clean environments. WHEELS_ARGS=--peers: beside torch and ONNX Runtime too.
+wheels: $(VENV)/.wheels
+	$(BIN)/python tools/wheels.py $(if $(PYTHONS),--pythons "$(PYTHONS)") $(WHEELS_ARGS)
+
+# The source archive into dist/, and a wheel out of it that is built without a network.
+sdist: $(VENV)/.wheels
+	$(BIN)/python tools/source_archive.py --wheel --variants $(VARIANTS)
+
+# Two builds in two folders must give the same bytes. REPRODUCIBLE_ARGS="--variants all" compares all variants.
+reproducible: $(VENV)/.wheels
+	$(BIN)/python tools/reproducible.py $(REPRODUCIBLE_ARGS)
+
+# The kernels cross-compiled for aarch64, and their tests under qemu. Debian: apt install g++-aarch64-linux-gnu qemu-user
+aarch64: $(VENV)/.wheels
+	$(BIN)/python tools/aarch64.py $(AARCH64_TESTS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -98,7 +116,7 @@ fuzz: $(VENV)/.test-$(VARIANTS)
 	  echo "binding: $$(((seed - 100) * 2000)) calls, none did harm"
 
 clean:
-	rm -rf build $(VENV) demo-output example-output reproduce-output
+	rm -rf build dist $(VENV) demo-output example-output reproduce-output
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "rnncore needs Python >= 3.10; run make PYTHON=python3.x"; exit 1; }
@@ -122,9 +140,9 @@ $(VENV)/.%-$(VARIANTS): $(WHEELS)/.built
 	@touch $@
 
 # One of pyproject's dependency groups, which only pip >= 25.1 reads.
-$(VENV)/.dev $(VENV)/.build $(VENV)/.docs: $(VENV)/.venv pyproject.toml
+$(VENV)/.dev $(VENV)/.build $(VENV)/.docs $(VENV)/.wheels: $(VENV)/.venv pyproject.toml
 	$(PIP) install -q --upgrade 'pip>=25.1'
 	$(PIP) install -q --group $(@F:.%=%)
 	@touch $@
 
-.PHONY: demo test examples tutorials reproduce forecasts data bench wheel lint reference mutants fuzz clean
+.PHONY: demo test examples tutorials reproduce forecasts data bench wheel wheels sdist reproducible aarch64 lint reference mutants fuzz clean
