@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 
-# Arrays of any size that take no memory, and what their use must come to.
+# Arrays of any size that take no memory, and what their use must come to. Without the limit a
+# system that promises more memory than it has (vm.overcommit_memory = 1) ends the process.
 HUGE_ARRAYS = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (16 << 30, resource.RLIM_INFINITY))
 import numpy as np, rnncore
 from numpy.lib.stride_tricks import as_strided
 def zeros(*shape):
