@@ -1,5 +1,5 @@
 # make demo | test | examples | tutorials | reproduce | forecasts | data | bench | lint | reference |
-# wheel | wheels | reproducible | sdist | aarch64 | mutants | fuzz | clean.
+# wheel | wheels | reproducible | sdist | aarch64 | mutants | fuzz | asan | tsan | clean.
 # Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
 # Instruction sets to build: native (this machine's own and base, quick) or all (what a published wheel has).
@@ -115,6 +115,15 @@ fuzz: $(VENV)/.test-$(VARIANTS)
 	  || { echo "the binding: fuzz_binding.py $$seed 2000 failed"; exit 1; }; done; \
 	  echo "binding: $$(((seed - 100) * 2000)) calls, none did harm"
 
+# The kernels' tests on a build that AddressSanitizer and UndefinedBehaviorSanitizer check: ASAN_TIME. SHORT=1: one test
+# in ten, SHORT_TIME. ASAN_ARGS="--isa avx512 -k lstm": another variant, options for pytest.
+asan: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitizers.py address $(if $(SHORT),--short) -n $(JOBS) $(ASAN_ARGS)
+
+# The tests that use several threads, checked by ThreadSanitizer: TSAN_TIME.
+tsan: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitizers.py thread $(if $(SHORT),--short) -n $(JOBS) $(TSAN_ARGS)
+
 clean:
 	rm -rf build dist $(VENV) demo-output example-output reproduce-output
 
@@ -145,4 +154,4 @@ $(VENV)/.dev $(VENV)/.build $(VENV)/.docs $(VENV)/.wheels: $(VENV)/.venv pyproje
 	$(PIP) install -q --group $(@F:.%=%)
 	@touch $@
 
-.PHONY: demo test examples tutorials reproduce forecasts data bench wheel wheels sdist reproducible aarch64 lint reference mutants fuzz clean
+.PHONY: demo test examples tutorials reproduce forecasts data bench wheel wheels sdist reproducible aarch64 lint reference mutants fuzz asan tsan clean

@@ -36,6 +36,7 @@ WANTED = {
     "pandas": "pip install pandas",
     "data set": "make data && export RNNCORE_DATA=build/data",
     "slow": "--slow",
+    "sanitizer": "make asan, make tsan",
     "tiles": "a machine with AMX, or make test VARIANTS=amx_emulated PYTEST_ARGS='-m amx'",
 }
 

@@ -8,6 +8,9 @@
 #include <vector>
 
 #include "core/types.hpp"
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace rnncore {
 
@@ -22,6 +25,17 @@ inline void prefill(void* memory, std::size_t bytes) {
   if (prefills) std::memset(memory, 0xFF, bytes);  // a NaN of every type
 }
 
+// Behind each array of an arena: bytes that AddressSanitizer lets nobody touch, in builds with it.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr Index guard_bytes = 64;
+inline void guard(std::byte* from, Index bytes) {
+  __asan_poison_memory_region(from, static_cast<std::size_t>(bytes));
+}
+#else
+inline constexpr Index guard_bytes = 0;
+inline void guard(std::byte*, Index) {}
+#endif
+
 // The arrays that a call needs. Each part of the call adds its own, in any number; an Arena then
 // gives all of them one block and sets their pointers, which must stay where they are till then.
 class ArenaPlan {
@@ -34,14 +48,15 @@ class ArenaPlan {
     const auto set = [](void* to, std::byte* at) {
       *static_cast<T**>(to) = reinterpret_cast<T*>(at);
     };
-    const Array array{&pointer, set, bytes_};
+    const Index size = checked_mul(count, static_cast<Index>(sizeof(T)));
+    const Array array{&pointer, set, bytes_, size};
     if (count_ < few_.size()) {
       few_[count_++] = array;
     } else {
       more_.push_back(array);
     }
-    const Index size = checked_mul(count, static_cast<Index>(sizeof(T)));
-    bytes_ = checked_add(bytes_, checked_add(size, alignment - 1) / alignment * alignment);
+    bytes_ =
+        checked_add(bytes_, checked_add(size, alignment - 1) / alignment * alignment + guard_bytes);
   }
 
   // Of all arrays together.
@@ -49,15 +64,20 @@ class ArenaPlan {
 
   // Points every array into a block of that size.
   void place(std::byte* block) const {
-    for (std::size_t i = 0; i < count_; ++i) few_[i].set(few_[i].pointer, block + few_[i].offset);
-    for (const Array& array : more_) array.set(array.pointer, block + array.offset);
+    for (std::size_t i = 0; i < count_; ++i) few_[i].place(block);
+    for (const Array& array : more_) array.place(block);
   }
 
  private:
   struct Array {
     void* pointer;
     void (*set)(void* pointer, std::byte* at);
-    Index offset;
+    Index offset, size;
+
+    void place(std::byte* block) const {
+      set(pointer, block + offset);
+      guard(block + offset + size, round_up(size, alignment) - size + guard_bytes);
+    }
   };
 
   std::array<Array, 16> few_;  // most calls have no more: they allocate nothing for the plan
