@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "RNNCORE_DATA"
-_LARGEST = 1 << 26  # bytes of one file; larger ones are none of ours
+_LARGEST = 1 << 26  # bytes of one file, larger ones are none of ours, and of all of a data set
+_MOST_UNPACKED = 1 << 30  # bytes of an archive, what is not read included
 _ARCHIVES = (".whl", ".zip", ".tar.gz")
 # RuntimeError: flags of a zip file that ask for a password or an unknown compression.
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
@@ -178,21 +179,33 @@ def _plain(name: str) -> str:
 
 
 def _zip_members(path: Path, path_of: Callable[[str], str | None]) -> Iterator[tuple[str, bytes]]:
+    total = 0
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = path_of(info.filename)
             if name is not None and info.file_size <= _LARGEST:
+                total = _added(total, info.file_size, _LARGEST)
                 yield name, archive.read(info)
 
 
 def _tar_members(path: Path, path_of: Callable[[str], str | None]) -> Iterator[tuple[str, bytes]]:
+    total = passed = 0
     with tarfile.open(path, "r:gz") as archive:
         for info in archive:
             name = path_of(info.name)
+            passed = _added(passed, info.size, _MOST_UNPACKED)
             if name is not None and info.isfile() and info.size <= _LARGEST:
+                total = _added(total, info.size, _LARGEST)
                 member = archive.extractfile(info)
                 assert member is not None
                 yield name, member.read()
+
+
+def _added(total: int, size: int, most: int) -> int:
+    """Return a sum; RuntimeError where it is more than any data set's."""
+    if total + size > most:
+        raise RuntimeError(f"expected at most {most} bytes in all, got more")
+    return total + size
 
 
 def data_folder(folder: str | os.PathLike[str] | None) -> Path | None:

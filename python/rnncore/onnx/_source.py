@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
@@ -18,6 +19,7 @@ from rnncore.onnx._operators import NUMPY_TYPES
 
 _LARGEST = (1 << 31) - 1  # bytes of a protobuf
 _MOST_NUMBERS = 1 << 40  # of a tensor; far below what overflows
+_MOST_READINGS = 4  # of the bytes of a file: tensors may share some
 _FIELDS = {
     1: "float_data", 11: "double_data", 7: "int64_data", 12: "uint64_data", 13: "uint64_data",
 }  # fmt: skip
@@ -25,6 +27,21 @@ _FIELDS = {
 
 class OnnxError(ValueError):
     """An ONNX file that is damaged or hostile, or has what rnncore can't run; it says what."""
+
+
+@dataclass
+class Beside:
+    """The folder of a model's file, None without one, and what was read of the files in it."""
+
+    folder: str | None
+    read: dict[str, int] = field(default_factory=dict)
+
+    def take(self, name: str, path: str, length: int, size: int) -> None:
+        """Count bytes of a file; OnnxError where they are far more than it has."""
+        self.read[path] = total = self.read.get(path, 0) + length
+        if total > _MOST_READINGS * size:
+            most = f"{_MOST_READINGS} times the bytes of {os.path.basename(path)!r}"
+            raise OnnxError(f"{name}: expected tensors of at most {most}, {size}, got more")
 
 
 def read_model(source: Any) -> tuple[ModelProto, str | None]:
@@ -61,7 +78,7 @@ def _parsed(data: bytes, name: str) -> ModelProto:
     return model
 
 
-def read_tensor(tensor: TensorProto, name: str, folder: str | None) -> Array:
+def read_tensor(tensor: TensorProto, name: str, beside: Beside) -> Array:
     """Return a tensor's numbers.
 
     Raises OnnxError if its type is none that rnncore computes with, its dimensions are negative or
@@ -80,7 +97,7 @@ def read_tensor(tensor: TensorProto, name: str, folder: str | None) -> Array:
     if tensor.HasField("segment"):
         raise OnnxError(f"{name}: expected a whole tensor, got a segment of one")
     if tensor.data_location == TensorProto.EXTERNAL:
-        raw: Any = _external(tensor, name, folder, size * dtype.itemsize)
+        raw: Any = _external(tensor, name, beside, size * dtype.itemsize)
     elif tensor.HasField("raw_data"):
         raw = tensor.raw_data
     else:
@@ -114,11 +131,11 @@ def _type_name(number: int) -> str:
         return f"type {number}"
 
 
-def _external(tensor: TensorProto, name: str, folder: str | None, size: int) -> bytes:
+def _external(tensor: TensorProto, name: str, beside: Beside, size: int) -> bytes:
     """Return the bytes of a tensor that lie in a file of their own, beside the model's."""
     entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
-    if folder is None:
+    if beside.folder is None:
         raise OnnxError(
             f"{name}: expected its numbers in the model, got {location!r}; pass the path of the "
             "model's file, so that others are found beside it"
@@ -127,7 +144,7 @@ def _external(tensor: TensorProto, name: str, folder: str | None, size: int) -> 
     length = _number(name, "length", entries.get("length", str(size)))
     if length != size:
         raise OnnxError(f"{name}: expected a length of {size} bytes, got {length}")
-    path = _inside(name, folder, location)
+    path = _inside(name, beside.folder, location)
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(handle, "rb") as file:
         info = os.fstat(file.fileno())
@@ -136,6 +153,7 @@ def _external(tensor: TensorProto, name: str, folder: str | None, size: int) -> 
         if offset + length > info.st_size:
             got = f"{length} at {offset} of {info.st_size}"
             raise OnnxError(f"{name}: expected bytes that {location!r} has, got {got}")
+        beside.take(name, path, length, info.st_size)
         file.seek(offset)
         return file.read(length)
 

@@ -16,7 +16,7 @@ from rnncore.onnx._operators import NUMPY_TYPES, At
 from rnncore.onnx._plan import OPSETS, packed
 from rnncore.onnx._recurrent_nodes import KINDS, WEIGHTS, B, P, R, W, check_weights
 from rnncore.onnx._shape_operators import OPERATORS
-from rnncore.onnx._source import OnnxError, read_tensor
+from rnncore.onnx._source import Beside, OnnxError, read_tensor
 
 # What may stand between an initializer and a recurrent node: it moves numbers and makes no more.
 _FOLDED = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Concat", "Slice", "Split")
@@ -44,7 +44,7 @@ class Translated:
             raise OnnxError(f"functions: expected none, got {model.functions[0].name!r}")
         if len(graph.sparse_initializer):
             raise OnnxError("sparse_initializer: expected none, got one")
-        self.folder = folder
+        self._beside = Beside(folder)
         self.opset = _opset(model)
         self.static: dict[str, Array] = {}  # what is known before a run
         self.roots: dict[str, frozenset[str]] = {}  # the float arrays that it is made of
@@ -84,7 +84,7 @@ class Translated:
             _check_text("initializer", name)
             if not name or name in self.static:
                 raise OnnxError(f"initializer {name!r}: expected a name of its own")
-            array = read_tensor(tensor, f"initializer {name!r}", self.folder)
+            array = read_tensor(tensor, f"initializer {name!r}", self._beside)
             self._know(name, array)
             if array.dtype.kind == "f" and array.ndim > 0:
                 self.weights[name] = array
@@ -147,7 +147,7 @@ class Translated:
         elif kind == AttributeProto.STRINGS:
             value = [text.decode("utf-8", "replace") for text in attribute.strings]
         elif kind == AttributeProto.TENSOR:
-            return read_tensor(attribute.t, f"{title}: attribute {name!r}", self.folder)
+            return read_tensor(attribute.t, f"{title}: attribute {name!r}", self._beside)
         else:
             raise OnnxError(
                 f"{title}: expected attributes of numbers, text or tensors, got {name!r}"
