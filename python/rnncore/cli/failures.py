@@ -47,7 +47,7 @@ def in_options_words() -> Iterator[None]:
     """Turn errors of an estimator into failures which name options in place of parameters."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (FloatingPointError, TypeError, ValueError) as error:
         text = str(error)
         for word, option in _WORDS.items():
             text = text.replace(word, option)

@@ -236,8 +236,11 @@ class Trainer:
         self.kept.restore()
         epoch = self.kept.epoch
         kept = f"of epoch {epoch}" if epoch else "from before the call"
+        what = f"loss: expected finite numbers, got {loss}"
+        if math.isfinite(loss):
+            what = "parameters: expected finite numbers, got NaN or infinity"
         return (
-            f"loss: expected finite numbers, got {loss} in step {step} (epoch {self.epoch}); "
+            f"{what} in step {step} (epoch {self.epoch}); "
             f"the parameters are those {kept}, the optimizer's state too. A lower learning rate "
             "or clip_norm may help; NaN or infinity in x or y never trains"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnncore._checks import boolean, choice, inner_fraction, number, positive_int
-from rnncore.estimators._estimator import random_source
+from rnncore.estimators._estimator import learning_rate, random_source
 from rnncore.estimators._network import CELLS
 from rnncore.estimators.tables.calendar import calendar_features
 
@@ -68,7 +68,7 @@ class Settings:
             hidden_size=positive_int("hidden_size", at("hidden_size")),
             num_layers=positive_int("num_layers", at("num_layers")),
             dropout=number("dropout", at("dropout")),
-            learning_rate=_rate(at("learning_rate")),
+            learning_rate=learning_rate(at("learning_rate")),
             max_iter=positive_int("max_iter", at("max_iter")),
             batch_size=positive_int("batch_size", at("batch_size")),
             clip_norm=at("clip_norm"),
@@ -118,10 +118,3 @@ def _calendar(value: Any) -> list[str] | None:
         raise TypeError(f"calendar: expected 'auto', None or a list of names, got {value!r}")
     calendar_features(np.zeros(0, "datetime64[s]"), value)  # which knows the names
     return list(value)
-
-
-def _rate(value: Any) -> float:
-    rate = number("learning_rate", value)
-    if not 0 <= rate < np.inf:
-        raise ValueError(f"learning_rate: expected a finite number >= 0, got {value!r}")
-    return rate
