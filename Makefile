@@ -1,5 +1,5 @@
 # make demo | test | examples | tutorials | reproduce | forecasts | data | bench | lint | reference |
-# wheel | wheels | reproducible | sdist | aarch64 | mutants | fuzz | asan | tsan | clean.
+# wheel | wheels | reproducible | sdist | aarch64 | mutants | fuzz | soak | asan | tsan | clean.
 # Needs Python >= 3.10, a C++20 compiler and make.
 PYTHON ?= python3
 # Instruction sets to build: native (this machine's own and base, quick) or all (what a published wheel has).
@@ -124,6 +124,12 @@ asan: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 tsan: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitizers.py thread $(if $(SHORT),--short) -n $(JOBS) $(TSAN_ARGS)
 
+# Twenty minutes of training, saving, loading, forking and all else, lap by lap: memory, files and threads must not grow,
+# and every lap must end with the bits of a straight run. SOAK_MINUTES=1 is enough to see that it works.
+SOAK_MINUTES ?= 20
+soak: $(VENV)/.test-$(VARIANTS)
+	PYTHONPATH=tests $(BIN)/python -X faulthandler tests/soak.py --minutes $(SOAK_MINUTES)
+
 clean:
 	rm -rf build dist $(VENV) demo-output example-output reproduce-output
 
@@ -154,4 +160,4 @@ $(VENV)/.dev $(VENV)/.build $(VENV)/.docs $(VENV)/.wheels: $(VENV)/.venv pyproje
 	$(PIP) install -q --group $(@F:.%=%)
 	@touch $@
 
-.PHONY: demo test examples tutorials reproduce forecasts data bench wheel wheels sdist reproducible aarch64 lint reference mutants fuzz asan tsan clean
+.PHONY: demo test examples tutorials reproduce forecasts data bench wheel wheels sdist reproducible aarch64 lint reference mutants fuzz soak asan tsan clean
