@@ -286,3 +286,30 @@ def test_a_loop_over_chunks_ends() -> None:
     assert len(list(itertools.islice(chunks, 9))) == len(chunks) == 2
     with raises(IndexError, "chunks: expected an index in [0, 2), got 2"):
         chunks[2]
+
+
+def test_a_source_that_raises_leaves_the_last_step() -> None:
+    """A disk that fails while a chunk is read: parameters of the last step, and fit goes on."""
+    model = ep.to_many()
+    seen = []
+
+    class Watch(training.Callback):
+        def on_batch_end(self, trainer: Any) -> None:
+            seen.append(model.flat_parameters.copy())
+
+    def chunks(good: int) -> Any:
+        for _ in range(good):
+            yield ep.X, ep.Y
+        if good < 3:
+            raise OSError("the disk is gone")
+
+    def source(good: int) -> Any:
+        return data.StatefulBatches.from_chunks(lambda: chunks(good), length=3)
+
+    with raises(OSError, "the disk is gone"):
+        model.fit(source(2), callbacks=[Watch()], **ep.ONCE)
+    assert len(seen) == 2
+    np.testing.assert_array_equal(model.flat_parameters, seen[-1])
+    assert not model.flat_grads.any()
+    model.fit(source(3), callbacks=[Watch()], **ep.ONCE)
+    assert len(seen) == 5
