@@ -76,7 +76,7 @@ def faults(wheel: Path, variants: set[str] | None = None) -> list[str]:
     if not machine:
         return [f"{wheel.name}: for a machine that nothing is known of"]
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
+        names = [name for name in archive.namelist() if not name.endswith("/")]
         found += [
             f"{wheel.name}: {text}" for text in _name_faults(names, machine, python, abi, variants)
         ]

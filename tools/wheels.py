@@ -78,8 +78,7 @@ def environment(interpreter: Interpreter, wheel: Path, name: str, *packages: str
     subprocess.run([interpreter.path, "-m", "venv", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
     wheel_build.pip(python, "install", "--only-binary", ":all:", wheel, *TRIED_WITH, *packages)
-    shutil.copytree(ROOT / "tests", folder / "tests")
-    for other in ("docs/math", "cpp/gemm/bf16"):  # what kernel tests read
+    for other in ("tests", "tools", "docs/math", "cpp/gemm/bf16"):  # the latter: read by tests
         shutil.copytree(ROOT / other, folder / other)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return python
