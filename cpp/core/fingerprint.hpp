@@ -11,7 +11,7 @@ namespace rnncore {
 
 // Numbers drawn when the library is loaded: whoever makes weights does not know them.
 struct FingerprintKeys {
-  static constexpr Index count = 128;
+  static constexpr Index count = 512;
   alignas(64) std::uint64_t words[count];
 
   FingerprintKeys() {
