@@ -22,15 +22,22 @@ if _DEBUG not in ("", "prefill"):
     raise ImportError(f"RNNCORE_DEBUG: expected prefill, or nothing, got {_DEBUG!r}")
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return numpy.empty; MemoryError for shapes that overflow too."""
     try:
-        array = np.empty(shape, dtype)
+        return np.empty(shape, dtype)
     except ValueError as error:
         raise MemoryError(f"an array of shape {shape} does not fit in memory") from error
-    if _DEBUG:
-        array.reshape(-1).view(_BYTE).fill(255)  # a NaN of every type
+
+
+def _prefilled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return `_empty` full of bytes that are a NaN of every type."""
+    array = _empty(shape, dtype)
+    array.reshape(-1).view(_BYTE).fill(255)
     return array
+
+
+empty = _prefilled if _DEBUG else _empty
 
 
 def empty_like(array: Array) -> Array:
