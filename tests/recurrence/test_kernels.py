@@ -19,11 +19,11 @@ CORES = {isa: _isa.load(isa) for isa in _isa.available_isas()}
 TABLE = {row["name"]: row for row in _isa.core.cells()}
 SIZES = [
     (1, 1, 1, 1),
-    (3, 2, 17, 34),
+    (3, 2, 36, 34),
     (7, 5, 34, 17),
     (5, 13, 85, 68),
     (20, 33, 16, 32),
-    (2, 64, 7, 130),
+    (2, 64, 17, 130),
 ]
 LAYOUTS = {
     "full": {},

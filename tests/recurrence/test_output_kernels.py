@@ -54,7 +54,7 @@ CASES = spread(
         (5, 6, 34, 17, 20),
         (6, 9, 3, 85, 3),
         (3, 17, 7, 16, 17),
-        (7, 2, 5, 33, 16),
+        (7, 2, 36, 68, 16),
     ],
     recurrence=list(RECURRENCES),
     mode=MODES,
