@@ -43,8 +43,8 @@ def replaced(rng, value, others):
         odd = [None, "lstm", "rnn", b"gru", True, -1, 2**70, [], [0], [5, 2], [2**70], [2**20]]
         odd += [np.nan, -0.5, 1e300, (), ("tanh", 1.0), (None, (0.5,), 3, 4), ("elu", np.inf, 0.0)]
         return rng.choice([*odd, rng.choice(others)])
-    if value.size > 2**20:
-        return None  # a broadcast one of before: no copy of it fits
+    if value.size > 2**20 or value.dtype.kind not in "biufc":
+        return None  # replaced before: no copy of it fits, or no number is of its type
     kind = rng.randrange(8)
     if kind == 0:
         return rng.choice(others)  # another argument's array: wrong shape, or shared memory
