@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from rnncore._native import isa as _isa
 
-pytestmark = pytest.mark.once
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(sys.platform == "win32", reason="pages are protected by mprotect"),
+]
 
 TESTS = Path(__file__).parents[1]
 FINGERPRINTS = str(TESTS / "fingerprints.py")
@@ -51,7 +54,7 @@ with guard_pages.GuardPages(at_end={end == "behind"}) as pages:
 """
     done = run("-c", code)
     assert done.stdout == "so far\n"
-    assert done.returncode < 0
+    assert done.returncode != 0
 
 
 def recorded(folder: Path, count: int) -> str:
