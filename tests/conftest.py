@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from problems import Problem, Result
+from rnncore._checks import forget_warnings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,6 +66,15 @@ def no_figure_stays() -> Iterator[None]:
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is not None:
         pyplot.close("all")
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_said() -> None:
+    """Forget what is said once per process: no test depends on those that ran before it."""
+    forget_warnings()
+    route = sys.modules.get("rnncore.torch.modules_route")
+    if route is not None:
+        route.forget_reasons()
 
 
 @pytest.fixture

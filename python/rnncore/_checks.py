@@ -217,6 +217,11 @@ def _warn_once(kind: str, text: str) -> None:
         warnings.warn(f"{text} (said once per process)", stacklevel=users_level())
 
 
+def forget_warnings() -> None:
+    """Let what was said once be said again: a test then finds what a new process would."""
+    _warned.clear()
+
+
 def users_level() -> int:
     """Return the stacklevel of the first caller outside of this package."""
     frame, level = sys._getframe(1), 1

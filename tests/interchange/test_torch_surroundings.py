@@ -9,7 +9,6 @@ import pytest
 import rnncore
 import rnncore.torch
 from rnncore._native.threads import at_most
-from rnncore.torch import modules_route
 
 torch = pytest.importorskip("torch")
 from torch.nn.utils.rnn import PackedSequence, pack_sequence  # noqa: E402
@@ -25,11 +24,6 @@ def pair(kind, **options):
     peer = getattr(torch.nn, kind)(I, H, **options)
     peer.load_state_dict(own.state_dict())
     return own, peer
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_fresh_process(monkeypatch):
-    monkeypatch.setattr(modules_route, "_said", set())
 
 
 BAD_CALLS = {

@@ -16,7 +16,6 @@ import pytest
 import rnncore
 from bad_arrays import misaligned, read_only
 from gate_functions import EVERY
-from rnncore import _checks
 
 pytestmark = pytest.mark.per_variant
 
@@ -34,11 +33,6 @@ def layer() -> Iterator[rnncore.LSTM]:
     np.testing.assert_array_equal(layer.flat_parameters, parameters)
     np.testing.assert_array_equal(layer.flat_grads, 1)
     assert layer.rng.bit_generator.state == drawn
-
-
-@pytest.fixture
-def fresh_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_checks, "_warned", set())
 
 
 def raises(kind: type[Exception], text: str) -> Any:
@@ -427,7 +421,6 @@ def test_integers_convert_silently(dtype: str) -> None:
     np.testing.assert_array_equal(layer(x)[0], layer(x.astype(np.float32))[0])
 
 
-@pytest.mark.usefixtures("fresh_warning")
 def test_lists_convert_silently() -> None:
     layer = rnncore.LSTM(5, 7, rng=0)
     x = normal(3, 6, 5)
@@ -494,7 +487,6 @@ def test_masked_elements_are_refused(layer: rnncore.LSTM) -> None:
         layer([x[0], x[1]])
 
 
-@pytest.mark.usefixtures("fresh_warning")
 def test_float64_in_a_float32_layer_warns_once() -> None:
     layer = rnncore.LSTM(5, 7, rng=0)
     x = normal(3, 6, 5)
@@ -509,7 +501,6 @@ def test_float64_in_a_float32_layer_warns_once() -> None:
     assert y.dtype == np.float32
 
 
-@pytest.mark.usefixtures("fresh_warning")
 @pytest.mark.parametrize("where", ["state", "dy", "list", "longdouble"])
 def test_float64_is_noticed_everywhere(where: str) -> None:
     layer = rnncore.GRU(5, 7, rng=0)
@@ -525,7 +516,6 @@ def test_float64_is_noticed_everywhere(where: str) -> None:
         call()
 
 
-@pytest.mark.usefixtures("fresh_warning")
 def test_float32_in_a_float64_layer_is_exact_and_silent() -> None:
     layer = rnncore.LSTM(5, 7, rng=0, dtype=np.float64)
     x = normal(3, 6, 5)
@@ -535,7 +525,6 @@ def test_float32_in_a_float64_layer_is_exact_and_silent() -> None:
 SECONDS = 1_700_000_000 + np.arange(240)  # float32 holds every 128th of them
 
 
-@pytest.mark.usefixtures("fresh_warning")
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint64", ">i8"])
 def test_integers_that_float32_rounds_warn_once(dtype: str) -> None:
     layer = rnncore.LSTM(1, 7, rng=0)
@@ -551,7 +540,6 @@ def test_integers_that_float32_rounds_warn_once(dtype: str) -> None:
         np.testing.assert_array_equal(layer(x)[0], y)
 
 
-@pytest.mark.usefixtures("fresh_warning")
 @pytest.mark.parametrize("where", ["list", "ragged", "step", "Linear", "functional", "float64"])
 def test_rounded_integers_are_noticed_everywhere(where: str) -> None:
     layer, x = rnncore.GRU(1, 7, rng=0), SECONDS[:, None]
@@ -568,7 +556,6 @@ def test_rounded_integers_are_noticed_everywhere(where: str) -> None:
         call[where]()
 
 
-@pytest.mark.usefixtures("fresh_warning")
 @pytest.mark.parametrize(
     "x",
     [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rnncore import GRU, LanguageModel, _checks, data
+from rnncore import GRU, LanguageModel, data
 from rnncore.layers.embedding import Embedding
 from rnncore.models import ManyToMany, ManyToOne, OneToMany
 from rnncore.models.samples import held
@@ -82,12 +82,11 @@ def test_tokens_of_any_integers_become_int64_in_batches(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("cells", [True, False])
-def test_lists_of_any_kind_are_read_alike(cells: bool, monkeypatch: Any) -> None:
+def test_lists_of_any_kind_are_read_alike(cells: bool) -> None:
     """Nested lists and arrays of objects, of different lengths; an empty one has no steps.
 
     None warns that it is no float32: nobody chose the width of Python's numbers.
     """
-    monkeypatch.setattr(_checks, "_warned", set())
     x = features("float32")
     pieces_x, tokens = pieces(x), [np.arange(n) % 5 for n in LENGTHS]
     labels = [np.ones(n, int) for n in LENGTHS]

@@ -114,3 +114,8 @@ def say_once(module: str, reason: str) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+def forget_reasons() -> None:
+    """Let reasons that were given be given again: a test then finds what a new process would."""
+    _said.clear()
