@@ -188,7 +188,7 @@ MODELS = {
     "beams-of-another-source": Mutant(
         GENERATION,
         (("(sequences[:, None] * K + beams)", "(np.arange(B)[:, None] * K + beams)"),),
-        PAIRS + "a_wide_beam_is_exhaustive_search",
+        PAIRS + "greedy_is_the_likeliest_symbol_of_each_step",
     ),
     "prompt-is-read-behind-its-end": Mutant(
         GENERATION,
