@@ -12,6 +12,7 @@ from errors import raises
 from labelled import NAMES, equal, ragged
 from rnncore import GRU, CheckpointError, ManyToOne, load, training
 from rnncore.estimators import Estimator, NotFittedError, RNNClassifier
+from rnncore.estimators._labels import held_of_each
 from rnncore.estimators._stopping import Stopping
 from rnncore.optim import AdamW
 
@@ -127,6 +128,14 @@ def test_early_stopping_keeps_the_best_and_scores_a_part_of_each_class() -> None
     assert fitted.best_validation_score_ == max(scores)
     assert fitted.history_.stopped == "no validation score higher by 0.0001 for 10 epochs"
     assert set(np.asarray(scores) * 18 % 1) == {0.0}  # six of each class
+
+
+def test_each_class_has_some_on_either_side() -> None:
+    codes = np.array([0, 0, 1, 1, 1, 1, 1, 1, 1, 2])
+    for held in (1, 9):
+        chosen = held_of_each(codes, held, np.random.default_rng(0))
+        assert set(codes[chosen]) == {0, 1}
+        assert set(codes[~chosen]) == {0, 1, 2}
 
 
 def test_early_stopping_ends_with_the_parameters_that_scored_best() -> None:

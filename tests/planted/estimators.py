@@ -26,6 +26,11 @@ ESTIMATORS = {
         (("data.weight[data.training]", "data.weight[: int(data.training.sum())]"),),
         CLASSIFIER + "weights_stay_with_their_sequences_when_a_part_is_set_aside",
     ),
+    "a-class-without-training": Mutant(
+        "python/rnncore/estimators/_labels.py",
+        (("max(share, 1), len(members) - 1)", "max(share, 1), len(members))"),),
+        CLASSIFIER + "each_class_has_some_on_either_side",
+    ),
     "early-stopping-keeps-the-last": Mutant(
         "python/rnncore/estimators/_stopping.py",
         (("            self._kept.restore()\n", "            pass\n"),),

@@ -229,6 +229,16 @@ TRAINING = {
         (("return not self._in_step and self._waiting == 0", "return not self._in_step"),),
         CHECKPOINTS + "a_step_of_several_batches_is_resumed_whole",
     ),
+    "file-inside-a-step": Mutant(
+        TRAINER,
+        (("return not self._in_step and self._waiting == 0", "return self._waiting == 0"),),
+        CHECKPOINTS + "ctrl_c_inside_a_step_leaves_nothing_half_done_in_the_files",
+    ),
+    "last-model-as-the-best": Mutant(
+        "python/rnncore/training/checkpoints.py",
+        (("if self.best and trainer.improved:", "if self.best:"),),
+        BEHIND_BEST,
+    ),
     "clock-begins-anew": Mutant(
         TRAINER,
         (("time.perf_counter() - self.history.seconds", "time.perf_counter()"),),

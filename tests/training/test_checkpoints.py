@@ -286,6 +286,8 @@ def test_a_training_resumed_behind_its_best_epoch_goes_back_to_that(tmp_path: Pa
     history = fit(other, tmp_path, resume=True, **options)
     np.testing.assert_array_equal(other.flat_parameters, whole.flat_parameters)
     assert history.validation_loss == expected.validation_loss
+    best = rnncore.load(tmp_path / "best.safetensors")
+    np.testing.assert_array_equal(best.flat_parameters, whole.flat_parameters)
 
 
 @pytest.mark.parametrize("batches", [3, 4, 8, 11])
@@ -342,7 +344,7 @@ def test_ctrl_c_inside_a_step_leaves_nothing_half_done_in_the_files(
     def interrupting(self: Any, *arguments: Any, **options: Any) -> Any:
         result = original(self, *arguments, **options)  # its dropout is drawn by now
         calls.append(1)
-        if len(calls) == 7:
+        if len(calls) == 8:  # the seventh step is not in a file
             raise KeyboardInterrupt
         return result
 
