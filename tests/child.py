@@ -25,19 +25,19 @@ def expect_memory_error(call):
 
 
 def process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """How the code ends; it must within a minute."""
+    """How the code ends; it must within some minutes, on a busy machine too."""
     return subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
 
 def run(code: str, **environment: str) -> str:
-    """What the code prints; it must end well, within a minute."""
+    """What the code prints; it must end well, within some minutes."""
     done = process(code, **environment)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     return done.stdout

@@ -5,9 +5,6 @@
 #include <Python.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#if defined(__GLIBCXX__)
-#include <cxxabi.h>
-#endif
 
 namespace rnncore {
 
@@ -22,12 +19,20 @@ class Released {
   }
 
   // Runs the handlers of signals that have come, as Python would between two instructions. Whether
-  // one raised: its error is then set. Python hears signals in its main thread alone.
+  // one raised: its error is then set. Python hears signals in its main thread alone. In the child
+  // of a handler that forked, what the helpers had begun is lost, and so is the call.
   static bool signal_ends_call() {
     Released* const own = innermost_;
-    if (own == nullptr || syscall(SYS_gettid) != getpid()) return false;
+    const pid_t process = getpid();
+    if (own == nullptr || syscall(SYS_gettid) != process) return false;
     own->take_back();
-    const bool raised = PyErr_CheckSignals() != 0;
+    bool raised = PyErr_CheckSignals() != 0;
+    if (!raised && getpid() != process) {
+      PyErr_SetString(PyExc_RuntimeError,
+                      "rnncore: a signal's handler forked inside a kernel; the call that it "
+                      "interrupted ends in the child");
+      raised = true;
+    }
     own->state_ = PyEval_SaveThread();
     return raised;
   }
@@ -37,15 +42,11 @@ class Released {
   // ends it with pthread_exit, which unwinds the stack; that would reach frames that let nothing
   // through, and abort the process. It waits here for the end of the process, as from Python 3.14.
   void take_back() {
-#if defined(__GLIBCXX__)
     try {
       PyEval_RestoreThread(state_);
-    } catch (const abi::__forced_unwind&) {
+    } catch (...) {  // it throws nothing else
       for (;;) ::pause();
     }
-#else
-    PyEval_RestoreThread(state_);
-#endif
   }
 
   static inline thread_local Released* innermost_ = nullptr;  // of this thread

@@ -154,6 +154,7 @@ bool Pool::wait_for_helpers(int parts) {
   waiting_.store(true);
   for (int now; (now = done_.load()) != parts;) {
     if (watch_ != nullptr) watch_->look();
+    if (the_pool.load() != this) break;  // a signal's handler forked: nobody comes back
     held_up = fetch_helpers() || held_up;
     sleep_while(done_, now, &between_looks);
   }
