@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 
+# Seconds, on a busy machine. On a build with a sanitizer everything takes longer.
+PATIENCE = 240 * int(os.environ.get("RNNCORE_TESTS_SLOWER", "1"))
+
 # Arrays of any size that take no memory, and what their use must come to. Without the limit a
 # system that promises more memory than it has (vm.overcommit_memory = 1) ends the process.
 HUGE_ARRAYS = """
@@ -31,7 +34,7 @@ def process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=False,
     )
 
