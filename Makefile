@@ -116,13 +116,14 @@ fuzz: $(VENV)/.test-$(VARIANTS)
 	  || { echo "the binding: fuzz_binding.py $$seed 2000 failed"; exit 1; }; done; \
 	  echo "binding: $$(((seed - 100) * 2000)) calls, none did harm"
 
-# The kernels' tests on a build that AddressSanitizer and UndefinedBehaviorSanitizer check: about 10 minutes of two
-# cores, 85 s of them to build. SHORT=1: one test in ten, about 3 minutes. ASAN_ARGS="--isa avx512 -k lstm": another
-# variant, options for pytest.
+# The kernels' tests on a build that AddressSanitizer and UndefinedBehaviorSanitizer check: some 25 minutes of two cores,
+# reckoned from a part, 85 s of them to build. SHORT=1: one test in 16, about 3.5 minutes. ASAN_ARGS="--isa avx512 -k
+# lstm": another variant, options for pytest.
 asan: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitizers.py address $(if $(SHORT),--short) -n $(JOBS) $(ASAN_ARGS)
 
-# The tests that use several threads, checked by ThreadSanitizer: about 5 minutes of two cores.
+# The tests that use several threads, checked by ThreadSanitizer: some 20 minutes of two cores, reckoned
+# from a part.
 tsan: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitizers.py thread $(if $(SHORT),--short) -n $(JOBS) $(TSAN_ARGS)
 

@@ -91,7 +91,7 @@ resource.setrlimit = setrlimit
 """
 
 # Of the short form: one test in so many, and all that show that the sanitizer is at work.
-ONE_IN = 10
+ONE_IN = 16
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
