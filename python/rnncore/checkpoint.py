@@ -17,8 +17,9 @@ from rnncore._files import as_path, write_atomically
 from rnncore._foreign_files import SAFETENSORS, foreign_file
 from rnncore._parts import from_plain, to_plain
 from rnncore._safetensors import DTYPES, FormatError, parse
+from rnncore._size_limit import size_limit
 from rnncore._types import Array
-from rnncore.module import Module, loadable_classes, size_limit
+from rnncore.module import Module, loadable_classes
 
 __all__ = ["CheckpointError", "load", "load_parts", "save"]
 

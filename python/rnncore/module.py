@@ -19,6 +19,7 @@ from rnncore._checks import as_numpy, check_dtype, prefix_of, users_level, what_
 from rnncore._fixed import check_assignment, constructor_names
 from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
+from rnncore._size_limit import take_numbers
 from rnncore._types import Array
 
 __all__ = ["LoadedNames", "Module"]
@@ -62,20 +63,6 @@ def constructor_text(
     """Return the call that builds `module`; options are (value, default), defaults left out."""
     named = [f"{name}={value!r}" for name, (value, usual) in options.items() if value != usual]
     return f"{type(module).__name__}({', '.join([*map(str, sizes), *named])})"
-
-
-# Numbers that modules may still have, in a list of one.
-_size_limit: ContextVar[list[int] | None] = ContextVar("size_limit", default=None)
-
-
-@contextmanager
-def size_limit(numbers: int) -> Iterator[None]:
-    """Refuse to build, inside, modules of more parameters in all: for sizes of unknown files."""
-    token = _size_limit.set([numbers])
-    try:
-        yield
-    finally:
-        _size_limit.reset(token)
 
 
 # The memory of gradients that a call further out restores or clears on an error.
@@ -155,12 +142,7 @@ class Module(ABC):
         self._shapes = dict(shapes)
         self._adopted = False
         self.dtype = check_dtype(dtype)
-        limit = _size_limit.get()
-        if limit is not None:
-            size = sum(map(math.prod, self._shapes.values()))
-            if size > limit[0]:
-                raise ValueError(f"parameters: expected at most {limit[0]} numbers, got {size}")
-            limit[0] -= size
+        take_numbers(sum(map(math.prod, self._shapes.values())))
         self.children: Mapping[str, Module] = MappingProxyType({})
         size = self._own_size()
         self._place(aligned_zeros((size,), self.dtype), aligned_zeros((size,), self.dtype))
