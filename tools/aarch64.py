@@ -117,7 +117,7 @@ def main() -> None:
         if shutil.which(program) is None:
             raise SystemExit(f"{program} is missing: apt install g++-aarch64-linux-gnu qemu-user")
     WORK.mkdir(parents=True, exist_ok=True)
-    needs = wheel_build.requirements(sys.executable, ROOT / "build" / "wheels" / "requirements")
+    needs = wheel_build.requirements(sys.executable)
     if not PYTHON.exists():
         unpack_system()
         unpack_packages()

@@ -58,8 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     shutil.rmtree(WORK, ignore_errors=True)
     os.environ.pop("CMAKE_CXX_COMPILER_LAUNCHER", None)  # a cache would answer the second time
-    work = wheel_build.ROOT / "build" / "wheels"
-    needs = wheel_build.requirements(sys.executable, work / "requirements")
+    needs = wheel_build.requirements(sys.executable)
     os.environ["SOURCE_DATE_EPOCH"] = wheel_build.epoch()
     first = build(needs, WORK / "a", options.variants)
     os.umask(0o077)

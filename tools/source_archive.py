@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--wheel", action="store_true", help="build a wheel out of it, offline")
     parser.add_argument("--variants", default="native", help="CMake's RNNCORE_VARIANTS")
     options = parser.parse_args()
-    work = wheel_build.ROOT / "build" / "wheels"
-    needs = wheel_build.requirements(sys.executable, work / "requirements")
+    needs = wheel_build.requirements(sys.executable)
     path = archive(needs, wheel_build.ROOT / "dist")
     check(path)
     print(path)

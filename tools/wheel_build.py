@@ -37,23 +37,31 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def requirements(python: str, folder: Path) -> Path:
-    """Install what a build needs beside the interpreter, in one folder that all of them share.
+def requirements(python: str) -> Path:
+    """Install what a build needs beside the interpreter, in a folder; return it.
 
-    All of it is Python, or programs; the oldest interpreter installs it, for the others too.
+    All of it is Python, or programs, so that newer interpreters can use what one has installed.
     """
-    if not (folder / ".done").exists():
-        pyproject = project()
-        asked = pyproject["build-system"]["requires"] + pyproject["dependency-groups"]["build"]
+    version = _run(python, "-c", "import sys; print(*sys.version_info[:2], sep='.')")
+    folder = ROOT / "build" / f"requirements-{version}"
+    pyproject = project()
+    asked = pyproject["build-system"]["requires"] + pyproject["dependency-groups"]["build"]
+    done = folder / "done"
+    if not done.exists() or done.read_text() != str(asked):
         pip(python, "install", "--target", folder, "--upgrade", *asked)
         hook = "print(*build.get_requires_for_build_wheel(), sep='\\n')"
-        command = [python, "-c", f"from scikit_build_core import build; {hook}"]
-        more = subprocess.run(
-            command, cwd=ROOT, env=environment(folder), capture_output=True, text=True, check=True
-        ).stdout.split("\n")
-        pip(python, "install", "--target", folder, "--upgrade", *filter(None, more))
-        (folder / ".done").touch()
+        hooked = f"from scikit_build_core import build; {hook}"
+        more = _run(python, "-c", hooked, cwd=ROOT, env=environment(folder))
+        if more:
+            pip(python, "install", "--target", folder, "--upgrade", *more.split("\n"))
+        done.write_text(str(asked))
     return folder
+
+
+def _run(*command: str, **options: Any) -> str:
+    """Return what a command prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=True, **options)
+    return done.stdout.strip()
 
 
 def epoch() -> str:

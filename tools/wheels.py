@@ -39,7 +39,7 @@ PEER_TESTS = ("core/test_team.py", "interchange/test_torch_processes.py")
 
 def build(found: list[Interpreter], variants: str) -> list[Path]:
     """Build, repair and check one wheel for each; return them as they lie in dist/."""
-    needs = wheel_build.requirements(found[0].path, WORK / "requirements")
+    needs = wheel_build.requirements(found[0].path)
     for folder in (WORK / "raw", DIST):
         shutil.rmtree(folder, ignore_errors=True)
     wheels = []
