@@ -64,7 +64,8 @@ def unpack_packages() -> None:
             archive.extractall(WORK / "site")
     PYTHON.write_text(
         f'#!/bin/sh\nexport PYTHONPATH="{ROOT}/build/aarch64/site:$PYTHONPATH"\n'
-        f'exec qemu-aarch64 -L "{SYSTEM}" "{SYSTEM}/usr/bin/python{VERSION}" "$@"\n'
+        # -0: what it takes for its own path, so that what it starts goes through qemu too
+        f'exec qemu-aarch64 -L "{SYSTEM}" -0 "{PYTHON}" "{SYSTEM}/usr/bin/python{VERSION}" "$@"\n'
     )
     PYTHON.chmod(0o755)
 
