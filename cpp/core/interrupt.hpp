@@ -19,7 +19,7 @@ using AsksToEnd = bool (*)();
 inline std::atomic<AsksToEnd> asks_to_end{nullptr};
 
 // The denormals of everybody else, within a FlushDenormals.
-class KeepDenormals {
+class [[maybe_unused]] KeepDenormals {
  public:
 #if defined(__SSE2__)
   KeepDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ & ~0x8040u); }

@@ -118,7 +118,7 @@ class Team {
 
 // Subnormals become zero while in scope (they slow some CPUs a hundredfold); then the caller's
 // floating-point state is back.
-class FlushDenormals {
+class [[maybe_unused]] FlushDenormals {
  public:
 #if defined(__SSE2__)
   FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
