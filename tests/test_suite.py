@@ -59,7 +59,7 @@ def missing(row: str) -> list[str]:
     return [f"{name}::{test}" for name, test in found if f"def {test}(" not in texts[name]]
 
 
-OPEN = 7  # rows that have no test yet
+OPEN = 5  # rows that have no test yet
 
 
 def test_what_must_never_happen_has_its_tests() -> None:
