@@ -358,6 +358,13 @@ def prefix_of(names: Iterable[str], mapping: Mapping[str, Any]) -> str | None:
     return next((each for each in prefixes if all(each + n in mapping for n in wanted)), None)
 
 
+def warn_of_no_match(missing: list[str], unexpected: list[str]) -> None:
+    """Warn that none of the names of a mapping are a module's."""
+    got = f"names such as {unexpected[0]!r}" if unexpected else "no names"
+    text = f"state_dict: expected names such as {missing[0]!r}, got {got}; nothing was loaded"
+    warnings.warn(text, stacklevel=users_level())
+
+
 def choice(name: str, value: Any, options: Sequence[str]) -> str:
     """Return `value` if it is one of `options`; ValueError lists them."""
     if not isinstance(value, str) or value not in options:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import as_numpy, check_dtype, prefix_of, users_level, what_came
+from rnncore._checks import as_numpy, check_dtype, prefix_of, warn_of_no_match, what_came
 from rnncore._fixed import check_assignment, constructor_names
 from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
@@ -335,7 +334,7 @@ class Module(ABC):
                 raise KeyError(f"state_dict: expected names without {prefix!r} in front")
             raise KeyError(f"state_dict: missing {missing}, unexpected {unexpected}")
         if missing and len(missing) == len(self.parameters):
-            _warn_of_no_match(missing, unexpected)
+            warn_of_no_match(missing, unexpected)
         arrived = self.flat_parameters.copy()
         for name, own in self.parameters.items():
             if name in mapping:
@@ -375,11 +374,3 @@ class Module(ABC):
                 raise ValueError(f"{name}: already part of another model; use copy.deepcopy")
         self.__dict__.update(state)
         self._join(self.children, self.flat_parameters, self.flat_grads)
-
-
-def _warn_of_no_match(missing: list[str], unexpected: list[str]) -> None:
-    got = f"names such as {unexpected[0]!r}" if unexpected else "no names"
-    warnings.warn(
-        f"state_dict: expected names such as {missing[0]!r}, got {got}; nothing was loaded",
-        stacklevel=users_level(),
-    )
