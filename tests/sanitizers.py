@@ -56,7 +56,7 @@ SANITIZERS = {
     # its frames on the stack too. A block that is too large must be a MemoryError, not the end.
     # libstdc++ comes first, since a library that is loaded later throws through it.
     "address": Sanitizer(
-        ("libasan.so", "libstdc++.so"),
+        ("libasan.so", "libstdc++.so.6"),
         {
             "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:"
             "max_allocation_size_mb=8192",

@@ -49,6 +49,23 @@ def test_a_cpu_without_avx2() -> None:
     )
 
 
+LOCK_OFF = """
+import sys
+sys._is_gil_enabled = lambda: False  # as with PYTHON_GIL=0 on a free-threaded Python
+try:
+    import rnncore
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_python_without_the_global_lock_is_refused() -> None:
+    said = child.run(LOCK_OFF)
+    assert said.startswith("rnncore: expected a Python with its global interpreter lock")
+    assert "PYTHON_GIL=0" in said
+    assert child.run(LOCK_OFF.replace("False", "True")) == ""
+
+
 INTERPRETER = """
 import _xxsubinterpreters as interpreters, sys
 import numpy as np, rnncore

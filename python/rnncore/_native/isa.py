@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -54,7 +55,8 @@ def load(isa: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the variant is unknown, not built, or needs instructions this machine lacks.
+        If the variant is unknown, not built, or needs instructions this machine lacks; or Python
+        runs without its global lock.
     FaultyTilesError
         If its tile unit does not give the bits of software tiles; an ImportError too.
     """
@@ -66,8 +68,23 @@ def load(isa: str) -> ModuleType:
     if not support[isa]:
         raise ImportError(f"RNNCORE_ISA: this machine cannot run the variant {isa!r}")
     module = importlib.import_module(f"rnncore._native._core_{isa}")
+    _check_global_lock()
     _check_tiles(isa, module)
     return module
+
+
+def _check_global_lock() -> None:
+    """Refuse a Python that leaves its lock off for modules that need it.
+
+    A free-threaded Python takes the lock back, with a warning, for modules that do not say they can
+    do without. PYTHON_GIL=0 or -X gil=0 keeps it from that; the binding's checks of arrays would
+    then race with threads that change them.
+    """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise ImportError(
+            "rnncore: expected a Python with its global interpreter lock, got one that runs "
+            "without: leave out PYTHON_GIL=0 and -X gil=0, or use the usual build of Python"
+        )
 
 
 def _check_tiles(isa: str, module: ModuleType) -> None:
