@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sanitizers
 from rnncore._native import isa as _isa
 
 pytestmark = pytest.mark.once
@@ -91,3 +92,11 @@ def test_a_race_is_reported() -> None:
         "for one in both:\n    one.start()\nfor one in both:\n    one.join()\n"
     )
     assert "ThreadSanitizer: data race" in report(code)
+
+
+def test_a_refusal_of_memory_is_no_report(tmp_path: Path) -> None:
+    refused = f"==7==WARNING: {sanitizers.REFUSED} 0xc0000000000 bytes\n"
+    (tmp_path / "report.7").write_text(refused)
+    (tmp_path / "report.8").write_text(f"{refused}ERROR: AddressSanitizer: SEGV\n{refused}")
+    found = sanitizers.reports_of(tmp_path)
+    assert found == {tmp_path / "report.8": "ERROR: AddressSanitizer: SEGV"}
