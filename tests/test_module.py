@@ -393,6 +393,8 @@ def test_a_load_that_is_not_strict_passes_over_other_names() -> None:
     np.testing.assert_array_equal(layer.parameters["weight_hh_l0"], before["weight_hh_l0"])
     with pytest.raises(TypeError, match="state_dict: expected a mapping, got list"):
         layer.load_state_dict([1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="strict: expected True or False, got 'no'"):
+        layer.load_state_dict(before, strict="no")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="bias_hh_l0: expected shape"):
         layer.load_state_dict({"bias_hh_l0": np.zeros(3)}, strict=False)
 

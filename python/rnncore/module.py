@@ -14,7 +14,14 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import as_numpy, check_dtype, prefix_of, warn_of_no_match, what_came
+from rnncore._checks import (
+    as_numpy,
+    boolean,
+    check_dtype,
+    prefix_of,
+    warn_of_no_match,
+    what_came,
+)  # fmt: skip
 from rnncore._fixed import check_assignment, constructor_names
 from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
@@ -322,10 +329,11 @@ class Module(ABC):
         ValueError
             If a shape differs, or a parameter here is read-only.
         TypeError
-            If `mapping` is no mapping or a value holds no real numbers.
+            If `mapping` is no mapping, a value holds no real numbers or `strict` is no bool.
         """
         if not isinstance(mapping, Mapping):
             raise TypeError(f"state_dict: expected a mapping, got {what_came(mapping)}")
+        strict = boolean("strict", strict)
         missing = [name for name in self.parameters if name not in mapping]
         unexpected = [name for name in mapping if name not in self.parameters]
         if strict and (missing or unexpected):

@@ -387,6 +387,7 @@ def test_parts_that_do_not_fit_are_named(make: Any, error: Any, text: str) -> No
         (tokens(90), {"steps": 0}, ValueError, "steps: expected an integer in [1,"),
         (tokens(90), {"batch_size": 2.0}, TypeError, "batch_size: expected a positive integer"),
         (tokens(90), {"shuffle": True}, ValueError, "shuffle: expected False for a stream"),
+        (tokens(90), {"forcing": 0}, TypeError, "forcing: expected None for samples of this kind"),
         (tokens(90), {"validation_data": [9, 9]}, IndexError, "validation_data: tokens: expected"),
         (tokens(90), {"validation_data": [0, 1]}, ValueError, "validation_data: tokens: expected"),
         (tokens(90), {"validation_data": [tokens(9)]}, TypeError, "validation_data: expected one"),

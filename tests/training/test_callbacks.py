@@ -98,7 +98,10 @@ def test_a_callback_that_raises_leaves_the_last_step() -> None:
     assert model.history.steps == 2
 
 
-@pytest.mark.parametrize("callbacks", [3, "x", [Recorder], [lambda run: None], {"a": Recorder()}])
+@pytest.mark.parametrize(
+    "callbacks",
+    [3, "x", [Recorder], [lambda run: None], {"a": Recorder()}, np.array(1.0)],
+)
 def test_what_is_no_callback_is_refused(callbacks: Any) -> None:
     with pytest.raises(TypeError, match="callbacks: expected"):
         fit(summing(), *sums(8), callbacks=callbacks)
@@ -325,6 +328,7 @@ def test_accuracy_of_yes_and_no() -> None:
     ("metrics", "error", "text"),
     [
         ("accuracy", TypeError, "metrics: expected a list or a dict, got 'accuracy'"),
+        (np.array(1.0), TypeError, "metrics: expected a list or a dict, got array"),
         (["acuracy"], ValueError, "metrics: expected 'accuracy'.* got 'acuracy'"),
         ([3], ValueError, "metrics: expected .* or a function, got 3"),
         ([lambda y, t: "x"], TypeError, r"metrics\['<lambda>'\]: expected a function that gives"),

@@ -238,6 +238,7 @@ def test_what_cannot_be_saved_is_noticed_before_training(tmp_path: Path) -> None
         ({"every_minutes": 0.0}, ValueError, "every_minutes: expected a number > 0"),
         ({"keep": 0}, ValueError, "keep"),
         ({"best": 1}, TypeError, "best"),
+        ({"parts": 1}, TypeError, "parts: expected objects by name, got 1"),
         ({"parts": {"optimizer": 1}}, ValueError, "parts: expected other names than 'optimizer'"),
     ],
 )

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from rnncore._checks import integer, number, positive_int
 from rnncore._fixed import Fixed
 from rnncore.training.trainer import Trainer
@@ -116,7 +118,7 @@ def check_callbacks(callbacks: Any) -> list[Any]:
     """Return a list of callbacks; TypeError for anything else."""
     if isinstance(callbacks, Callback):
         return [callbacks]
-    if not isinstance(callbacks, Iterable) or isinstance(callbacks, (str, Mapping)):
+    if not isinstance(callbacks, Iterable) or isinstance(callbacks, (str, Mapping, np.ndarray)):
         raise TypeError(f"callbacks: expected a list of callbacks, got {callbacks!r}")
     found = list(callbacks)
     for callback in found:

@@ -64,6 +64,8 @@ class Checkpoints(Fixed, Callback):
             raise ValueError(f"every_minutes: expected a number > 0, got {every_minutes!r}")
         self.every_minutes = None if every_minutes is None else float(every_minutes)
         self.keep, self.best = positive_int("keep", keep), boolean("best", best)
+        if not isinstance(parts, Mapping | None):
+            raise TypeError(f"parts: expected objects by name, got {parts!r}")
         self.parts = dict(parts or {})
         for name in _OWN:
             if name in self.parts:

@@ -250,6 +250,8 @@ def fit_samples(
 ) -> History:
     """Train a model on samples that are checked already; as `fit` otherwise."""
     refuse_unknown(unknown, fit_samples)
+    if not isinstance(forcing, ScheduledTeacherForcing | None):
+        raise TypeError(f"forcing: expected None for samples of this kind, got {forcing!r}")
     options = Options(
         positive_int("epochs", epochs),
         positive_int("batch_size", batch_size),

@@ -53,7 +53,7 @@ def check_metrics(metrics: Any, model: Any) -> dict[str, Metric]:
     """Return metrics as functions by name; TypeError or ValueError for anything else."""
     if metrics is None:
         return {}
-    if isinstance(metrics, (str, bytes)) or not isinstance(metrics, Iterable):
+    if isinstance(metrics, (str, bytes, np.ndarray)) or not isinstance(metrics, Iterable):
         raise TypeError(f"metrics: expected a list or a dict, got {metrics!r}")
     if not hasattr(model, "batch_evaluation"):
         raise TypeError(f"metrics: expected None for a {type(model).__name__}, which has none")
