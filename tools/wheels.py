@@ -5,7 +5,9 @@
 
 Each wheel holds all variants, or those that are asked for, and lies in dist/. Each is tried in two
 clean environments, outside of the source tree: with the oldest numpy that it may meet, and with the
-newest. --peers also tries one of them with torch and ONNX Runtime in its process.
+newest. Each try runs all tests of the binding and one share of the kernels', whose code is the same
+in all of them; all tries together run every test. --peers also tries one of them with torch and
+ONNX Runtime in its process.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import interpreters
@@ -31,8 +34,9 @@ DIST = ROOT / "dist"
 # The first releases with wheels for a CPython, but never older than pyproject.toml allows.
 OLDEST_NUMPY = {"cp310": "1.24.0", "cp311": "1.24.0", "cp312": "1.26.0", "cp313": "2.1.0"}
 OLDEST_OTHERS = ("tqdm==4.60.0", "narwhals==2.0.0")
-TRIED_WITH = ("pytest", "hypothesis")
-KERNEL_TESTS = ("core", "gemm", "recurrence", "bind", "native")
+TRIED_WITH = ("pytest", "pytest-xdist", "hypothesis")
+BINDING_TESTS = ("core", "bind", "native")  # what differs between CPythons: all of them in each
+KERNEL_TESTS = ("gemm", "recurrence")  # the same code in all: each runs one share of them
 PEERS = ("torch==2.13.0", "onnx>=1.17", "onnxruntime>=1.20")
 PEER_TESTS = ("core/test_team.py", "interchange/test_torch_processes.py")
 
@@ -96,12 +100,20 @@ def run(python: Path, *arguments: str, **variables: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
+def run_tests(python: Path, *names: str, share: str = "0/1") -> str:
+    """Run these tests, or a share of them; return pytest's last line."""
+    options = ("-q", "-p", "no:cacheprovider", "-p", "share", "-n", "auto")
+    tests = [f"tests/{name}" for name in names]
+    variables = {"PYTHONPATH": "tests", "RNNCORE_TESTS_SHARE": share}
+    return run(python, "-m", "pytest", *options, *tests, **variables)
+
+
 def _clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
-def try_out(interpreter: Interpreter, wheel: Path) -> None:
-    """Run the self-test of every variant and the tests of the kernels, twice."""
+def try_out(interpreter: Interpreter, wheel: Path, shares: Iterator[str]) -> None:
+    """Run the self-test of every variant and the tests, on two numpys."""
     oldest = OLDEST_NUMPY.get(interpreter.tag)
     others = OLDEST_OTHERS if oldest else ()
     wanted = {"oldest": (f"numpy=={oldest}", *others)} if oldest else {}
@@ -111,16 +123,16 @@ def try_out(interpreter: Interpreter, wheel: Path) -> None:
         isas = run(python, "-c", "import rnncore; print(*rnncore.available_isas())").split()
         for isa in isas:
             run(python, "-m", "rnncore", "selftest", RNNCORE_ISA=isa)
-        folders = [f"tests/{folder}" for folder in KERNEL_TESTS]
-        said = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *folders)
+        said = run_tests(python, *BINDING_TESTS)
+        share = next(shares)
+        said += "; kernels: " + run_tests(python, *KERNEL_TESTS, share=share)
         print(f"{wheel.name}, numpy {numpy}: selftest of {', '.join(isas)}; {said}", flush=True)
 
 
 def try_with_peers(interpreter: Interpreter, wheel: Path) -> None:
     """Run the tests of threads with torch and ONNX Runtime in the process."""
     python = environment(interpreter, wheel, "peers", *PEERS)
-    tests = [f"tests/{name}" for name in PEER_TESTS]
-    said = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    said = run_tests(python, *PEER_TESTS)
     print(f"{wheel.name}, beside torch and ONNX Runtime: {said}", flush=True)
 
 
@@ -148,8 +160,10 @@ def main() -> None:
     if "build" in steps:
         build(found, options.variants)
     if "try" in steps:
+        tries = 2 * len(found)
+        shares = iter([f"{part}/{tries}" for part in range(tries)])
         for interpreter in found:
-            try_out(interpreter, wheel_of(interpreter))
+            try_out(interpreter, wheel_of(interpreter), shares)
     if options.peers:
         try_with_peers(found[-1], wheel_of(found[-1]))
 
