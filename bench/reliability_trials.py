@@ -129,7 +129,8 @@ else:
 _INTERRUPT = """
 import os, signal, threading, time
 rng = np.random.default_rng(0)
-layer, x = lstm(256, 512), rng.standard_normal((8, 3000, 256)).astype("f4")
+layer, x = lstm(256, 512), rng.standard_normal((8, 12000, 256)).astype("f4")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 """
 
 _INTERRUPTED = """

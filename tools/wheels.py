@@ -89,7 +89,7 @@ def environment(interpreter: Interpreter, wheel: Path, name: str, *packages: str
 
 
 def run(python: Path, *arguments: str, **variables: str) -> str:
-    """Run Python beside the copied tests; return the last line that it prints."""
+    """Run Python beside the copied tests; return what it prints."""
     done = subprocess.run(
         [str(python), *arguments],
         cwd=python.parents[2], env=_clean() | variables, stdout=subprocess.PIPE, text=True,
@@ -97,15 +97,16 @@ def run(python: Path, *arguments: str, **variables: str) -> str:
     )  # fmt: skip
     if done.returncode != 0:
         raise SystemExit(f"{done.stdout}\nfailed: {python} {' '.join(arguments)} {variables}")
-    return done.stdout.strip().splitlines()[-1]
+    return done.stdout.strip()
 
 
 def run_tests(python: Path, *names: str, share: str = "0/1") -> str:
-    """Run these tests, or a share of them; return pytest's last line."""
+    """Run these tests, or a share of them; return how many passed, as pytest says it."""
     options = ("-q", "-p", "no:cacheprovider", "-p", "share", "-n", "auto")
     tests = [f"tests/{name}" for name in names]
     variables = {"PYTHONPATH": "tests", "RNNCORE_TESTS_SHARE": share}
-    return run(python, "-m", "pytest", *options, *tests, **variables)
+    lines = run(python, "-m", "pytest", *options, *tests, **variables).splitlines()
+    return next(line for line in reversed(lines) if " passed" in line)
 
 
 def _clean() -> dict[str, str]:
