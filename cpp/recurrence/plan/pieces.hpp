@@ -26,7 +26,7 @@ struct Piece {
 // Where the state before a step is the initial one.
 struct Resets {
   const std::uint8_t* before = nullptr;  // (T, B), 0 = none, or null: nowhere
-  bool to_state = false;         // the initial state is the given one, not zeros
+  bool to_state = false;                 // the initial state is the given one, not zeros
 };
 
 // The pieces of all sequences, longest first; none where each sequence is one piece of all T steps
