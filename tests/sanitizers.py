@@ -33,6 +33,7 @@ LEFT_OUT = {
     "tests/gemm/test_machine_code.py": "it reads the instructions of an optimised build",
     "tests/native/test_hardening.py": "a build with a sanitizer is not hardened",
     "tests/core/test_team.py::test_threads_that_the_system_cannot_start": LIMITED,
+    "tests/process/test_limits.py": LIMITED,
     "tests/layers/test_layer_errors.py::"
     "test_a_memory_limit_raises_memory_error_and_the_process_goes_on": LIMITED,
     "tests/reliability/test_arrays_at_pages.py::test_a_touch_beyond_is_a_crash": "it is one",
