@@ -69,7 +69,8 @@ bench: $(VENV)/.bench-$(VARIANTS)
 wheel: $(WHEELS)/.built
 
 # Wheels of all variants for every CPython of this machine, or those of PYTHONS="python3.12 ...", into dist/: built,
-# repaired, checked, and tried in clean environments. WHEELS_ARGS=--peers: beside torch and ONNX Runtime too.
+# repaired, checked, and tried in clean environments. WHEELS_ARGS=--peers: beside torch and ONNX Runtime too. Four
+# CPythons: 8 minutes of one core to build, and some 2 more for each of two tries a wheel.
 wheels: $(VENV)/.wheels
 	$(BIN)/python tools/wheels.py $(if $(PYTHONS),--pythons "$(PYTHONS)") $(WHEELS_ARGS)
 
@@ -99,7 +100,8 @@ reference: $(VENV)/.plot-$(VARIANTS) $(VENV)/.docs
 	@echo "build/reference/html/index.html"
 
 # Plants faults in the sources and demands that the tests notice. Of one core: the first build takes a minute, a fault in
-# Python two seconds, one in C++ from ten seconds up to a minute, where it lies in a header of all kernels.
+# Python two seconds, one in C++ from ten seconds up to a minute, where it lies in a header of all kernels: half an
+# hour in all. A sample of 10 took 95 s of one core.
 # MUTANTS_ARGS=--python plants those that need no build, "--sample 10" some that the commit draws, names those named.
 mutants: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/mutants.py $(MUTANTS_ARGS)
@@ -117,7 +119,7 @@ fuzz: $(VENV)/.test-$(VARIANTS)
 	  echo "binding: $$(((seed - 100) * 2000)) calls, none did harm"
 
 # The kernels' tests on a build that AddressSanitizer and UndefinedBehaviorSanitizer check: some 25 minutes of two cores,
-# reckoned from a part, 85 s of them to build. SHORT=1: one test in 16, about 3.5 minutes. ASAN_ARGS="--isa avx512 -k
+# reckoned from a part, 85 s of them to build. SHORT=1: one test in 16, about 4 minutes. ASAN_ARGS="--isa avx512 -k
 # lstm": another variant, options for pytest.
 asan: $(VENV)/.test-$(VARIANTS) $(VENV)/.build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/sanitizers.py address $(if $(SHORT),--short) -n $(JOBS) $(ASAN_ARGS)
