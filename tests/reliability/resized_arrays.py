@@ -64,12 +64,13 @@ def main() -> None:
             grouped = raw.grouped("forward", arguments)
             array = owner if name == "x" else arguments[name]
             state = resized_meanwhile(array, lambda grouped=grouped: core.forward(**grouped))
-            assert state is not True, name
+            if state is None:  # the array may have been resized since, an output too
+                continue
+            assert not state, name
             for output in ("y", "h_n", "c_n"):
                 assert raw.same_bits(arguments[output], plain[output]), (name, output)
-            if state is False:
-                tried += 1
-                break
+            tried += 1
+            break
         else:
             raise AssertionError(f"{name}: the call was always over before")
         array.resize(1, refcheck=False)  # no call holds it any more
