@@ -5,9 +5,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#endif
+
+#include "core/denormals.hpp"
 
 namespace rnncore {
 
@@ -17,20 +16,6 @@ struct Interrupted {};
 // Whether the call that runs on this thread shall end; set once, by who knows. Null: never.
 using AsksToEnd = bool (*)();
 inline std::atomic<AsksToEnd> asks_to_end{nullptr};
-
-// The denormals of everybody else, within a FlushDenormals.
-class [[maybe_unused]] KeepDenormals {
- public:
-#if defined(__SSE2__)
-  KeepDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ & ~0x8040u); }
-  KeepDenormals(const KeepDenormals&) = delete;
-  KeepDenormals& operator=(const KeepDenormals&) = delete;
-  ~KeepDenormals() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#endif
-};
 
 // Whether one call shall end. It is never asked in its first 50 ms.
 class Watch {

@@ -2,12 +2,10 @@
 // for more, it hands out parts of it with Team::run.
 #pragma once
 
+#include "core/denormals.hpp"
 #include "core/function_ref.hpp"
 #include "core/interrupt.hpp"
 #include "core/types.hpp"
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#endif
 
 namespace rnncore {
 
@@ -114,19 +112,6 @@ class Team {
   Pool* pool_ = nullptr;  // of which this call has the helpers, or null
   int threads_ = 1;
   Watch* const watch_;
-};
-
-// Subnormals become zero while in scope (they slow some CPUs a hundredfold); then the caller's
-// floating-point state is back.
-class [[maybe_unused]] FlushDenormals {
- public:
-#if defined(__SSE2__)
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
-  ~FlushDenormals() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#endif
 };
 
 // Whether a call may end early, with Interrupted, or runs to its end.

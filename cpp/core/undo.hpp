@@ -11,6 +11,8 @@ namespace rnncore {
 template <class T>
 class Undo {
  public:
+  Undo() { arrays_.reserve(16); }  // most calls have fewer: one allocation
+
   void array(const Matrix<T>& sums) {
     if (!sums) return;
     arrays_.push_back(sums);

@@ -33,8 +33,7 @@ double binary_cross_entropy(Matrix<const T> logits, Matrix<const T> target,
                             const Counted<T>& counted, Matrix<T> dlogits);
 
 // mean of -log softmax(logits)[label] over the rows that count and whose label is not
-// `ignore_index`; logits (N, C), labels (N,), checked before: in [0, C) or
-// `ignore_index`.
+// `ignore_index`; logits (N, C), labels (N,), checked before: in [0, C) or `ignore_index`.
 template <class T>
 double softmax_cross_entropy(Matrix<const T> logits, const Index* labels, const Counted<T>& counted,
                              Index ignore_index, Matrix<T> dlogits);
