@@ -24,7 +24,7 @@ LEAVES = ("estimators", "torch", "onnx", "keras", "distributed")
 LEVELS = (
     (
         "_types", "_memory", "_checks", "_files", "_fixed", "_html", "_parts", "_random",
-        "_safetensors", "_size_limit",
+        "_safetensors", "_size_limit", "_state_names",
     ),
     (
         "module", "state", "schedules", "vocabulary", "decoding", "datasets", "standardizer",

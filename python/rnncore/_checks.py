@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 import warnings
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -304,6 +305,14 @@ def fraction(name: str, value: Any) -> float:
     return result
 
 
+def not_negative(name: str, value: Any, expected: str = "a number") -> float:
+    """Return a finite number >= 0 as a float; TypeError for no number, ValueError for others."""
+    result = number(name, value, expected)
+    if not 0.0 <= result < math.inf:
+        raise ValueError(f"{name}: expected a finite number >= 0, got {value!r}")
+    return result
+
+
 def inner_fraction(name: str, value: Any) -> float:
     """Return a number in (0, 1) as a float; TypeError for no number, ValueError outside."""
     result = number(name, value, "a number in (0, 1)")
@@ -347,22 +356,6 @@ def expect_module(name: str, value: Any, kind: Any, expected: str = "a layer or 
         text = f"{name}: expected {expected}, got {what_came(value)}"
         hint = None if isinstance(value, type) else _MAKERS.get(library_of(value) or "")
         raise TypeError(f"{text}; {hint}" if hint else text)
-
-
-def prefix_of(names: Iterable[str], mapping: Mapping[str, Any]) -> str | None:
-    """Return what stands before every one of these names in a mapping; None if nothing does."""
-    wanted = list(names)
-    found = (name for name in mapping if isinstance(name, str))
-    ends = (name for name in found if wanted and name.endswith(f".{wanted[0]}"))
-    prefixes = (name[: -len(wanted[0])] for name in ends)
-    return next((each for each in prefixes if all(each + n in mapping for n in wanted)), None)
-
-
-def warn_of_no_match(missing: list[str], unexpected: list[str]) -> None:
-    """Warn that none of the names of a mapping are a module's."""
-    got = f"names such as {unexpected[0]!r}" if unexpected else "no names"
-    text = f"state_dict: expected names such as {missing[0]!r}, got {got}; nothing was loaded"
-    warnings.warn(text, stacklevel=users_level())
 
 
 def choice(name: str, value: Any, options: Sequence[str]) -> str:

@@ -1,4 +1,8 @@
-"""Reading a safetensors file: its tensors and metadata, in time and memory bounded by its size."""
+"""Reading a safetensors file: its tensors and metadata, in time and memory bounded by its size.
+
+The safetensors package reads no metadata from bytes, so that the header had to be read a second
+time, and copies every tensor.
+"""
 
 from __future__ import annotations
 

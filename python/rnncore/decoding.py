@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from bisect import insort
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from rnncore._checks import as_numpy, generator, number, positive_int, refuse
+from rnncore._checks import as_numpy, generator, not_negative, positive_int, refuse
 from rnncore._types import Array, Seed
 
 __all__ = [
@@ -29,10 +28,7 @@ def __dir__() -> list[str]:
 
 def check_temperature(temperature: Any) -> float:
     """Return a temperature as a float; TypeError for no number, ValueError unless in [0, inf)."""
-    value = number("temperature", temperature, "a number >= 0")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"temperature: expected a finite number >= 0, got {temperature!r}")
-    return value
+    return not_negative("temperature", temperature, "a number >= 0")
 
 
 def check_top_k(top_k: Any, size: int) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import choice, number, what_came
+from rnncore._checks import choice, not_negative, number, what_came
 from rnncore._native.cells import Cell
 from rnncore._types import Array
 
@@ -54,9 +54,7 @@ def orthogonal(rng: np.random.Generator, weight: Array) -> None:
 def uniform(rng: np.random.Generator, weight: Array, bound: float) -> None:
     """Fill from U(+-bound)."""
     _check(rng, weight, 0)
-    bound = number("bound", bound)
-    if not 0 <= bound < np.inf:
-        raise ValueError(f"bound: expected a finite number >= 0, got {bound!r}")
+    bound = not_negative("bound", bound)
     weight[...] = rng.random(weight.shape, dtype=weight.dtype)
     weight *= 2 * bound
     weight -= bound

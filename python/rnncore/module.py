@@ -14,18 +14,12 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore._checks import (
-    as_numpy,
-    boolean,
-    check_dtype,
-    prefix_of,
-    warn_of_no_match,
-    what_came,
-)  # fmt: skip
+from rnncore._checks import as_numpy, boolean, check_dtype, what_came
 from rnncore._fixed import check_assignment, constructor_names
 from rnncore._html import folded, table
 from rnncore._memory import ALIGNMENT, aligned_zeros
 from rnncore._size_limit import take_numbers
+from rnncore._state_names import prefix_of, warn_of_no_match
 from rnncore._types import Array
 
 __all__ = ["LoadedNames", "Module"]

@@ -11,7 +11,15 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from rnncore._checks import as_array, boolean, check_shape, expect_module, fraction, number
+from rnncore._checks import (
+    as_array,
+    boolean,
+    check_shape,
+    expect_module,
+    fraction,
+    not_negative,
+    number,
+)
 from rnncore._fixed import Fixed
 from rnncore._memory import aligned_zeros
 from rnncore._native import optim as _kernels
@@ -57,7 +65,7 @@ class _Optimizer(Fixed):
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._lr = _not_negative("lr", value)
+        self._lr = not_negative("lr", value)
 
     @property
     def steps(self) -> int:
@@ -178,7 +186,7 @@ class SGD(_Optimizer):
     ) -> None:
         self.momentum = fraction("momentum", momentum)
         self.nesterov = boolean("nesterov", nesterov)
-        self.weight_decay = _not_negative("weight_decay", weight_decay)
+        self.weight_decay = not_negative("weight_decay", weight_decay)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: expected a momentum above 0 with it, got 0")
         super().__init__(module, lr, ("velocity",) if self.momentum > 0 else ())
@@ -230,12 +238,12 @@ class Adam(_Optimizer):
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"betas: expected two numbers in [0, 1), got {betas!r}")
         self.betas = fraction("betas[0]", betas[0]), fraction("betas[1]", betas[1])
-        self.eps = _not_negative("eps", eps)
+        self.eps = not_negative("eps", eps)
         # 0 / (0 + eps) in the gaps of the flat buffer must be 0; subnormals count as 0
         smallest = float(np.finfo(module.dtype).tiny)
         if self.eps < smallest:
             raise ValueError(f"eps: expected a number >= {smallest:.3g}, got {eps!r}")
-        self.weight_decay = _not_negative("weight_decay", weight_decay)
+        self.weight_decay = not_negative("weight_decay", weight_decay)
 
     def step(self) -> None:
         """Move the parameters once by the gradients that lie in `grads`."""
@@ -315,13 +323,6 @@ def clip_grad_norm(module: Module, max_norm: float) -> float:
     if math.isfinite(norm) and factor < 1:
         _kernels.scale(module.flat_grads, factor)
     return norm
-
-
-def _not_negative(name: str, value: Any) -> float:
-    result = number(name, value)
-    if not 0 <= result < math.inf:
-        raise ValueError(f"{name}: expected a finite number >= 0, got {value!r}")
-    return result
 
 
 def _check_moment(name: str, array: Array) -> None:

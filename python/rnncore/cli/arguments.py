@@ -72,7 +72,6 @@ def _file(path: Path, option: str, endings: tuple[str, ...]) -> Path:
         raise CommandError(f"{option}: no such folder: {path.parent}")
     if path.is_dir():
         raise CommandError(f"{option}: expected a file, got the folder {path}")
-        raise CommandError(f"{option}: expected a file, got the folder {path}")
     if path.exists() and not path.is_file():
         raise CommandError(f"{option}: expected a file, got a device or a pipe: {path}")
     return path

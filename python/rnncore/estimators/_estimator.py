@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import importlib
 import inspect
-import math
 import sys
 from collections.abc import Mapping
 from os import PathLike
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rnncore import checkpoint
-from rnncore._checks import generator, number
+from rnncore._checks import generator
 from rnncore._random import restore
 from rnncore.training import History
 
@@ -45,14 +44,6 @@ def random_source(random_state: Any) -> np.random.Generator:
         raise type(error)(
             f"random_state: expected an int >= 0, a generator or None, got {random_state!r}"
         ) from error
-
-
-def learning_rate(value: Any) -> float:
-    """Return an optimizer's learning rate; TypeError or ValueError, with an estimator's word."""
-    rate = number("learning_rate", value)
-    if not 0 <= rate < math.inf:
-        raise ValueError(f"learning_rate: expected a finite number >= 0, got {value!r}")
-    return rate
 
 
 class Estimator:

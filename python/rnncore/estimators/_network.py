@@ -15,12 +15,13 @@ from rnncore._checks import (
     check_shape,
     choice,
     inner_fraction,
+    not_negative,
     number,
     positive_int,
     refuse,
 )
 from rnncore._types import Array
-from rnncore.estimators._estimator import Estimator, learning_rate, random_source
+from rnncore.estimators._estimator import Estimator, random_source
 from rnncore.estimators._frame_sequences import Roles, check_target, read_x, read_y
 from rnncore.estimators._sequences import ModelInput, Sequences, check_names
 from rnncore.estimators._stopping import Stopping
@@ -202,7 +203,7 @@ class SequencePredictor(Estimator):
         seed = int(self._random.integers(2**63))
         model = ManyToOne(core, outputs, loss=loss, pooling=self.pooling, rng=seed)
         model.optimizer = AdamW(
-            model, learning_rate(self.learning_rate), weight_decay=self.weight_decay
+            model, not_negative("learning_rate", self.learning_rate), weight_decay=self.weight_decay
         )
         self._fit_targets(data)
         self.loss_curve_, self.validation_scores_, self.n_iter_ = [], None, 0
@@ -210,7 +211,7 @@ class SequencePredictor(Estimator):
 
     def _train(self, data: TrainingData, model: Any, epochs: int, schedule: str) -> None:
         """Train the model for some epochs, and note what happened."""
-        model.optimizer.lr = learning_rate(self.learning_rate)
+        model.optimizer.lr = not_negative("learning_rate", self.learning_rate)
         targets = self._targets(data)
         x, held = data.sequences.as_input(self._scaled(data.sequences)), ~data.training
         stopping = Stopping(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import boolean, number, positive_int
+from rnncore._checks import boolean, not_negative, number, positive_int
 from rnncore._types import Array
 from rnncore.estimators._answers import (
     Answers,
@@ -17,7 +17,7 @@ from rnncore.estimators._answers import (
     read_answers,
     steps_of,
 )
-from rnncore.estimators._estimator import Estimator, learning_rate, random_source
+from rnncore.estimators._estimator import Estimator, random_source
 from rnncore.estimators._frame_sequences import Roles, read_x
 from rnncore.estimators._labels import classes_of, encode
 from rnncore.estimators._network import fit_scaler, validation_size
@@ -360,7 +360,7 @@ class Seq2Seq(Estimator):
         self, model: Any, x: Any, y: list[Array], held: Array | None, epochs: int, schedule: str
     ) -> None:
         """Train the model for some epochs, and note what happened."""
-        rate = learning_rate(self.learning_rate)
+        rate = not_negative("learning_rate", self.learning_rate)
         model.optimizer = model.optimizer or AdamW(model, weight_decay=self.weight_decay)
         model.optimizer.lr = rate
         patience = positive_int("n_iter_no_change", self.n_iter_no_change)

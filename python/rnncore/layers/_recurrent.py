@@ -85,8 +85,6 @@ class Recurrent(Stack, Generic[State]):
             learn_initial_state=learn_initial_state,
             **regularisers,
         )
-        if spec.readout is not None and dropout > 0:
-            raise ValueError(f"dropout: expected 0.0 with output_size, got {dropout}")
         super().__init__(spec, init, generator(rng), forget_bias)
         self.dropout = dropout
 

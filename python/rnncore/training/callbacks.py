@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from rnncore._checks import integer, number, positive_int
+from rnncore._checks import integer, not_negative, number, positive_int
 from rnncore._fixed import Fixed
 from rnncore.training.trainer import Trainer
 
@@ -88,9 +87,7 @@ class ReduceOnPlateau(Fixed, Callback):
         if not 0 < self.factor < 1:
             raise ValueError(f"factor: expected a number in (0, 1), got {factor!r}")
         self.patience = positive_int("patience", patience)
-        self.least = number("least", least, "a number >= 0")
-        if not 0 <= self.least < math.inf:
-            raise ValueError(f"least: expected a finite number >= 0, got {least!r}")
+        self.least = not_negative("least", least, "a number >= 0")
         self._since = 0  # the epoch from which patience counts
 
     def on_fit_start(self, trainer: Trainer) -> None:

@@ -60,9 +60,10 @@ class Checkpoints(Fixed, Callback):
     ) -> None:
         self.folder = as_path("folder", folder)
         self.every_steps = None if every_steps is None else positive_int("every_steps", every_steps)
-        if every_minutes is not None and not number("every_minutes", every_minutes) > 0:
+        minutes = None if every_minutes is None else number("every_minutes", every_minutes)
+        if minutes is not None and not minutes > 0:
             raise ValueError(f"every_minutes: expected a number > 0, got {every_minutes!r}")
-        self.every_minutes = None if every_minutes is None else float(every_minutes)
+        self.every_minutes = minutes
         self.keep, self.best = positive_int("keep", keep), boolean("best", best)
         if not isinstance(parts, Mapping | None):
             raise TypeError(f"parts: expected objects by name, got {parts!r}")
@@ -137,7 +138,7 @@ class Checkpoints(Fixed, Callback):
             self._take_over(trainer, model, parts["optimizer"].state_dict(), state)
         except checkpoint.CheckpointError:
             raise
-        except (ArithmeticError, AttributeError, TypeError, ValueError, LookupError) as error:
+        except checkpoint.MISFIT as error:
             raise checkpoint.CheckpointError(f"{path}: {_said(error)}") from error
 
     def _take_over(self, trainer: Trainer, model: Any, optimizer: Any, state: Any) -> None:
@@ -149,7 +150,7 @@ class Checkpoints(Fixed, Callback):
             )
         trainer.check_state(state)
         own: Any = trainer.optimizer
-        copy.deepcopy(own, {id(trainer.model): trainer.model}).load_state_dict(optimizer)
+        copy.copy(own).load_state_dict(optimizer)
         before = [each.state_dict() for each in self._callbacks]
         try:
             for callback, theirs in zip(self._callbacks, state["callbacks"], strict=True):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rnncore._checks import integer, number
+from rnncore._checks import integer, not_negative, number
 
 
 def check_place(state: Mapping[str, Any], batches: int) -> None:
@@ -18,8 +18,7 @@ def check_place(state: Mapping[str, Any], batches: int) -> None:
         if not math.isfinite(number(name, state[name])):
             raise ValueError(f"{name}: expected a finite number, got {state[name]!r}")
     for name in ("lr", "lr_before"):
-        if not 0 <= number(name, state[name]) < math.inf:
-            raise ValueError(f"{name}: expected a finite number >= 0, got {state[name]!r}")
+        not_negative(name, state[name])
 
 
 def check_history(values: Mapping[str, Any]) -> None:
@@ -35,8 +34,7 @@ def check_history(values: Mapping[str, Any]) -> None:
             number(name, values[name])
     integer("best_epoch", values["best_epoch"], 0, len(values["loss"]))
     integer("steps", values["steps"], 0, 2**53)
-    if not 0 <= number("seconds", values["seconds"]) < math.inf:
-        raise ValueError(f"seconds: expected a finite number >= 0, got {values['seconds']!r}")
+    not_negative("seconds", values["seconds"])
     if not isinstance(values["stopped"], (str, type(None))):
         raise TypeError(f"stopped: expected text or None, got {values['stopped']!r}")
 

@@ -284,8 +284,10 @@ class Trainer:
         self.kept.check_state(state["kept"])
         if len(state["layers"]) != len([*self.model.generators()]):
             raise ValueError("layers: expected the state of each layer's generator")
-        pairs = zip(self._generators(), [state["rng"], *state["layers"]], strict=True)
-        for source, own in [*pairs, *[(self._rng, state["order"])] * (state["batch"] > 0)]:
+        pairs = [*zip(self._generators(), [state["rng"], *state["layers"]], strict=True)]
+        if state["batch"] > 0:
+            pairs.append((self._rng, state["order"]))
+        for source, own in pairs:
             restore(copy.deepcopy(source), own)
         if not isinstance(state["carried"], Mapping):
             raise TypeError(f"carried: expected arrays by name, got {state['carried']!r}")

@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._checks import boolean, choice, inner_fraction, number, positive_int
-from rnncore.estimators._estimator import learning_rate, random_source
+from rnncore._checks import (
+    boolean,
+    choice,
+    inner_fraction,
+    not_negative,
+    number,
+    positive_int,
+)
+from rnncore.estimators._estimator import random_source
 from rnncore.estimators._network import CELLS
 from rnncore.estimators.tables.calendar import calendar_features
 
@@ -68,7 +75,7 @@ class Settings:
             hidden_size=positive_int("hidden_size", at("hidden_size")),
             num_layers=positive_int("num_layers", at("num_layers")),
             dropout=number("dropout", at("dropout")),
-            learning_rate=learning_rate(at("learning_rate")),
+            learning_rate=not_negative("learning_rate", at("learning_rate")),
             max_iter=positive_int("max_iter", at("max_iter")),
             batch_size=positive_int("batch_size", at("batch_size")),
             clip_norm=at("clip_norm"),
