@@ -26,6 +26,28 @@ def expect_memory_error(call):
     raise SystemExit("no MemoryError")
 """
 
+# `wait_for(child)`: its exit status, or None of one that goes on and on, which is killed.
+# `ends_well(work)`: forks; whether work() is true in the child.
+FORK = f"""
+import os, time
+def wait_for(child):
+    end = time.monotonic() + {PATIENCE // 4}
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, 9)
+def ends_well(work):
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if work() else 1)
+        finally:
+            os._exit(2)
+    return wait_for(child) == 0
+"""
+
 
 def process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """How the code ends; it must within some minutes, on a busy machine too."""
@@ -44,3 +66,17 @@ def run(code: str, **environment: str) -> str:
     done = process(code, **environment)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     return done.stdout
+
+
+def script(
+    *arguments: str, patience: int = PATIENCE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """How Python ends with these arguments, a script's path first; it imports what tests do."""
+    return subprocess.run(
+        [sys.executable, "-X", "faulthandler", *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=patience,
+        check=False,
+    )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import child
 import numpy as np
 import pytest
 import soak
@@ -49,22 +47,14 @@ def test_a_planted_leak_is_noticed(leak: str, tmp_path: Path) -> None:
     lines += ["soak.lap = lap", "sys.exit(soak.main())"]
     script = tmp_path / "planted.py"
     script.write_text("\n".join(lines).replace("LEAK", repr(leak)))
-    done = run(script)
+    done = child.script(str(script))
     said = {"files": "open files rose from", "bits": "lap 1: model: other bits than before"}
     assert done.returncode == 1, done.stdout + done.stderr
     assert said[leak] in done.stdout
 
 
-def run(script: Path, *arguments: str) -> Any:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(
-        [sys.executable, str(script), *arguments], env=environment, capture_output=True, text=True,
-        timeout=600, check=False,
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 def test_four_laps_end_with_the_bits_of_a_straight_run() -> None:
-    done = run(Path(soak.__file__), "--minutes", "0")
+    done = child.script(str(soak.__file__), "--minutes", "0", patience=3 * child.PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "are those of a straight run" in done.stdout

@@ -36,20 +36,13 @@ rnncore.set_num_threads(2)
 """
 
 # What a forked child does: it must come to an end, with helpers of its own.
-CHILD = """
+CHILD = (
+    child.FORK
+    + """
 def child_is_well():
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if not helpers() and same(run(), alone) and len(helpers()) == 1 else 1)
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(0.005)
-    os.kill(child, 9)
-    return False
+    return ends_well(lambda: not helpers() and same(run(), alone) and len(helpers()) == 1)
 """
+)
 
 
 def test_small_calls_start_no_thread() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import child
 import pytest
 
 pytestmark = pytest.mark.once
@@ -25,12 +23,7 @@ LINE = re.compile(
 
 
 def run(script: Path, *arguments: str) -> Any:
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    return subprocess.run(
-        [sys.executable, str(script), *arguments, "--plain"],
-        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=600,
-        check=False,
-    )  # fmt: skip
+    return child.script(str(script), *arguments, "--plain", patience=3 * child.PATIENCE)
 
 
 def test_every_loader_refuses_in_its_own_words(tmp_path: Path) -> None:

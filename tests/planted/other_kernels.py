@@ -5,6 +5,12 @@ from __future__ import annotations
 from planted.mutant import Mutant
 
 OTHER_KERNELS = {
+    "signals-are-not-heard": Mutant(
+        "cpp/bind/released.hpp",
+        (("return raised;", "return raised && false;"),),
+        "tests/process/test_interrupt.py::test_a_layer",
+        "",
+    ),
     "ctc-leaps-between-equal-labels": Mutant(
         "cpp/nn/ctc.cpp",
         (("label(s) == label(s - 2) ? impossible : 0", "0"),),

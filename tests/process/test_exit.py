@@ -14,7 +14,6 @@ import atexit, concurrent.futures, os, sys, threading, time
 import numpy as np, rnncore
 rnncore.set_num_threads(2)
 layer = rnncore.LSTM(64, 256, rng=0)
-model = rnncore.ManyToOne(rnncore.GRU(64, 64, rng=0), 2, rng=0)
 def busy(run):
     begun = threading.Event()
     def work():

@@ -18,27 +18,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),  # of Python 3.12
 ]
 
-# `ends_well(work)`: forks; whether work() is true in the child, which has a minute.
-START = """
-import os, signal, sys, threading, time
+START = (
+    child.FORK
+    + """
+import signal, sys, threading
 import numpy as np, rnncore
-def wait_for(child):
-    end = time.monotonic() + 40
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(0.005)
-    os.kill(child, 9)
-    return False
-def ends_well(work):
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(0 if work() else 1)
-        finally:
-            os._exit(2)
-    return wait_for(child)
 layer = rnncore.LSTM(64, 128, rng=0)
 x = np.random.default_rng(0).standard_normal((64, 20, 64)).astype(np.float32)
 def run():
@@ -51,6 +35,7 @@ wanted = run()
 rnncore.set_num_threads(2)
 same = lambda: np.array_equal(run(), wanted)
 """
+)
 
 
 @pytest.mark.usefixtures("torch")
@@ -120,15 +105,24 @@ layer = rnncore.LSTM(64, 512, rng=0)
 x = np.random.default_rng(0).standard_normal((8, 600, 64)).astype(np.float32)
 y, children = layer(x)[0], []
 signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
-signal.setitimer(signal.ITIMER_REAL, 0.03)
-try:
-    good = np.array_equal(layer(x)[0], y)
-except RuntimeError as error:
-    assert children == [0] and "handler forked" in str(error)
-    os._exit(0 if np.array_equal(layer(x)[0], y) else 1)
-if children == [0]:  # the fork came behind the kernel
-    os._exit(0)
-assert good and wait_for(children[0])
+def attempt():
+    children.clear()
+    signal.setitimer(signal.ITIMER_REAL, 0.03)
+    try:
+        good = np.array_equal(layer(x)[0], y)
+    except RuntimeError as error:
+        assert children == [0] and "handler forked" in str(error)
+        os._exit(7 if np.array_equal(layer(x)[0], y) else 8)
+    while not children:  # the call was over before
+        time.sleep(0.001)
+    if children == [0]:
+        os._exit(0)
+    assert good
+    return wait_for(children[0])
+codes = [attempt()]
+while codes[-1] == 0 and len(codes) < 5:
+    codes.append(attempt())
+assert codes[-1] == 7, codes
 """
     )
 

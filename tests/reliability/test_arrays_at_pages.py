@@ -5,11 +5,10 @@ Buffers end and begin at pages that cannot be touched; what is uninitialised is 
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+import child
 import pytest
 from rnncore._native import isa as _isa
 
@@ -20,24 +19,12 @@ pytestmark = [
 
 TESTS = Path(__file__).parents[1]
 FINGERPRINTS = str(TESTS / "fingerprints.py")
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", *arguments],
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("isa", _isa.available_isas())
 def test_kernels_stay_within_their_arrays(isa: str) -> None:
     """Every cell, loss, optimizer and loop; see the script."""
-    done = run(str(TESTS / "reliability" / "arrays_at_pages.py"), isa)
+    done = child.script(str(TESTS / "reliability" / "arrays_at_pages.py"), isa)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.split() == ["90", "16", "230", "40"]
 
@@ -52,7 +39,7 @@ with guard_pages.GuardPages(at_end={end == "behind"}) as pages:
     print("so far", flush=True)
     ctypes.c_float.from_address(array.ctypes.data + {60 if end == "behind" else -4}).value
 """
-    done = run("-c", code)
+    done = child.script("-c", code)
     assert done.stdout == "so far\n"
     assert done.returncode != 0
 
@@ -60,7 +47,7 @@ with guard_pages.GuardPages(at_end={end == "behind"}) as pages:
 def recorded(folder: Path, count: int) -> str:
     """Checksums of what the public API computes, with uninitialised memory as it comes."""
     options = ("--count", str(count))
-    done = run(FINGERPRINTS, "record", str(folder), *options, RNNCORE_ISA=_isa.isa())
+    done = child.script(FINGERPRINTS, "record", str(folder), *options, RNNCORE_ISA=_isa.isa())
     assert done.returncode == 0, done.stdout + done.stderr
     return str(folder)
 
@@ -68,7 +55,9 @@ def recorded(folder: Path, count: int) -> str:
 def test_what_kernels_write_is_written_whole(tmp_path: Path) -> None:
     """All outputs, tapes and scratch memory are NaN before: the same bits come out."""
     folder = recorded(tmp_path, 20)
-    done = run(FINGERPRINTS, "compare", folder, RNNCORE_ISA=_isa.isa(), RNNCORE_DEBUG="prefill")
+    done = child.script(
+        FINGERPRINTS, "compare", folder, RNNCORE_ISA=_isa.isa(), RNNCORE_DEBUG="prefill"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "20 problems, 0 differ, 0 differ in few rows" in done.stdout
 
@@ -108,12 +97,12 @@ def test_what_is_left_out_is_found(
 ) -> None:
     """A kernel that leaves out the last row of y, of h_n, of dh_0."""
     code = LEAVE_OUT.format(module=module, function=function, output=output)
-    done = run("-c", code, few_problems, RNNCORE_ISA=_isa.isa(), RNNCORE_DEBUG="prefill")
+    done = child.script("-c", code, few_problems, RNNCORE_ISA=_isa.isa(), RNNCORE_DEBUG="prefill")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "DIFFERENT" in done.stdout or "FAILED" in done.stdout
 
 
 def test_a_mode_that_is_not_known() -> None:
-    done = run("-c", "import rnncore", RNNCORE_DEBUG="nan")
+    done = child.script("-c", "import rnncore", RNNCORE_DEBUG="nan")
     assert done.returncode == 1
     assert "ImportError: RNNCORE_DEBUG: expected prefill, or nothing, got 'nan'" in done.stderr

@@ -6,12 +6,10 @@ or looked at once; memory that a kernel works on cannot be taken from under it.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import child
 import numpy as np
 import output_raw
 import output_reference
@@ -26,14 +24,7 @@ FOLDER = Path(__file__).parent
 
 def run(script: str, *arguments: str) -> list[str]:
     """The lines that a script of this folder prints; it must end well."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", str(FOLDER / script), *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = child.script(str(FOLDER / script), *arguments)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     return done.stdout.splitlines()
 

@@ -66,9 +66,8 @@ def test_the_same_numbers_in_any_form_give_the_same_answer(name: str) -> None:
         value = form(entry.good)
         found = numbers(entry.call()[1](value))
         assert len(found) == len(expected), key
-        tolerance = (
-            1e-3 if key == "float16" else 1e-6
-        )  # a loss answers in the type that it is given
+        # A loss answers in the type that it is given.
+        tolerance = 1e-3 if key == "float16" else 1e-6
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=key)
         if isinstance(value, np.ndarray):
@@ -105,14 +104,8 @@ def test_numbers_of_any_size_are_taken_or_named(name: str) -> None:
 
 def refused(entry: Entry, forms: dict[str, Callable[[Any], Any]]) -> None:
     """A call that is taken is no matter here; an error has a name, and nothing moved."""
-    others = {
-        "queries",
-        "lengths",
-        "label_lengths",
-        "labels",
-        "y",
-        "x and y",
-    }  # do not fit any more
+    # Arguments that do not fit any more.
+    others = {"queries", "lengths", "label_lengths", "labels", "y", "x and y"}
     for key, form in forms.items():
         module, call = entry.call()
         before, error = snapshot(module), None
