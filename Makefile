@@ -74,7 +74,7 @@ wheel: $(WHEELS)/.built
 wheels: $(VENV)/.wheels
 	$(BIN)/python tools/wheels.py $(if $(PYTHONS),--pythons "$(PYTHONS)") $(WHEELS_ARGS)
 
-# The source archive into dist/, and a wheel out of it that is built without a network.
+# The source archive into dist/, and a wheel out of it that is built with pip's --no-index.
 sdist: $(VENV)/.wheels
 	$(BIN)/python tools/source_archive.py --wheel --variants $(VARIANTS)
 

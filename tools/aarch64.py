@@ -1,4 +1,4 @@
-"""Proves the kernels on NEON: cross-compiles them and runs their tests under qemu: `make aarch64`.
+"""Cross-compiles the kernels for NEON and runs their tests under qemu: `make aarch64`.
 
 Needs Debian, with g++-aarch64-linux-gnu and qemu-user. Debian's Python for arm64 is unpacked, not
 installed, and so are the wheels of numpy and pytest: no root is needed, and nothing of the system
@@ -82,8 +82,6 @@ def build(needs: Path) -> Path:
         "EIGEN_INCLUDE_DIR": needs / "eigency/eigen",
         "RNNCORE_VARIANTS": "all", "CMAKE_INSTALL_PREFIX": package,
     }  # fmt: skip
-    if launcher := os.environ.get("CMAKE_CXX_COMPILER_LAUNCHER"):
-        options["CMAKE_CXX_COMPILER_LAUNCHER"] = launcher
     tools = os.pathsep.join([str(needs / "bin"), os.environ.get("PATH", os.defpath)])
     environment = os.environ | {"PATH": tools, "PYTHONPATH": str(needs)}
     defined = [f"-D{name}={value}" for name, value in options.items()]

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 OLDEST = (3, 10)
 NEWEST_MINOR = 30  # names python3.10 ... python3.30 are looked for
@@ -65,6 +65,17 @@ def _candidates() -> list[str]:
     return [path for path in (*on_path, *map(str, pyenv)) if shutil.which(path)]
 
 
+def _unusable(facts: dict[str, Any]) -> str:
+    """Return why no wheel is built for one, or ""."""
+    if facts["implementation"] != "cpython":
+        return f"is no CPython, but {facts['implementation']}"
+    if tuple(facts["version"]) < OLDEST:
+        return f"is older than {'.'.join(map(str, OLDEST))}"
+    if facts["threaded"]:
+        return "runs without the global lock, which rnncore does not support"
+    return "" if facts["headers"] else "has no Python.h"
+
+
 def _ask(path: str, *, strict: bool) -> Interpreter | None:
     """Ask one what it is; `strict`: what cannot be used is an error."""
     done = subprocess.run([path, "-c", ASK], capture_output=True, text=True, check=False)
@@ -74,13 +85,7 @@ def _ask(path: str, *, strict: bool) -> Interpreter | None:
         return None
     facts = json.loads(done.stdout)
     version = tuple(facts["version"])
-    why = (
-        f"is no CPython, but {facts['implementation']}" * (facts["implementation"] != "cpython")
-        or f"is older than {'.'.join(map(str, OLDEST))}" * (version < OLDEST)
-        or "runs without the global lock, which rnncore does not support" * facts["threaded"]
-        or "has no Python.h" * (not facts["headers"])
-    )
-    if why:
+    if why := _unusable(facts):
         if strict:
             raise SystemExit(f"{path}: {why}")
         if version >= OLDEST:

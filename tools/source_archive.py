@@ -1,9 +1,9 @@
-"""Builds the source archive, and a wheel out of it without a network: `make sdist`.
+"""Builds the source archive, and a wheel out of it with no index to ask: `make sdist`.
 
     python tools/source_archive.py [--wheel] [--variants base]
 
 The archive goes into dist/. --wheel unpacks it elsewhere and builds a wheel there, with the build
-requirements alone and no index to ask.
+requirements alone and pip's --no-index.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ NEEDED = ("LICENSE", "CMakeLists.txt", "pyproject.toml", "README.md", "tests/con
 def archive(needs: Path, folder: Path, source: Path = wheel_build.ROOT) -> Path:
     """Write the source archive into a folder; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("rnncore-*.tar.gz"):
+        old.unlink()
     subprocess.run(
         [sys.executable, "-c", ARCHIVE, json.dumps(str(folder))],
         cwd=source, env=wheel_build.environment(needs), stdout=subprocess.DEVNULL, check=True,
@@ -50,17 +52,16 @@ def check(path: Path) -> None:
 def build_offline(path: Path, needs: Path, variants: str) -> None:
     """Build a wheel out of the archive, by pip, which may neither fetch nor ask."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = (f"cmake.define.RNNCORE_VARIANTS={variants}",)
         subprocess.run(
             [
                 sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "wheel",
                 "--no-index", "--no-deps", "--no-build-isolation", "-w", folder,
-                *(word for one in settings for word in ("--config-settings", one)), str(path),
+                "--config-settings", f"cmake.define.RNNCORE_VARIANTS={variants}", str(path),
             ],
             env=wheel_build.environment(needs), cwd=folder, check=True,
         )  # fmt: skip
         (wheel,) = Path(folder).glob("*.whl")
-        print(f"{path.name}: builds {wheel.name} without a network")
+        print(f"{path.name}: builds {wheel.name} with no index")
 
 
 def main() -> None:

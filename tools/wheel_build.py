@@ -74,7 +74,7 @@ def epoch() -> str:
 
 
 def environment(needs: Path) -> dict[str, str]:
-    """Of a build: no compiler flags of the user's own, and ccache where the machine has it."""
+    """Return the environment of a build: this one, without compiler flags of the user's own."""
     own = {"CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CMAKE_ARGS", "SKBUILD_CMAKE_ARGS"}
     result = {name: value for name, value in os.environ.items() if name not in own}
     return result | {
@@ -87,7 +87,7 @@ def environment(needs: Path) -> dict[str, str]:
 def wheel(
     python: str, needs: Path, work: Path, *, variants: str = "all", source: Path = ROOT
 ) -> Path:
-    """Build one wheel into `work`/`python`'s name; return its path. The log lies beside it.
+    """Build one wheel into `work`/raw; return its path. The log lies in `work`.
 
     Parameters
     ----------
@@ -114,8 +114,6 @@ def wheel(
         "cmake.define.RNNCORE_VARIANTS": variants,
         "cmake.define.EIGEN_INCLUDE_DIR": str(needs / "eigency" / "eigen"),
     }
-    if launcher := os.environ.get("CMAKE_CXX_COMPILER_LAUNCHER"):
-        settings["cmake.define.CMAKE_CXX_COMPILER_LAUNCHER"] = launcher
     command = [python, "-c", BUILD]
     arguments = [json.dumps(part) for part in (str(work / "raw"), settings)]
     with (work / "log").open("ab") as log:

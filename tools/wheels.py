@@ -44,8 +44,9 @@ PEER_TESTS = ("core/test_team.py", "interchange/test_torch_processes.py")
 def build(found: list[Interpreter], variants: str) -> list[Path]:
     """Build, repair and check one wheel for each; return them as they lie in dist/."""
     needs = wheel_build.requirements(found[0].path)
-    for folder in (WORK / "raw", DIST):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(WORK / "raw", ignore_errors=True)
+    for old in DIST.glob("*.whl"):  # the source archive stays
+        old.unlink()
     wheels = []
     for interpreter in found:
         begin = time.monotonic()
