@@ -101,7 +101,7 @@ def run(command: list[object], tree: Path) -> None:
 
 
 def run_test(tree: Path, test: str, select: str) -> int:
-    """Exit status of pytest: 0 all passed, 1 some failed, more when it could not run them."""
+    """Exit status of pytest: 0 all passed, 1 some failed, below 0 a crash, else it did not run."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
     return subprocess.run(
         [*command, "-k", select] if select else command,
@@ -129,10 +129,11 @@ def check(tree: Path, chosen: Mapping[str, Mutant]) -> int:
         write_source(path, changed(before, mutant))
         if mutant.compiled:
             build(tree)
-        caught = run_test(tree, mutant.test, mutant.select) == 1
+        status = run_test(tree, mutant.test, mutant.select)
         write_source(path, before)
+        caught = status == 1 or status < 0  # a process that died at the fault has noticed it
         wrong += not caught
-        said = "caught" if caught else "NOT CAUGHT"
+        said = "caught" if caught else f"NOT CAUGHT (status {status})"
         print(f"{name}: {said} by {mutant.test}, {time.monotonic() - start:.0f} s", flush=True)
     return wrong
 

@@ -56,8 +56,13 @@ LOOPS = {
         "full",
     ),
     "reverse-starts-at-the-longest-end": Mutant(
-        "cpp/recurrence/plan/schedule.hpp",
-        (("reverse_ ? length(row) - 1 - step", "reverse_ ? steps_ - 1 - step"),),
+        "cpp/recurrence/plan/rows.hpp",
+        (
+            (
+                "schedule.reversed() ? schedule.length(r) : 0",
+                "schedule.reversed() ? schedule.steps() : 0",
+            ),
+        ),
         REFERENCE,
         "ragged-reverse",
     ),
