@@ -112,6 +112,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__ or name in (
         "checkpoint",
         "cli",
+        "distributed",
         "estimators",
         "keras",
         "module",

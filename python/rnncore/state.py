@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,6 +102,31 @@ def unflatten(arrays: Mapping[str, Array]) -> Any:
         return None
     hidden = as_state(arrays["h"], arrays.get("c"))
     return FeedbackState(hidden, arrays["y"]) if "y" in arrays else hidden
+
+
+def join_rows(states: Sequence[Any]) -> Any:
+    """Return the state of all sequences from those of some each, in their order; None of Nones."""
+    if states[0] is None:
+        return None
+    parts = [flatten(state) for state in states]
+    axes = {name: _row_axis(name) for name in parts[0]}
+    return unflatten(
+        {name: np.concatenate([part[name] for part in parts], axis) for name, axis in axes.items()}
+    )
+
+
+def some_rows(state: Any, choose: Callable[[int], slice]) -> Any:
+    """Return the state of some sequences, a copy; `choose` says which of how many."""
+    found = {}
+    for name, array in flatten(state).items():
+        axis = _row_axis(name)
+        found[name] = array.take(np.r_[choose(array.shape[axis])], axis)
+    return unflatten(found)
+
+
+def _row_axis(name: str) -> int:
+    """Which axis of an array of a state is that of the sequences."""
+    return 0 if name == "y" else 1
 
 
 def as_state(h: Array, c: Array | None) -> Any:

@@ -24,6 +24,7 @@ from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
 from rnncore.models.samples.targets import TargetBatch, what_counts
 from rnncore.module import check_tape, constructor_text
 from rnncore.training import History, evaluate, fit_samples
+from rnncore.training.ranks import joined
 
 
 @dataclass(eq=False, repr=False)
@@ -245,12 +246,14 @@ class LanguageModel(Model, loadable=True):
         """
         sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
         model = self.vocabulary_size, self.dtype
-        train, validation = streams.training_tokens(tokens, validation_data, *model, *sizes)
-        if isinstance(train, streams.Stream) and boolean(
-            "shuffle", options.setdefault("shuffle", False)
-        ):
-            raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
-        return fit_samples(self, train, validation, batch_size=batch_size, **options)
+        with joined(options.pop("comm", None), options.pop("reduction", "sum")) as ranks:
+            train, validation = streams.training_tokens(tokens, validation_data, *model, *sizes)
+            stream = isinstance(train, streams.Stream)
+            if stream and boolean("shuffle", options.setdefault("shuffle", False)):
+                raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
+            return fit_samples(
+                self, train, validation, batch_size=batch_size, comm=ranks, **options
+            )
 
     def training_samples(
         self,

@@ -21,6 +21,9 @@ class Callback:
     `forward` draws dropout's masks from the layers' generators, as training does. What a callback
     raises ends `fit`; the model is then as after its last step.
 
+    Of several ranks (``fit(comm=...)``) each calls its own: `stop` on one stops all, what one
+    raises ends all, and all must set the same `lr`. Print where ``trainer.ranks.first`` alone.
+
     A callback with memory of its own has `state_dict` and `load_state_dict`, of plain data and
     arrays: then a resumed training goes on with it.
     """
@@ -125,3 +128,10 @@ def check_callbacks(callbacks: Any) -> list[Any]:
                 f"got {callback!r}"
             )
     return found
+
+
+def called_at_batches(callback: Callback) -> bool:
+    """Whether `on_batch_end` of a callback has something to do."""
+    return type(callback).on_batch_end is not Callback.on_batch_end or "on_batch_end" in vars(
+        callback
+    )

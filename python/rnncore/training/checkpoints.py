@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -98,35 +97,37 @@ class Checkpoints(Fixed, Callback):
         TypeError
             If the model or the optimizer can't be saved.
         """
-        os.makedirs(self.folder, exist_ok=True)
         self._callbacks = [each for each in callbacks if hasattr(each, "state_dict")]
+        found = trainer.ranks.on_first(lambda: self._newest(resume=resume))
+        self._saved, self._time = None, trainer.ranks.clock()
+        if found is None:
+            self.save(trainer)
+        else:
+            with trainer.ranks.together():
+                self._restore(trainer, *found)
+
+    def _files(self) -> list[str]:
+        """Return the names of all checkpoints, the newest first."""
+        return sorted(filter(_NAME.fullmatch, os.listdir(self.folder)), reverse=True)
+
+    def _newest(self, *, resume: bool) -> tuple[str, Mapping[str, Any]] | None:
+        """Make the folder; return the path and the parts of its newest whole file, if any."""
+        os.makedirs(self.folder, exist_ok=True)
         files = self._files()
         if files and not resume:
             raise FileExistsError(
                 f"checkpoints: expected a folder without checkpoints, got {len(files)} in "
                 f"{self.folder}; go on with resume=True, or choose another folder"
             )
-        self._saved, self._time = None, time.monotonic()
-        if files:
-            self._go_on(trainer, files)
-        else:
-            self.save(trainer)
-
-    def _files(self) -> list[str]:
-        """Return the names of all checkpoints, the newest first."""
-        return sorted(filter(_NAME.fullmatch, os.listdir(self.folder)), reverse=True)
-
-    def _go_on(self, trainer: Trainer, files: Sequence[str]) -> None:
         for name in files:
             path = os.path.join(self.folder, name)
             try:
-                parts = checkpoint.load_parts(path)
+                return path, checkpoint.load_parts(path)
             except checkpoint.CheckpointError as error:
                 warnings.warn(f"resume: passed over a checkpoint: {error}", stacklevel=2)
-                continue
-            self._restore(trainer, path, parts)
-            return
-        raise checkpoint.CheckpointError(f"{self.folder}: none of {len(files)} files is whole")
+        if files:
+            raise checkpoint.CheckpointError(f"{self.folder}: none of {len(files)} files is whole")
+        return None
 
     def _restore(self, trainer: Trainer, path: str, parts: Mapping[str, Any]) -> None:
         model, state = parts["model"], parts.get("training")
@@ -165,12 +166,12 @@ class Checkpoints(Fixed, Callback):
 
     def on_batch_end(self, trainer: Trainer) -> None:
         """Save if it is time."""
-        if trainer.between_steps and self._is_time(trainer):
+        if not self._at_epochs and trainer.between_steps and self._is_time(trainer):
             self.save(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         """Save at the end of an epoch, if it is time, and the best model."""
-        if self.every_steps is None and self.every_minutes is None:
+        if self._at_epochs:
             self.save(trainer)
         if self.best and trainer.improved:
             self._save(trainer, _BEST)
@@ -185,20 +186,26 @@ class Checkpoints(Fixed, Callback):
             return True
         if self.every_minutes is None:
             return False
-        return time.monotonic() - self._time >= 60 * self.every_minutes
+        return trainer.ranks.clock() - self._time >= 60 * self.every_minutes
 
     def save(self, trainer: Trainer) -> None:
-        """Write a file for this instant, and remove the oldest ones."""
-        self._save(trainer, f"step-{trainer.history.steps:010d}.safetensors")
-        self._saved, self._time = _place(trainer), time.monotonic()
-        for name in self._files()[self.keep :]:
-            os.unlink(os.path.join(self.folder, name))
+        """Write a file for this instant, and remove the oldest ones; the first rank does it."""
+        self._save(trainer, f"step-{trainer.history.steps:010d}.safetensors", thin=True)
+        self._saved, self._time = _place(trainer), trainer.ranks.clock()
 
-    def _save(self, trainer: Trainer, name: str) -> None:
+    def _save(self, trainer: Trainer, name: str, *, thin: bool = False) -> None:
         state = trainer.state() | {"callbacks": [each.state_dict() for each in self._callbacks]}
         path = os.path.join(self.folder, name)
         parts = self.parts | {"optimizer": trainer.optimizer, "training": state}
-        checkpoint.save(trainer.model, path, **parts)
+        with trainer.ranks.together():
+            if trainer.ranks.first:
+                checkpoint.save(trainer.model, path, **parts)
+                for old in self._files()[self.keep :] if thin else ():
+                    os.unlink(os.path.join(self.folder, old))
+
+    @property
+    def _at_epochs(self) -> bool:
+        return self.every_steps is None and self.every_minutes is None
 
 
 def _said(error: Exception) -> str:

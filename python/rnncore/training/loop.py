@@ -13,7 +13,12 @@ from rnncore.module import Module
 from rnncore.optim import Adam
 from rnncore.training.alone import alone
 from rnncore.training.baseline import Baseline
-from rnncore.training.callbacks import Callback, EarlyStopping, check_callbacks
+from rnncore.training.callbacks import (
+    Callback,
+    EarlyStopping,
+    called_at_batches,
+    check_callbacks,
+)
 from rnncore.training.checkpoints import Checkpoints
 from rnncore.training.data_options import read_samples, read_validation
 from rnncore.training.frozen import Frozen
@@ -22,7 +27,9 @@ from rnncore.training.metrics import Metrics, check_metrics
 from rnncore.training.misspelt import refuse_unknown
 from rnncore.training.progress import Progress
 from rnncore.training.protocol import Optimizer, Samples, Trainable
+from rnncore.training.ranks import Ordered, joined
 from rnncore.training.recomputing import recomputing
+from rnncore.training.same_start import same_start
 from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
 from rnncore.training.trainer import Options, Trainer
 
@@ -60,6 +67,8 @@ def fit(
     bucket: bool = False,
     rng: Seed = None,
     progress: bool = True,
+    comm: Any = None,
+    reduction: str | Ordered = "sum",
     **unknown: Any,
 ) -> History:
     """Train a model.
@@ -155,6 +164,12 @@ def fit(
         which a file does not hold: set it in a model just loaded.
     progress : bool
         Show a progress bar (tqdm).
+    comm : Communicator, optional
+        The ranks that train this model together, each in a process that calls `fit` with the same
+        arguments: ``MPI.COMM_WORLD`` of mpi4py. Each takes its part of every batch; `batch_size`
+        is that of all together. See `rnncore.distributed`.
+    reduction : {"sum", "ordered"} or rnncore.distributed.Ordered
+        How the ranks' gradients become one: "ordered" gives the same bits at any number of ranks.
 
     Returns
     -------
@@ -175,7 +190,8 @@ def fit(
     CheckpointError
         If none of the checkpoints to go on from can be read.
     RuntimeError
-        If another `fit` is training this model: one that called this one, or another thread's.
+        If another `fit` is training this model: one that called this one, or another thread's. If
+        another rank failed; the message names it and says how.
 
     Notes
     -----
@@ -195,7 +211,10 @@ def fit(
         "resets": resets, "sample_weight": sample_weight, "class_weight": class_weight,
         "step_weight": step_weight, "washout": washout, "missing": missing,
     }  # fmt: skip
-    with ScheduledTeacherForcing(model, teacher_forcing) as forcing:
+    with (
+        joined(comm, reduction) as ranks,
+        ScheduledTeacherForcing(model, teacher_forcing) as forcing,
+    ):
         return fit_samples(
             model,
             read_samples(model, {"x": x, "y": y, "lengths": lengths, "mask": mask} | data),
@@ -219,6 +238,7 @@ def fit(
             bucket=bucket,
             rng=rng,
             progress=progress,
+            comm=ranks,
         )
 
 
@@ -246,6 +266,8 @@ def fit_samples(
     bucket: bool = False,
     rng: Seed = None,
     progress: bool = True,
+    comm: Any = None,
+    reduction: str | Ordered = "sum",
     **unknown: Any,
 ) -> History:
     """Train a model on samples that are checked already; as `fit` otherwise."""
@@ -269,27 +291,32 @@ def fit_samples(
             raise ValueError(f"patience: expected None without validation_data, got {patience}")
     if validation is None and any(isinstance(each, EarlyStopping) for each in called):
         raise ValueError("callbacks: expected validation_data with EarlyStopping, got None")
-    measures = Metrics(check_metrics(metrics, model), train, validation)
+    measured = check_metrics(metrics, model)
     optimizer = _own_optimizer(model) if optimizer is None else _checked(optimizer, model)
     rate, progress = ScheduledLearningRate(optimizer, lr_schedule), boolean("progress", progress)
     source, still = generator(rng), Frozen(model, frozen)
-    with alone(model), rate, recomputing(model, recompute):
-        trainer = Trainer(model, train, optimizer, rate, forcing, source, still, options)
-        _go_on(trainer, called, checkpoints, boolean("resume", resume))
-        baseline = Baseline(model, train)
-        if model.history is None and trainer.epoch == 0:
-            baseline.start()
-            trainer.kept.keep(0)
-        model.optimizer, model.history = optimizer, trainer.history
-        # every step begins with zero gradients, so they need no copy for an error
-        with Progress(trainer, enabled=progress) as bar, model.zero_on_error():
-            try:
-                _train(trainer, measures, called, bar)
-            except KeyboardInterrupt:
+    resume = boolean("resume", resume)
+    with joined(comm, reduction) as ranks, alone(model), recomputing(model, recompute):
+        same_start(ranks, model, optimizer, source, (train, validation), options)
+        with rate:
+            trainer = Trainer(model, train, optimizer, rate, forcing, source, still, options, ranks)
+            _go_on(trainer, called, checkpoints, resume)
+            baseline = Baseline(model, train)
+            if model.history is None and trainer.epoch == 0:
+                baseline.start()
+                trainer.kept.keep(0)
+            model.optimizer, model.history = optimizer, trainer.history
+            measures = Metrics(measured, train, validation, ranks)
+            # every step begins with zero gradients, so they need no copy for an error
+            with Progress(trainer, enabled=progress and ranks.first) as bar, model.zero_on_error():
+                try:
+                    _train(trainer, measures, called, bar)
+                except KeyboardInterrupt:
+                    _end(trainer, called)
+                    raise
                 _end(trainer, called)
-                raise
-            _end(trainer, called)
-    baseline.warn(trainer.history)
+        if ranks.first:
+            baseline.warn(trainer.history)
     return trainer.history
 
 
@@ -309,22 +336,27 @@ def _train(
     trainer: Trainer, measures: Metrics, callbacks: Sequence[Callback], bar: Progress
 ) -> None:
     """Run all epochs, or until a callback stops it."""
+    at_batches = [each for each in callbacks if called_at_batches(each)]
     measures.before(trainer)
-    for callback in callbacks:
-        callback.on_fit_start(trainer)
+    with trainer.agreed():
+        for callback in callbacks:
+            callback.on_fit_start(trainer)
     while not trainer.over:
         trainer.begin_epoch()
-        for batch in trainer.remaining():
-            trainer.step(batch)
+        for which in trainer.remaining():
+            trainer.step(which)
             bar.step()
-            for callback in callbacks:
-                callback.on_batch_end(trainer)
+            if at_batches:
+                with trainer.agreed():
+                    for callback in at_batches:
+                        callback.on_batch_end(trainer)
             if trainer.stopped:
                 trainer.check_finite(trainer.loss)
                 return
         trainer.end_epoch(*measures.after(trainer))
-        for callback in callbacks:
-            callback.on_epoch_end(trainer)
+        with trainer.agreed():
+            for callback in callbacks:
+                callback.on_epoch_end(trainer)
 
 
 def _end(trainer: Trainer, callbacks: Sequence[Callback]) -> None:

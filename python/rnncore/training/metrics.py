@@ -11,7 +11,9 @@ import numpy as np
 from rnncore._checks import number
 from rnncore._types import Array
 from rnncore.training.batches import batches_of
+from rnncore.training.gradients import streams_of
 from rnncore.training.protocol import Samples, Trainable
+from rnncore.training.ranks import Ranks, joined
 from rnncore.training.trainer import Trainer, mean_loss
 
 Metric = Callable[[Array, Array], float]
@@ -85,15 +87,19 @@ class Metrics:
     """
 
     def __init__(
-        self, functions: Mapping[str, Metric], train: Samples, validation: Samples | None
+        self,
+        functions: Mapping[str, Metric],
+        train: Samples,
+        validation: Samples | None,
+        ranks: Ranks,
     ) -> None:
-        self._functions, self._validation = functions, validation
+        self._functions, self._validation, self._ranks = functions, validation, ranks
         self._samples = train if validation is None else validation
 
     def before(self, trainer: Trainer) -> None:
         """Note the validation loss before the first step."""
         if self._validation is not None and trainer.history.validation_loss_before is None:
-            loss = evaluate(trainer.model, self._validation, trainer.options.batch_size)
+            loss = self._loss(trainer.model, trainer.options.batch_size)
             trainer.history.validation_loss_before = loss if math.isfinite(loss) else math.inf
 
     def after(self, trainer: Trainer) -> tuple[float | None, dict[str, float]]:
@@ -102,27 +108,53 @@ class Metrics:
         if not self._functions:
             if self._validation is None:
                 return None, {}
-            return evaluate(trainer.model, self._validation, size), {}
+            return self._loss(trainer.model, size), {}
         loss, values = self._measured(trainer.model, size)
         return (None if self._validation is None else loss), values
 
+    def _loss(self, model: Any, size: int) -> float:
+        assert self._validation is not None
+        return _mean(_over_batches(model.batch_loss, self._validation, size, self._ranks))
+
     def _measured(self, model: Any, size: int) -> tuple[float, dict[str, float]]:
-        samples, total, count = self._samples, 0.0, 0.0
-        outputs, targets = [], []
-        for which in batches_of(samples, size):
-            batch = samples.take(which)
-            loss, y, target = model.batch_evaluation(batch)
-            total += loss * batch.count
-            count += batch.count
-            outputs.append(y)
-            targets.append(target)
-        mean = mean_loss(total, count)
-        y, target = np.concatenate(outputs), np.concatenate(targets)
+        found = _over_batches(model.batch_evaluation, self._samples, size, self._ranks)
+        mean = _mean([(loss, count) for (loss, _, _), count in found])
+        y, target = (np.concatenate([each[i] for each, _ in found]) for i in (1, 2))
         values = {
             name: number(f"metrics[{name!r}]", function(y, target), "a function that gives numbers")
             for name, function in self._functions.items()
         }
         return mean, values
+
+
+def _over_batches(
+    function: Callable[[Any], Any], samples: Samples, size: int, ranks: Ranks
+) -> list[tuple[Any, float]]:
+    """Return what a function says of each batch, and what counts in it, on every rank.
+
+    Ranks take whole batches in turn, so that what is found does not depend on how many there are;
+    of a stream each takes its parts of every chunk.
+    """
+    found = []
+    with ranks.together():
+        streams = streams_of(samples, ranks)
+        which = batches_of(samples, size)
+        for i in range(len(which)):
+            if streams is None and i % ranks.size != ranks.rank:
+                continue
+            for part, each in enumerate([samples] if streams is None else streams):
+                batch = each.take(which[i])
+                found.append(((i, ranks.rank, part), function(batch), batch.count))
+    every = [each for some in ranks.gather(found) for each in some]
+    return [(value, count) for _, value, count in sorted(every, key=lambda each: each[0])]
+
+
+def _mean(losses: Iterable[tuple[float, float]]) -> float:
+    total = whole = 0.0
+    for loss, count in losses:
+        total += loss * count
+        whole += count
+    return mean_loss(total, whole)
 
 
 def evaluate(model: Trainable, samples: Samples, batch_size: int = 256) -> float:
@@ -142,9 +174,5 @@ def evaluate(model: Trainable, samples: Samples, batch_size: int = 256) -> float
     float
         NaN or infinite where an output is.
     """
-    total = count = 0.0
-    for which in batches_of(samples, batch_size):
-        batch = samples.take(which)
-        total += model.batch_loss(batch) * batch.count
-        count += batch.count
-    return mean_loss(total, count)
+    with joined(None, "sum") as alone:
+        return _mean(_over_batches(model.batch_loss, samples, batch_size, alone))

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,11 @@ from rnncore.optim import clip_grad_norm
 from rnncore.state import flatten, unflatten
 from rnncore.training.batches import batches_of, samples_per_batch
 from rnncore.training.frozen import Frozen
+from rnncore.training.gradients import StepGradient
 from rnncore.training.history import History
 from rnncore.training.kept import Kept
-from rnncore.training.protocol import Batch, Optimizer, Samples, Trainable
+from rnncore.training.protocol import Optimizer, Samples, Trainable
+from rnncore.training.ranks import Ranks
 from rnncore.training.scheduled import ScheduledLearningRate, ScheduledTeacherForcing
 from rnncore.training.stored import check_history, check_place
 
@@ -66,6 +69,9 @@ class Trainer:
         Of the last batch.
     stopped : str or None
         Why the training is to end before all epochs are done; `stop` says so.
+    ranks : Ranks
+        Those that train together: ``ranks.rank`` is which this is, 0 of ``ranks.size`` = 1 without
+        `comm`, and ``ranks.first`` says whether it is the one to print and to write.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Trainer:
         rng: np.random.Generator,
         frozen: Frozen,
         options: Options,
+        ranks: Ranks,
     ) -> None:
         assert isinstance(model, Module)
         self.model: Any = model
@@ -87,16 +94,15 @@ class Trainer:
         self.batches = -(-len(train) // self._batch_size)
         self.stopped: str | None = None
         self.kept = Kept(model, optimizer)
+        self.ranks = ranks
         self._train, self._rate, self._forcing = train, rate, forcing
         self._rng, self._frozen = rng, frozen
+        self._gradient = StepGradient(model, train, ranks, several=options.accumulate > 1)
         self._order: Sequence[Any] = ()
         self._order_state: Any = None  # of the generator before this epoch's order was drawn
         self._total = 0.0  # loss of this epoch's batches, times what counts in them
         self._counted = 0.0  # and what counts in them
         self._in_step = False  # Ctrl-C may end one in its middle
-        self._waiting = 0  # batches whose gradients wait for a step
-        self._weight = 0.0  # and what counts in them
-        self._gradient = np.zeros_like(model.flat_grads) if options.accumulate > 1 else None
         self._start = time.perf_counter()
         per_epoch = -(-self.batches // options.accumulate)
         self._steps = options.epochs * per_epoch
@@ -118,7 +124,7 @@ class Trainer:
     @property
     def between_steps(self) -> bool:
         """Whether a step is done and no gradient waits for one: a training can go on from here."""
-        return not self._in_step and self._waiting == 0
+        return not self._in_step and self._gradient.batches == 0
 
     @property
     def over(self) -> bool:
@@ -132,6 +138,17 @@ class Trainer:
     def stop(self, reason: str) -> None:
         """End the training after this batch, or this epoch; the history keeps the reason."""
         self.stopped = self.history.stopped = reason
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """Let the body call callbacks: where one stops or raises on any rank, it does on all."""
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+        if self.ranks.meet(error=error, flag=self.stopped is not None).flag:
+            self.stop(next(filter(None, self.ranks.gather(self.stopped))))
 
     def begin_epoch(self) -> None:
         """Go to the next epoch, and draw its order; in the middle of one, do nothing."""
@@ -149,33 +166,38 @@ class Trainer:
         if self._forcing is not None:
             self._forcing.set(self.epoch - 1)
 
-    def remaining(self) -> Iterator[Batch]:
-        """Yield the batches of this epoch that are left."""
+    def remaining(self) -> Iterator[Any]:
+        """Yield what `Samples.take` takes for the batches of this epoch that are left."""
         while self.batch < self.batches:
-            yield self._train.take(self._order[self.batch])
+            yield self._order[self.batch]
 
-    def step(self, batch: Batch) -> None:
+    def step(self, which: Any) -> None:
         """Train on a batch; FloatingPointError if its loss is NaN or infinite."""
+        completes = self._gradient.batches + 1 >= self.options.accumulate
+        completes |= self.batch + 1 >= self.batches
+        if self._rate.moves and completes:
+            self._rate.set(self.history.steps / self._steps)  # a user's function may raise
+        self._in_step = self.ranks.plain  # else Ctrl-C is heard where nothing has changed yet
+        self.loss, count = self._gradient.add(which)
         self._in_step = True
-        self._take_step(batch)
+        self._note(count)
+        if completes:
+            self._take_step()
         self._in_step = False
 
-    def _take_step(self, batch: Batch) -> None:
-        model, history = self.model, self.history
-        if self._rate.moves and self._completes_step():
-            self._rate.set(history.steps / self._steps)  # a user's function: before the gradient
-        model.zero_grad()
-        self.loss = loss = model.batch_gradient(batch)
+    def _note(self, count: float) -> None:
+        history, loss = self.history, self.loss
         if not math.isfinite(loss):
             raise FloatingPointError(self._not_finite(loss, history.steps + 1))
         if history.loss_before is None:
             history.loss_before = loss
-        count = batch.count
         self._total += loss * count
         self._counted += count
         self.batch += 1
-        if self._gradient is not None and not self._gathered(count):
-            return
+
+    def _take_step(self) -> None:
+        model = self.model
+        self._gradient.finish()
         self._frozen.clear_gradients()
         if self.options.clip_value is not None:
             limit = self.options.clip_value
@@ -186,25 +208,7 @@ class Trainer:
             self.optimizer.step()
         finally:
             self._frozen.put_back()
-        history.steps += 1
-
-    def _completes_step(self) -> bool:
-        """Whether the gradient of the batch to come is the last that a step waits for."""
-        return self._waiting + 1 >= self.options.accumulate or self.batch + 1 >= self.batches
-
-    def _gathered(self, count: float) -> bool:
-        """Add the gradients of a batch to those that wait; True: `grads` holds the mean of all."""
-        assert self._gradient is not None
-        self._gradient += self.model.flat_grads * self._gradient.dtype.type(count)
-        self._waiting += 1
-        self._weight += count
-        if self._waiting < self.options.accumulate and self.batch < self.batches:
-            return False
-        if self._weight > 0:
-            np.divide(self._gradient, self._weight, out=self.model.flat_grads)
-        self._gradient.fill(0)
-        self._waiting, self._weight = 0, 0.0
-        return True
+        self.history.steps += 1
 
     def end_epoch(self, validation_loss: float | None, metrics: Mapping[str, float]) -> None:
         """Note the epoch in the history, and keep its parameters if they are the best.
@@ -259,7 +263,7 @@ class Trainer:
             "history": self.history.to_dict(), "kept": self.kept.state(),
             "order": self._order_state, "rng": self._rng.bit_generator.state,
             "layers": [source.bit_generator.state for source in self.model.generators()],
-            "carried": {name: np.array(array) for name, array in self._carried().items()},
+            "carried": flatten(self._gradient.carried()),
             "data": self._data(),
         }  # fmt: skip
 
@@ -307,13 +311,7 @@ class Trainer:
             self._draw()
         for source, own in zip(self._generators(), [state["rng"], *state["layers"]], strict=True):
             restore(source, own)
-        if state["carried"]:
-            samples: Any = self._train
-            samples.state = unflatten(state["carried"])
+        self._gradient.carry(unflatten(state["carried"]))
 
     def _generators(self) -> list[np.random.Generator]:
         return [self._rng, *self.model.generators()]
-
-    def _carried(self) -> dict[str, Any]:
-        """Return the state that goes on from batch to batch: of a stream, nothing of others."""
-        return flatten(getattr(self._train, "state", None))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from rnncore._checks import as_numpy
 from rnncore._stateful_batches import StatefulBatches
+from rnncore._types import Array
 from rnncore.models.samples.chosen import Choice
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
 from rnncore.state import flatten
+from rnncore.training.ranks import Share
 
 
 @dataclass(eq=False, slots=True)
@@ -45,12 +47,15 @@ class NumericStream:
         In front of errors: "" or "validation_data: ".
     state : state of the recurrent layers, or None
         Where the chunk before ended.
+    share : Share or None
+        Of the sequences side by side; None: all.
     """
 
     batches: StatefulBatches
     read: Callable[[Any, Any], SequenceSamples]
     prefix: str = ""
     state: Any = None
+    share: Share | None = None
     ordered: ClassVar[bool] = True
     count: ClassVar[float] = 0.0  # nobody knows before all chunks were read
     lengths: ClassVar[None] = None
@@ -59,6 +64,10 @@ class NumericStream:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    def part(self, share: Share) -> NumericStream:
+        """Return a share of the sequences as a stream of their own."""
+        return replace(self, share=share, state=None, _chunks=iter(()), _next=-1)
 
     def take(self, which: Choice) -> StreamBatch:
         """Return one chunk; reads on, or begins anew with the first.
@@ -86,7 +95,10 @@ class NumericStream:
     def _checked(self, chunk: Any, i: int) -> StreamBatch:
         if not isinstance(chunk, (tuple, list)) or len(chunk) != 2:
             raise TypeError(f"expected a pair (x, y), got {type(chunk).__name__}")
-        found = self.read(as_numpy("x", chunk[0]), as_numpy("y", chunk[1])).take(slice(None))
+        x, y = as_numpy("x", chunk[0]), as_numpy("y", chunk[1])
+        if self.share is not None:
+            x, y = self._own(x), self._own(y)
+        found = self.read(x, y).take(slice(None))
         before = None if i == 0 or self.state is None else flatten(self.state)["h"].shape[1]
         if before is not None and len(found.x) != before:
             raise ValueError(
@@ -95,3 +107,11 @@ class NumericStream:
         return StreamBatch(
             found.y, found.counted, found.weights, found.rows, found.x, None, None, self, i == 0
         )
+
+    def _own(self, array: Array) -> Array:
+        """Return the share's sequences of x or y."""
+        assert self.share is not None
+        parts, count = self.share.parts, len(array) if array.ndim else 0
+        if count < parts:
+            raise ValueError(f"x: expected B >= {parts} sequences for as many parts, got {count}")
+        return array[self.share.of(count)]

@@ -16,6 +16,7 @@ from rnncore.models.samples.held import Held, HeldArray, HeldList
 from rnncore.models.samples.reading import Counting, read_targets
 from rnncore.models.samples.sequences import SequenceSamples
 from rnncore.models.samples.targets import TargetBatch, Wanted
+from rnncore.training.ranks import Share
 
 
 class Score(NamedTuple):
@@ -82,6 +83,16 @@ class Stream:
     @property
     def lengths(self) -> None:
         """None: chunks have an order."""
+
+    def part(self, share: Share) -> Stream:
+        """Return some of the parts as a stream of their own."""
+        if len(self.x) < share.parts:
+            raise ValueError(
+                f"batch_size: expected at least {share.parts}, one part of the stream for each "
+                f"rank or micro-batch, got {len(self.x)}"
+            )
+        rows = share.of(len(self.x))
+        return Stream(self.x[rows], self.y[rows], self.steps)
 
     def take(self, which: Choice) -> Chunk:
         """Return one chunk."""

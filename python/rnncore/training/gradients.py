@@ -1,0 +1,172 @@
+"""StepGradient: the gradient of an optimizer step, of one batch or several, by one rank or many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from rnncore.state import join_rows, some_rows
+from rnncore.training.protocol import Samples
+from rnncore.training.ranks import Ranks, shard
+
+
+class StepGradient:
+    """Gradients of batches, gathered for a step.
+
+    A batch is cut into the parts of `Ranks`; each rank computes its own. A step's gradient is that
+    of the mean over all that counts in all parts of all its batches.
+
+    Parameters
+    ----------
+    model : Trainable
+    samples : Samples
+        Of all ranks.
+    ranks : Ranks
+    several : bool
+        Whether a step takes several batches.
+
+    Attributes
+    ----------
+    batches : int
+        Whose gradients wait for a step.
+    """
+
+    def __init__(self, model: Any, samples: Samples, ranks: Ranks, *, several: bool) -> None:
+        self._model: Any = model
+        self._ranks = ranks
+        self._samples = samples
+        self.batches, self._count = 0, 0.0
+        kept = several or len(ranks.shares) > 1  # else one gradient waits in `flat_grads`
+        grads = model.flat_grads
+        self._sums = [np.zeros_like(grads) for _ in ranks.shares] if kept else None
+        self._own = 0.0  # what counts in the gradient that waits in `flat_grads`
+        self._sent = None if ranks.plain else np.empty_like(grads)
+        self._streams = streams_of(samples, ranks)
+
+    def add(self, which: Any) -> tuple[float, float]:
+        """Compute the gradient of a batch; return its mean loss and what counts in it.
+
+        Raises what goes wrong on any rank, on all of them. KeyboardInterrupt leaves all as it was.
+        """
+        if self._ranks.plain:
+            return self._add_whole(which)
+        before, error, losses = self._place(), None, []
+        try:
+            losses = self._add_parts(which)
+        except BaseException as raised:
+            error = raised
+        try:
+            total, count, _ = self._ranks.meet(losses, error, interruptible=True)
+        except KeyboardInterrupt:
+            self._go_back(before)
+            raise
+        self.batches += 1
+        self._count += count
+        return (total / count if count else total), count
+
+    def _add_whole(self, which: Any) -> tuple[float, float]:
+        model, batch = self._model, self._samples.take(which)
+        model.zero_grad()
+        loss = model.batch_gradient(batch)
+        self._keep(0, batch.count)
+        self.batches += 1
+        self._count += batch.count
+        return loss, batch.count
+
+    def _add_parts(self, which: Any) -> list[tuple[int, float, float]]:
+        """Compute this rank's parts; return the loss times what counts of each, and what counts."""
+        losses, model = [], self._model
+        seeds = [int(source.integers(2**63)) for source in self._generators()]
+        for i, share in enumerate(self._ranks.shares):
+            batch = self._take(which, i)
+            count = 0.0 if batch is None else batch.count
+            model.zero_grad()
+            if batch is not None:
+                with self._drawing(seeds, share.number):
+                    losses.append((share.number, model.batch_gradient(batch) * count, count))
+            self._keep(i, count)
+        return losses
+
+    def _take(self, which: Any, i: int) -> Any:
+        """Return the i-th of this rank's parts of a batch; None if it is empty."""
+        if self._streams is not None:
+            return self._streams[i].take(which)
+        part = shard(which, self._samples, self._ranks.shares[i])
+        empty = len(part) == 0 if not isinstance(part, slice) else part.start >= part.stop
+        return None if empty else self._samples.take(part)
+
+    def _keep(self, i: int, count: float) -> None:
+        """Add the gradient that lies in `flat_grads` to what waits for the step."""
+        grads = self._model.flat_grads
+        if self._sums is None:
+            self._own = count
+        elif self.batches == 0:
+            np.multiply(grads, grads.dtype.type(count), out=self._sums[i])
+        else:
+            self._sums[i] += grads * grads.dtype.type(count)
+
+    def finish(self) -> None:
+        """Write the gradient of all that waits into the model's `grads`."""
+        grads, weight, sums = self._model.flat_grads, self._count, self._sums
+        if self._sent is not None:
+            real = grads.dtype.type
+            if sums is None:
+                sums = [np.multiply(grads, real(self._own), out=self._sent)]
+            for each in sums:  # with the same roundings, however many parts a rank has
+                each *= real(1 / weight if weight > 0 else 0)
+            self._ranks.add_up(sums, out=grads)
+        elif sums is not None and weight > 0:
+            np.divide(sums[0], weight, out=grads)
+        self.batches, self._count = 0, 0.0
+
+    # --- what a batch moves besides the gradient ---
+
+    def carried(self) -> Any:
+        """Return the state that goes on from batch to batch: of a stream, None of others."""
+        if self._streams is None:
+            return None
+        states = self._ranks.gather([stream.state for stream in self._streams])
+        return join_rows([state for some in states for state in some])
+
+    def carry(self, state: Any) -> None:
+        """Go on from what `carried` returned, perhaps on other ranks."""
+        if self._streams is not None and state is not None:
+            for stream, share in zip(self._streams, self._ranks.shares, strict=True):
+                stream.state = some_rows(state, share.of)
+
+    def _generators(self) -> list[np.random.Generator]:
+        return [*{id(source): source for source in self._model.generators()}.values()]
+
+    @contextmanager
+    def _drawing(self, seeds: Sequence[int], part: int) -> Iterator[None]:
+        """Let the layers draw, inside, from a seed and the part's number."""
+        sources = self._generators()
+        after = [source.bit_generator.state for source in sources]
+        for source, seed in zip(sources, seeds, strict=True):
+            bits: Any = source.bit_generator
+            bits.state = type(bits)(np.random.SeedSequence([seed, part])).state
+        try:
+            yield
+        finally:
+            for source, state in zip(sources, after, strict=True):
+                source.bit_generator.state = state
+
+    def _place(self) -> tuple[list[Any], list[Any]]:
+        states = [stream.state for stream in self._streams or ()]
+        return [source.bit_generator.state for source in self._generators()], states
+
+    def _go_back(self, place: tuple[list[Any], list[Any]]) -> None:
+        for source, state in zip(self._generators(), place[0], strict=True):
+            source.bit_generator.state = state
+        for stream, state in zip(self._streams or (), place[1], strict=True):
+            stream.state = state
+
+
+def streams_of(samples: Any, ranks: Ranks) -> list[Any] | None:
+    """Return a stream for each of this rank's parts; None for samples that have no order."""
+    if not getattr(samples, "ordered", False):
+        return None
+    return [samples] if ranks.plain else [samples.part(share) for share in ranks.shares]

@@ -1,0 +1,9 @@
+"""The ranks of a training: processes that share each batch, on one machine or on many."""
+
+from rnncore.training.ranks.joining import joined
+from rnncore.training.ranks.ranks import Ranks
+from rnncore.training.ranks.reduction import Ordered
+from rnncore.training.ranks.sameness import check_same
+from rnncore.training.ranks.shards import Share, shard
+
+__all__ = ["Ordered", "Ranks", "Share", "check_same", "joined", "shard"]

@@ -1,0 +1,77 @@
+"""Shards: which part of a batch each rank, or each micro-batch, takes."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncore._types import Array, Lengths
+
+
+@dataclass(frozen=True)
+class Share:
+    """Part `number` of `parts` equal ones, counted from 0."""
+
+    number: int
+    parts: int
+
+    def of(self, count: int) -> slice:
+        """Return the part of so many things; parts differ by one at most."""
+        first, last = (count * k // self.parts for k in (self.number, self.number + 1))
+        return slice(first, last)
+
+
+def shard(which: Any, samples: Any, share: Share) -> Any:
+    """Return what `Samples.take` takes for a part of a batch.
+
+    The parts of a batch are the same on every rank; together they are all of it, each sample once.
+    Where samples have lengths the parts have about the same sum of steps.
+
+    Parameters
+    ----------
+    which : slice, numpy.ndarray, or an object with `some` and `lengths`
+        The batch.
+    samples : Samples
+        Of all ranks.
+    share : Share
+    """
+    if hasattr(which, "some"):  # of samples that lie on a disk
+        return which.some(_positions(len(which), which.lengths, share))
+    if isinstance(which, slice):
+        first, stop, _ = which.indices(len(samples))
+        if samples.lengths is None:
+            part = share.of(stop - first)
+            return slice(first + part.start, first + part.stop)
+        which = np.arange(first, stop)
+    lengths = None if samples.lengths is None else samples.lengths[which]
+    return which[_positions(len(which), lengths, share)]
+
+
+def _positions(count: int, lengths: Lengths | None, share: Share) -> Any:
+    if lengths is None:
+        return share.of(count)
+    return balanced(lengths, share.parts)[share.number]
+
+
+def balanced(steps: Lengths, parts: int) -> list[Array]:
+    """Deal out samples so that parts have about the same sum of steps.
+
+    The longest that is left goes to the part with the least (Graham 1969): the largest sum is at
+    most 4/3 of the best possible.
+
+    Returns
+    -------
+    list of numpy.ndarray of int64
+        Positions in `steps`, ascending.
+    """
+    taken: list[list[int]] = [[] for _ in range(parts)]
+    sums = [(0, part) for part in range(parts)]
+    values = steps.tolist()
+    for i in np.argsort(-steps, kind="stable").tolist():
+        least, part = sums[0]
+        heapq.heapreplace(sums, (least + values[i] + 1, part))  # + 1: empty ones count too
+        taken[part].append(i)
+    return [np.array(sorted(each), np.int64) for each in taken]

@@ -1,0 +1,68 @@
+"""same_start: all ranks begin with the same model, data, options and random numbers."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from rnncore._random import restore
+from rnncore.training.protocol import Optimizer, Trainable
+from rnncore.training.ranks import Ranks, check_same
+
+
+def same_start(
+    ranks: Ranks,
+    model: Trainable,
+    optimizer: Optimizer,
+    rng: np.random.Generator,
+    samples: tuple[Any, Any],
+    options: Any,
+) -> None:
+    """Compare what must be the same; take over the numbers of the first rank.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    model : Trainable
+        Its parameters, and the generators of its layers, become those of the first rank.
+    optimizer : Optimizer
+        Its state too.
+    rng : numpy.random.Generator
+        For the order; likewise.
+    samples : tuple of (Samples, Samples or None)
+        For training, and for validation.
+    options : object with a text
+
+    Raises
+    ------
+    ValueError
+        If a rank has another version of rnncore, model, optimizer, data or options.
+    """
+    if ranks.size == 1:
+        return
+    trained: Any = model
+    state_dict = getattr(optimizer, "state_dict", None)
+    state = None if state_dict is None else state_dict()
+    shapes = {name: array.shape for name, array in trained.parameters.items()}
+    check_same(
+        ranks,
+        {
+            "version of rnncore": sys.modules["rnncore"].__version__,
+            "model": f"{trained!r} {shapes} {trained.dtype}",
+            "optimizer": f"{type(optimizer).__name__} {getattr(optimizer, 'lr', None)}",
+            "options": repr(options),
+            "training data": samples[0],
+            "validation data": samples[1],
+        },
+    )
+    generators = [rng, *trained.generators()]
+    own = (trained.flat_parameters, state, [each.bit_generator.state for each in generators])
+    parameters, state, states = ranks.from_first(own)
+    trained.flat_parameters[...] = parameters
+    if state is not None:
+        taking: Any = optimizer
+        taking.load_state_dict(state)
+    for source, each in zip(generators, states, strict=True):
+        restore(source, each)
