@@ -244,16 +244,14 @@ class LanguageModel(Model, loadable=True):
         ValueError, TypeError, IndexError, FloatingPointError
             As `rnncore.training.fit`; if the stream is shorter than batch_size + 1.
         """
-        sizes = positive_int("batch_size", batch_size), positive_int("steps", steps)
+        cut = positive_int("batch_size", batch_size), positive_int("steps", steps)
         model = self.vocabulary_size, self.dtype
         with joined(options.pop("comm", None), options.pop("reduction", "sum")) as ranks:
-            train, validation = streams.training_tokens(tokens, validation_data, *model, *sizes)
-            stream = isinstance(train, streams.Stream)
+            train, validation = streams.training_tokens(tokens, validation_data, *model, *cut)
+            stream, options["comm"] = isinstance(train, streams.Stream), ranks
             if stream and boolean("shuffle", options.setdefault("shuffle", False)):
                 raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
-            return fit_samples(
-                self, train, validation, batch_size=batch_size, comm=ranks, **options
-            )
+            return fit_samples(self, train, validation, batch_size=batch_size, **options)
 
     def training_samples(
         self,
