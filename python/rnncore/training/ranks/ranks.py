@@ -173,23 +173,24 @@ class Ranks:
             raise
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks."""
+        """Return the values of all ranks; a meeting."""
         if self._comm is None:
             return [value]
+        self.meet()
         return list(self._unless_broken(lambda comm: comm.allgather(value)))
 
     def from_first(self, value: Any) -> Any:
-        """Return the first rank's value."""
+        """Return the first rank's value; a meeting."""
         if self._comm is None:
             return value
+        self.meet()
         return self._unless_broken(lambda comm: comm.bcast(value))
 
     def on_first(self, function: Callable[[], Any]) -> Any:
         """Call on the first rank alone; return what it returns, or raise what it raises, on all."""
         value = None
         with self.together():
-            if self.first:
-                value = function()
+            value = function() if self.first else None
         return self.from_first(value)
 
     def add_up(self, own: Sequence[Array], out: Array) -> None:

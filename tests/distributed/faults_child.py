@@ -1,0 +1,107 @@
+"""A script of several ranks on which something goes wrong; test_faults.py says what must follow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rnncore import GRU, ManyToOne
+from rnncore.distributed import world
+from rnncore.training import Callback, Checkpoints
+
+comm = world()
+rank, fault, folder = comm.Get_rank(), sys.argv[1], Path(sys.argv[2])
+
+
+class At(Callback):
+    """Does something on one rank after some batches."""
+
+    def __init__(self, batches: int, action: Any, where: int = 1) -> None:
+        self.batches, self.action, self.where = batches, action, where
+
+    def on_batch_end(self, trainer: Any) -> None:
+        self.batches -= 1
+        if self.batches == 0 and rank == self.where:
+            self.action(trainer)
+
+
+def refuse(trainer: Any) -> None:
+    raise ZeroDivisionError("of a callback")
+
+
+def spoil(trainer: Any) -> None:
+    trainer.model.flat_parameters[:] = np.nan
+
+
+def press(trainer: Any) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def kill(trainer: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(trainer: Any) -> None:
+    os._exit(0)
+
+
+ACTIONS = {
+    "raise": refuse, "nan": spoil, "interrupt": press, "kill": kill, "leave": leave,
+    "stop": lambda trainer: trainer.stop("enough"),
+}  # fmt: skip
+
+
+class Slow(Callback):
+    """Lets a test press Ctrl-C in time."""
+
+    def on_batch_end(self, trainer: Any) -> None:
+        if trainer.history.steps == 3:
+            (folder / f"started-{rank}").touch()
+        time.sleep(0.05)
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((32, 6, 3)).astype(np.float32)
+    y = x.mean(axis=1)
+    model = ManyToOne(GRU(3, 5, dtype="float32", rng=1), 3, rng=2)
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 8, "rng": 3, "progress": False}
+    if fault in ACTIONS:
+        options["callbacks"] = [At(6, ACTIONS[fault])]
+    if fault == "raise outside" and rank == 1:
+        raise ZeroDivisionError("outside fit")
+    if fault == "other data":
+        x[5, 3, 1] += rank
+    if fault == "bad data" and rank == 1:
+        x[5, 3, 1] = np.nan
+    if fault == "other model":
+        model = ManyToOne(GRU(3, 5 + rank, rng=1), 3, rng=2)
+    if fault == "other option":
+        options["batch_size"] = 8 + rank
+    if fault == "other version":
+        import rnncore
+
+        rnncore.__version__ = f"0.{rank}"
+    if fault == "ctrl-c":
+        options |= {"epochs": 1000, "callbacks": [Slow()]}
+    if fault == "unwritable":
+        options["checkpoints"] = Checkpoints(folder / "file" / "run")
+    if fault in ("interrupt", "ctrl-c"):
+        options["checkpoints"] = Checkpoints(folder / "run", every_steps=1000)
+    try:
+        history = model.fit(x, y, comm=comm, **options)
+    except BaseException as error:
+        text = f"{type(error).__name__}: {error}"
+        steps = None if model.history is None else model.history.steps
+        print(f"[{rank}] {text} after {steps} steps", flush=True)
+        sys.exit(3)
+    print(f"[{rank}] {history.stopped} after {history.steps} steps", flush=True)
+
+
+if __name__ == "__main__":
+    main()
