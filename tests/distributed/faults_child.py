@@ -50,9 +50,17 @@ def leave(trainer: Any) -> None:
     os._exit(0)
 
 
+def write(trainer: Any) -> None:
+    trainer.model.flat_parameters[0] += 1
+
+
+def slow_down(trainer: Any) -> None:
+    trainer.lr = 1e-4
+
+
 ACTIONS = {
     "raise": refuse, "nan": spoil, "interrupt": press, "kill": kill, "leave": leave,
-    "stop": lambda trainer: trainer.stop("enough"),
+    "stop": lambda trainer: trainer.stop("enough"), "write": write, "rate": slow_down,
 }  # fmt: skip
 
 

@@ -50,6 +50,18 @@ def test_a_stop_on_one_rank_stops_all(tmp_path: Path) -> None:
     assert said("stop", tmp_path)[:2] == (0, expected)
 
 
+@pytest.mark.parametrize(("fault", "what"), [("write", "parameters"), ("rate", "rate")])
+def test_what_a_callback_does_on_one_rank_alone(fault: str, what: str, tmp_path: Path) -> None:
+    status, lines, _ = said(fault, tmp_path, 2)
+    text = (
+        f"RuntimeError: comm: expected the {what} of rank 0 on all ranks after epoch 2, got other"
+    )
+    assert status == 3
+    assert len(lines) == 2
+    for rank, line in enumerate(lines):
+        assert line.startswith(f"[{rank}] {text} ones on rank 1")
+
+
 def test_an_interrupt_of_one_rank_ends_all_and_is_saved(tmp_path: Path) -> None:
     status, lines, _ = said("interrupt", tmp_path)
     expected = [f"[{rank}] KeyboardInterrupt:  after 6 steps" for rank in range(3)]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from types import TracebackType
 from typing import Any
+
+_FORWARDED = 0.5  # seconds, in which a launcher hands on what was printed
 
 # What launchers tell each process: how many there are.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -56,4 +59,5 @@ class _EndAll:
         self._before(kind, error, trace)
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(_FORWARDED)
         self._comm.Abort(130 if issubclass(kind, KeyboardInterrupt) else 1)

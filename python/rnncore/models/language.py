@@ -218,8 +218,8 @@ class LanguageModel(Model, loadable=True):
 
         A stream is cut into `batch_size` parts that are read side by side, `steps` tokens per
         optimizer step. The state goes on from chunk to chunk, the gradient does not (truncated
-        back-propagation through time); every epoch starts from the initial state. Of a list
-        of sequences each one starts from it, and batches are drawn in a new order.
+        back-propagation through time); every epoch starts from the initial state. Of a list of
+        sequences each one starts from it, and batches are drawn in a new order.
 
         Parameters
         ----------
@@ -246,10 +246,9 @@ class LanguageModel(Model, loadable=True):
         """
         cut = positive_int("batch_size", batch_size), positive_int("steps", steps)
         model = self.vocabulary_size, self.dtype
-        with joined(options.pop("comm", None), options.pop("reduction", "sum")) as ranks:
+        with joined(options.pop("comm", None), options.get("reduction", "sum")) as options["comm"]:
             train, validation = streams.training_tokens(tokens, validation_data, *model, *cut)
-            stream, options["comm"] = isinstance(train, streams.Stream), ranks
-            if stream and boolean("shuffle", options.setdefault("shuffle", False)):
+            if isinstance(train, streams.Stream) and options.setdefault("shuffle", False):
                 raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
             return fit_samples(self, train, validation, batch_size=batch_size, **options)
 

@@ -357,6 +357,7 @@ def _train(
         with trainer.agreed():
             for callback in callbacks:
                 callback.on_epoch_end(trainer)
+        trainer.check_ranks()
 
 
 def _end(trainer: Trainer, callbacks: Sequence[Callback]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,6 +231,22 @@ class Trainer:
             history.best_epoch = self.epoch
         if watched < min(best, math.inf if history.before is None else history.before):
             self.kept.keep(self.epoch)
+
+    def check_ranks(self) -> None:
+        """Raise RuntimeError on all ranks unless all have the same parameters and rate."""
+        if self.ranks.size == 1:
+            return
+        found = self.ranks.gather(
+            {"rate": self.lr, "parameters": zlib.crc32(self.model.flat_parameters)}
+        )
+        for name in found[0]:
+            for rank, each in enumerate(found):
+                if each[name] != found[0][name]:
+                    raise RuntimeError(
+                        f"comm: expected the {name} of rank 0 on all ranks after epoch "
+                        f"{self.epoch}, got other ones on rank {rank}; what a callback sets or "
+                        "writes, it must on all ranks"
+                    )
 
     def check_finite(self, loss: float) -> None:
         """Raise FloatingPointError, and go back, if a loss or a parameter is not finite."""

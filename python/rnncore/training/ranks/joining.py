@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from rnncore.training.ranks.communicator import check_communicator
 from rnncore.training.ranks.cores import sharing_cores
+from rnncore.training.ranks.host import Host
 from rnncore.training.ranks.interrupts import Interrupts
 from rnncore.training.ranks.ranks import Ranks
 from rnncore.training.ranks.reduction import read_reduction
@@ -40,11 +40,10 @@ def joined(comm: Any, reduction: Any) -> Iterator[Ranks]:
         interrupts = stack.enter_context(Interrupts())
         ranks = Ranks(found, order, interrupts)
         if ranks.size > 1:
-            host = socket.gethostname()
             with _saying_who_waits(ranks):
-                hosts = ranks.gather(host)
+                hosts = ranks.gather(Host.here())
             stack.enter_context(watching(ranks, hosts))
-            stack.enter_context(sharing_cores(ranks, host))
+            stack.enter_context(sharing_cores(ranks, hosts))
         with ranks.together():
             yield ranks
         ranks.meet(interruptible=True)

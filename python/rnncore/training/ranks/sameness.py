@@ -42,7 +42,9 @@ def _add(state: Any, value: Any) -> None:
     if isinstance(value, np.ndarray):
         state.update(f"{value.shape} {value.dtype}".encode())
         for block in _blocks(value):
-            state.update(np.ascontiguousarray(block).data.cast("B") if block.size else b"")
+            state.update(
+                repr(block.tolist()).encode() if block.dtype == object else block.tobytes()
+            )
     elif isinstance(value, (list, tuple)):
         state.update(f"{len(value)}".encode())
         for each in value:

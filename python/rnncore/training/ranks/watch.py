@@ -10,10 +10,11 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rnncore.training.ranks.host import Host
 from rnncore.training.ranks.ranks import Ranks
 
 _BEAT = 2.0  # seconds from one sign of life to the next
@@ -23,7 +24,7 @@ _ALIVE, _DONE, _GONE = b".", b"d", b"g"  # behind the last one: which rank has g
 
 
 @contextmanager
-def watching(ranks: Ranks, hosts: list[str]) -> Iterator[None]:
+def watching(ranks: Ranks, hosts: Sequence[Host]) -> Iterator[None]:
     """End this process with a message if another rank's ends inside.
 
     The first rank listens to all the others, and they to it. The connections close when a process
@@ -32,8 +33,8 @@ def watching(ranks: Ranks, hosts: list[str]) -> Iterator[None]:
     Parameters
     ----------
     ranks : Ranks
-    hosts : list of str
-        The host of each rank.
+    hosts : sequence of Host
+        That of each rank.
     """
     peers = _connect(ranks, hosts)
     if peers is None:
@@ -49,7 +50,9 @@ def watching(ranks: Ranks, hosts: list[str]) -> Iterator[None]:
 class _Watch:
     """A thread that listens to other ranks."""
 
-    def __init__(self, ranks: Ranks, hosts: list[str], peers: dict[int, socket.socket]) -> None:
+    def __init__(
+        self, ranks: Ranks, hosts: Sequence[Host], peers: dict[int, socket.socket]
+    ) -> None:
         self._ranks, self._hosts, self._peers = ranks, hosts, peers
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rnncore-watch", daemon=True)
@@ -100,8 +103,8 @@ class _Watch:
         self._tell([each for each in self._peers if each != rank], _GONE + rank.to_bytes(4, "big"))
         own, size = self._ranks.rank, self._ranks.size
         text = (
-            f"rnncore: rank {rank} of {size} (on {self._hosts[rank]}) {what} in the middle of a "
-            f"training; rank {own} ends too. With checkpoints the training goes on from the last "
+            f"rnncore: rank {rank} of {size} (on {self._hosts[rank].name}) {what} in the middle of "
+            f"a training; rank {own} ends too. With checkpoints the training goes on from the last "
             "one: resume=True\n"
         )
         os.write(2, text.encode())
@@ -115,13 +118,13 @@ def _received(peer: socket.socket) -> bytes:
         return b""
 
 
-def _connect(ranks: Ranks, hosts: list[str]) -> dict[int, socket.socket] | None:
+def _connect(ranks: Ranks, hosts: Sequence[Host]) -> dict[int, socket.socket] | None:
     """Return a connection to each rank that this one listens to; None where some found no way."""
     token, server = secrets.token_bytes(16), None
     if ranks.first:
-        local = len(set(hosts)) == 1
+        local = len({each.machine for each in hosts}) == 1
         server = socket.create_server(("127.0.0.1" if local else "", 0), backlog=ranks.size)
-        address = "127.0.0.1" if local else hosts[0], server.getsockname()[1], token
+        address = "127.0.0.1" if local else hosts[0].name, server.getsockname()[1], token
     host, port, token = ranks.from_first(address if ranks.first else None)
     peers: dict[int, socket.socket] = {}
     try:
