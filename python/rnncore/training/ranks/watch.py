@@ -20,6 +20,7 @@ from rnncore.training.ranks.ranks import Ranks
 _BEAT = 2.0  # seconds from one sign of life to the next
 _SILENT = 20.0  # seconds without one, after which a host counts as dead
 _JOIN = 10.0  # seconds for all to come
+_HANDED_ON = 0.5  # seconds, in which a launcher hands on what was printed
 _ALIVE, _DONE, _GONE = b".", b"d", b"g"  # behind the last one: which rank has gone
 
 
@@ -81,7 +82,7 @@ class _Watch:
                 message = _received(self._peers[rank])
                 heard[rank] = now
                 if _GONE in message:
-                    gone = message[message.index(_GONE) + 1 :]
+                    gone = message[message.index(_GONE) + 1 :][:4]
                     self._end(int.from_bytes(gone, "big"), "has ended")
                 elif message.endswith(_DONE):
                     del heard[rank]
@@ -108,6 +109,7 @@ class _Watch:
             "one: resume=True\n"
         )
         os.write(2, text.encode())
+        time.sleep(_HANDED_ON)
         os._exit(1)
 
 
