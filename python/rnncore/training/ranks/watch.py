@@ -21,6 +21,7 @@ _BEAT = 2.0  # seconds from one sign of life to the next
 _SILENT = 20.0  # seconds without one, after which a host counts as dead
 _JOIN = 10.0  # seconds for all to come
 _HANDED_ON = 0.5  # seconds, in which a launcher hands on what was printed
+_LATE = 3.0  # seconds, after which the end of another process should be known
 _ALIVE, _DONE, _GONE = b".", b"d", b"g"  # behind the last one: which rank has gone
 
 
@@ -60,7 +61,13 @@ class _Watch:
         self._thread.start()
 
     def close(self, *, quietly: bool) -> None:
-        """Close the connections; quietly, or else as if this process ended."""
+        """Close the connections; quietly, or else as if this process ended.
+
+        Then a message of MPI has failed, perhaps because of a rank that has just died: that rank
+        is still waited for, and ends this process.
+        """
+        if not quietly:
+            self._thread.join(_LATE)
         self._stop.set()
         self._thread.join()
         for peer in self._peers.values():
