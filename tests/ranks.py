@@ -24,10 +24,10 @@ def launcher() -> str:
 
 
 def mpiexec(
-    count: int, *arguments: object, timeout: float = 120, options: tuple[str, ...] = ()
+    count: int, *arguments: object, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with some arguments as so many ranks; an error if that takes too long."""
-    command = [launcher(), *options, "-n", count, sys.executable, "-X", "faulthandler", *arguments]
+    command = [launcher(), "-n", count, sys.executable, "-X", "faulthandler", *arguments]
     return subprocess.run(
         [str(part) for part in command],
         capture_output=True,
