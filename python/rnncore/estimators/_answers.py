@@ -118,6 +118,15 @@ def _check_numbers(flat: Array, lengths: Lengths) -> None:
         raise ValueError(f"y[{row}]: expected finite numbers, got {flat[at]} at step {step}")
 
 
+def numbers_of(answers: Answers, width: int | None) -> Array:
+    """Return the numbers of all steps (S, O); ValueError unless O is `width`, or 1 for None."""
+    values = answers.flat.astype(np.float64).reshape(len(answers.flat), -1)
+    wanted = width or 1
+    if values.shape[1] != wanted:
+        raise ValueError(f"y: expected {wanted} numbers a step, got {values.shape}")
+    return values
+
+
 def in_kind(kind: str, sequences: list[Array]) -> list[Any]:
     """Return sequences of labels as the caller gave his own."""
     if kind == "text":

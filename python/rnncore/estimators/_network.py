@@ -22,6 +22,7 @@ from rnncore._checks import (
 )
 from rnncore._types import Array
 from rnncore.estimators._estimator import Estimator, random_source
+from rnncore.estimators._fitting import fitting
 from rnncore.estimators._frame_sequences import Roles, check_target, read_x, read_y
 from rnncore.estimators._sequences import ModelInput, Sequences, check_names
 from rnncore.estimators._stopping import Stopping
@@ -29,6 +30,7 @@ from rnncore.layers import GRU, LSTM, RNN
 from rnncore.models import ManyToOne
 from rnncore.optim import AdamW
 from rnncore.standardizer import Standardizer
+from rnncore.training.ranks import Ranks, share_random
 
 _Self = TypeVar("_Self", bound="SequencePredictor")
 
@@ -126,42 +128,47 @@ class SequencePredictor(Estimator):
 
     # --- training ---
 
-    def _fit(self: _Self, X: Any, y: Any, sample_weight: Any) -> _Self:
+    def _fit(self: _Self, X: Any, y: Any, sample_weight: Any, comm: Any) -> _Self:
         """Train anew, or go on with ``warm_start``; leave this object as it was on an error."""
         epochs = positive_int("max_iter", self.max_iter)
-        if boolean("warm_start", self.warm_start) and self.__sklearn_is_fitted__():
-            self._train(self._read_training(X, y, sample_weight), self.model_, epochs, "cosine")
-            return self
-        fresh = type(self)(**self.get_params())
-        data = fresh._read_training(X, y, sample_weight)
-        model = fresh._build(data)
-        try:
-            fresh._train(data, model, epochs, "cosine")
-        except KeyboardInterrupt:
-            self._become(fresh)
-            raise
+        with fitting(self, comm) as ranks:
+            if boolean("warm_start", self.warm_start) and self.__sklearn_is_fitted__():
+                data = self._read_training(X, y, sample_weight, ranks)
+                self._train(data, self.model_, epochs, "cosine", ranks)
+                return self
+            fresh = type(self)(**self.get_params())
+            data = fresh._read_training(X, y, sample_weight, ranks)
+            model = fresh._build(data)
+            try:
+                fresh._train(data, model, epochs, "cosine", ranks)
+            except KeyboardInterrupt:
+                self._become(fresh)
+                raise
         self._become(fresh)
         return self
 
-    def _partial_fit(self: _Self, X: Any, y: Any, sample_weight: Any, start: Any) -> _Self:
+    def _partial_fit(
+        self: _Self, X: Any, y: Any, sample_weight: Any, start: Any, comm: Any
+    ) -> _Self:
         """Train for one epoch; `start` prepares a first call."""
         if self.early_stopping:
             raise ValueError("early_stopping: expected False with partial_fit, got True")
-        if self.__sklearn_is_fitted__():
-            data = self._read_training(X, y, sample_weight)
-            self._train(data, self.model_, 1, "constant")
-            return self
-        fresh = type(self)(**self.get_params())
-        start(fresh)
-        data = fresh._read_training(X, y, sample_weight)
-        fresh._train(data, fresh._build(data), 1, "constant")
+        with fitting(self, comm) as ranks:
+            if self.__sklearn_is_fitted__():
+                data = self._read_training(X, y, sample_weight, ranks)
+                self._train(data, self.model_, 1, "constant", ranks)
+                return self
+            fresh = type(self)(**self.get_params())
+            start(fresh)
+            data = fresh._read_training(X, y, sample_weight, ranks)
+            fresh._train(data, fresh._build(data), 1, "constant", ranks)
         self._become(fresh)
         return self
 
     def _roles(self) -> Roles:
         return Roles(self.group, self.order, self.target)
 
-    def _read_training(self, X: Any, y: Any, sample_weight: Any) -> TrainingData:
+    def _read_training(self, X: Any, y: Any, sample_weight: Any, ranks: Ranks) -> TrainingData:
         first = not self.__sklearn_is_fitted__()
         roles = self._roles()
         names = None if first else getattr(self, "feature_names_in_", None)
@@ -173,6 +180,7 @@ class SequencePredictor(Estimator):
         weight = _read_weight(sample_weight, len(sequences))
         if first:
             self._random = random_source(self.random_state)
+        share_random(ranks, [self._random])
         training = np.ones(len(sequences), bool)
         if boolean("early_stopping", self.early_stopping):
             training = ~self._draw_validation(encoded, self._random)
@@ -209,7 +217,9 @@ class SequencePredictor(Estimator):
         self.loss_curve_, self.validation_scores_, self.n_iter_ = [], None, 0
         return model
 
-    def _train(self, data: TrainingData, model: Any, epochs: int, schedule: str) -> None:
+    def _train(
+        self, data: TrainingData, model: Any, epochs: int, schedule: str, ranks: Ranks
+    ) -> None:
         """Train the model for some epochs, and note what happened."""
         model.optimizer.lr = not_negative("learning_rate", self.learning_rate)
         targets = self._targets(data)
@@ -231,7 +241,7 @@ class SequencePredictor(Estimator):
                 epochs=epochs, batch_size=self.batch_size, lr_schedule=schedule,
                 sample_weight=weight, class_weight=self._class_weight(data),
                 clip_norm=self.clip_norm, callbacks=[stopping], rng=self._random,
-                progress=boolean("verbose", self.verbose), **options,
+                progress=boolean("verbose", self.verbose), comm=ranks, **options,
             )  # fmt: skip
         finally:
             if model.history is not before:

@@ -144,7 +144,9 @@ class RNNClassifier(SequencePredictor):
         self.group, self.order, self.target = group, order, target
         self.random_state, self.verbose, self.dtype = random_state, verbose, dtype
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> RNNClassifier:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, comm: Any = None
+    ) -> RNNClassifier:
         """Train on sequences and their classes.
 
         Parameters
@@ -159,6 +161,9 @@ class RNNClassifier(SequencePredictor):
             group.
         sample_weight : array_like, shape (n,), optional
             How much each sequence counts, >= 0.
+        comm : Communicator, optional
+            The ranks that share the training, such as ``MPI.COMM_WORLD``. Each of them calls this
+            with the same arguments, and all are fitted alike; see `rnncore.distributed`.
 
         Returns
         -------
@@ -174,18 +179,19 @@ class RNNClassifier(SequencePredictor):
             parameters of the call's best epoch, or those from before it; without it nothing has
             changed.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, comm)
 
     def partial_fit(
-        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
-    ) -> RNNClassifier:
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None, *,
+        comm: Any = None,
+    ) -> RNNClassifier:  # fmt: skip
         """Train for one epoch on these sequences, and go on from the last call or from `fit`.
 
         The first call measures the scaling, which stays. The learning rate is constant.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, comm
             As `fit` takes them.
         classes : array_like, shape (C,)
             All classes that may ever come; needed in a first call alone.
@@ -217,7 +223,7 @@ class RNNClassifier(SequencePredictor):
                 f"classes: expected those of the first call, {self.classes_}, got {known}; it is "
                 "not the same as on last call to partial_fit"
             )
-        return self._partial_fit(X, y, sample_weight, lambda fresh: fresh._know(known))
+        return self._partial_fit(X, y, sample_weight, lambda fresh: fresh._know(known), comm)
 
     def predict(self, X: Any) -> Array:
         """Return the likeliest class of each sequence (n,).

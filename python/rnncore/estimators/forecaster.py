@@ -8,10 +8,11 @@ import numpy as np
 
 from rnncore._checks import inner_fraction, positive_int
 from rnncore.estimators._estimator import Estimator
+from rnncore.estimators._fitting import fitting
 from rnncore.estimators.forecasting.backtest import Backtest, run_backtest
 from rnncore.estimators.forecasting.fitted import FittedSeries, fit_panel
 from rnncore.estimators.forecasting.frames import Answer
-from rnncore.estimators.forecasting.scores import ForecastScores, r_squared
+from rnncore.estimators.forecasting.scores import ForecastScores
 from rnncore.estimators.forecasting.settings import Settings
 from rnncore.estimators.forecasting.source import Source, read_first
 from rnncore.estimators.forecasting.windows import SeriesTable
@@ -87,8 +88,7 @@ class RNNForecaster(Estimator):
         As used; ``season_`` is 0 where there is none.
     repairs_ : list of str
         What was repaired, a line each.
-    model_ : ManyToOne or ManyToMany
-    history_ : History
+    model_, history_ : ManyToOne or ManyToMany, History
     loss_curve_, validation_scores_ : list of float
         Loss of each epoch, on the training and the validation part: less is better.
     n_iter_, n_features_in_, feature_names_in_ : int, int, numpy.ndarray of object
@@ -131,7 +131,7 @@ class RNNForecaster(Estimator):
         self.n_iter_no_change = n_iter_no_change
         self.random_state, self.verbose = random_state, verbose
 
-    def fit(self, data: Any, y: None = None) -> RNNForecaster:
+    def fit(self, data: Any, y: None = None, *, comm: Any = None) -> RNNForecaster:
         """Learn from series.
 
         Parameters
@@ -141,6 +141,8 @@ class RNNForecaster(Estimator):
             without a target, but with the columns known ahead, are the steps to come of `predict`.
         y : None
             The targets are columns of `data`.
+        comm : Communicator, optional
+            The ranks that share the training; see `RNNClassifier.fit`.
 
         Returns
         -------
@@ -160,32 +162,32 @@ class RNNForecaster(Estimator):
         """
         if y is not None:
             raise ValueError("y: expected None: the targets are columns of data (target=), got y")
-        settings = Settings.read(self.get_params())
-        panel = read_first(data, self.get_params())
-        trained, fit = fit_panel(panel, settings)
+        with fitting(self, comm) as ranks:
+            settings, panel = Settings.read(self.get_params()), read_first(data, self.get_params())
+            trained, fit = fit_panel(panel, settings, ranks)
+            if settings.progress and ranks.first:
+                print(fit.scores)
+            fit.scores.warn()
         self._source = Source.of(panel, data, trained)
         self._trained, self.model_ = trained, trained.core.model
         self.scores_, self.view_ = fit.scores, str(fit.choice)
         self.validation_scores_ = list(fit.history.validation_loss)
         self._describe(fit.history, fit.history.loss)
-        if settings.progress:
-            print(self.scores_)
-        fit.scores.warn()
         return self
 
-    def partial_fit(self, data: Any, y: None = None) -> RNNForecaster:
+    def partial_fit(self, data: Any, y: None = None, *, comm: Any = None) -> RNNForecaster:
         """Go on learning from new rows; the first call is a `fit`.
 
         The network is trained once on the windows of `data`; all else stays, as do groups without
         new rows. `predict` goes on behind the rows, or behind those before if they end later.
         """
         if not self.__sklearn_is_fitted__():
-            return self.fit(data, y)
-        settings = Settings.read(self.get_params())
-        panel = self._source.read_on(data, self.get_params(), self.window_)
-        history = self._trained.train_once(panel.series, settings)
+            return self.fit(data, y, comm=comm)
+        with fitting(self, comm) as ranks:
+            panel = self._source.read_on(data, self.get_params(), self.window_)
+            found = self._trained.train_once(panel.series, Settings.read(self.get_params()), ranks)
         self._source = self._source.gone_on(panel, data, self._trained)
-        self._describe(history, self.loss_curve_ + history.loss)
+        self._describe(found, self.loss_curve_ + found.loss)
         return self
 
     def predict(self, data: Any = None, *, future: Any = None) -> Any:
@@ -306,15 +308,16 @@ class RNNForecaster(Estimator):
         which ``error_score`` turns into NaN.
         """
         _, table, trained = self._read_on(data)
-        windows = trained.windows(table)
-        return r_squared(windows.truth, trained.values(table, windows, None))
+        return trained.r_squared(table)
 
-    def backtest(self, data: Any, *, origins: int = 5, every: int | None = None) -> Backtest:
+    def backtest(
+        self, data: Any, *, origins: int = 5, every: int | None = None, comm: Any = None
+    ) -> Backtest:
         """Fit and forecast again from several origins, each time from the rows before it alone.
 
         Parameters
         ----------
-        data : data frame, series or array_like
+        data, comm
             As for `fit`.
         origins, every : int
             How many, and how many steps apart, `horizon` by default, which the last one leaves.
@@ -326,10 +329,9 @@ class RNNForecaster(Estimator):
             forecaster stays as it is. Series with a gap at an origin do not count there; origins
             at which all have one are skipped, with a warning.
         """
-        settings = Settings.read(self.get_params())
-        step = settings.horizon if every is None else positive_int("every", every)
-        panel = read_first(data, self.get_params())
-        return run_backtest(panel, settings, positive_int("origins", origins), step)
+        with fitting(self, comm) as ranks:
+            settings, panel = Settings.read(self.get_params()), read_first(data, self.get_params())
+            return run_backtest(panel, settings, positive_int("origins", origins), every, ranks)
 
     def plot(
         self, data: Any = None, *, future: Any = None, group: Any = None, target: Any = None,

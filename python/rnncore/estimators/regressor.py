@@ -111,7 +111,9 @@ class RNNRegressor(SequencePredictor):
         self.warm_start, self.random_state = warm_start, random_state
         self.verbose, self.dtype = verbose, dtype
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> RNNRegressor:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, comm: Any = None
+    ) -> RNNRegressor:
         """Train on sequences and their numbers.
 
         Parameters
@@ -122,6 +124,8 @@ class RNNRegressor(SequencePredictor):
             Numbers; given in one of the ways that `RNNClassifier.fit` describes.
         sample_weight : array_like, shape (n,), optional
             How much each sequence counts, >= 0.
+        comm : Communicator, optional
+            The ranks that share the training; see `RNNClassifier.fit`.
 
         Returns
         -------
@@ -137,16 +141,18 @@ class RNNRegressor(SequencePredictor):
             parameters of the call's best epoch, or those from before it; without it nothing has
             changed.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, comm)
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> RNNRegressor:
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, comm: Any = None
+    ) -> RNNRegressor:
         """Train for one epoch on these sequences, and go on from the last call or from `fit`.
 
         The first call measures the scaling, which stays. The learning rate is constant.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, comm
             As `fit` takes them.
 
         Returns
@@ -159,7 +165,7 @@ class RNNRegressor(SequencePredictor):
         ValueError, TypeError
             As `fit`; also with early_stopping.
         """
-        return self._partial_fit(X, y, sample_weight, lambda fresh: None)
+        return self._partial_fit(X, y, sample_weight, lambda fresh: None, comm)
 
     def predict(self, X: Any) -> Array:
         """Return the numbers of each sequence, (n,) or (n, O) as y was, in the estimator's dtype.

@@ -14,10 +14,12 @@ from rnncore.estimators._answers import (
     in_kind,
     in_unit,
     is_text,
+    numbers_of,
     read_answers,
     steps_of,
 )
 from rnncore.estimators._estimator import Estimator, random_source
+from rnncore.estimators._fitting import fitting
 from rnncore.estimators._frame_sequences import Roles, read_x
 from rnncore.estimators._labels import classes_of, encode
 from rnncore.estimators._network import fit_scaler, validation_size
@@ -27,6 +29,7 @@ from rnncore.estimators._stopping import Stopping
 from rnncore.estimators.regressor import r_squared
 from rnncore.optim import AdamW
 from rnncore.standardizer import Standardizer
+from rnncore.training.ranks import Ranks, share_random
 from rnncore.vocabulary import Vocabulary
 
 _UNKNOWN = "<unknown>"
@@ -147,13 +150,15 @@ class Seq2Seq(Estimator):
         self.max_steps, self.random_state = max_steps, random_state
         self.verbose, self.dtype = verbose, dtype
 
-    def fit(self, X: Any, y: Any) -> Seq2Seq:
+    def fit(self, X: Any, y: Any, *, comm: Any = None) -> Seq2Seq:
         """Train on sequences and their answers.
 
         Parameters
         ----------
         X, y
             See the class.
+        comm : Communicator, optional
+            The ranks that share the training; see `RNNClassifier.fit`.
 
         Returns
         -------
@@ -170,7 +175,8 @@ class Seq2Seq(Estimator):
         fresh = type(self)(**self.get_params())
         epochs = positive_int("max_iter", self.max_iter)
         try:
-            fresh._start(X, y, epochs, "cosine")
+            with fitting(self, comm) as ranks:
+                fresh._start(X, y, epochs, "cosine", ranks)
         except KeyboardInterrupt:
             if fresh.__sklearn_is_fitted__():
                 self._become(fresh)
@@ -178,7 +184,7 @@ class Seq2Seq(Estimator):
         self._become(fresh)
         return self
 
-    def partial_fit(self, X: Any, y: Any) -> Seq2Seq:
+    def partial_fit(self, X: Any, y: Any, *, comm: Any = None) -> Seq2Seq:
         """Train for one epoch on these sequences, and go on from the last call or from `fit`.
 
         The first call measures the scaling and collects the symbols, which stay: answers with
@@ -187,7 +193,7 @@ class Seq2Seq(Estimator):
 
         Parameters
         ----------
-        X, y
+        X, y, comm
             As `fit` takes them.
 
         Returns
@@ -202,13 +208,14 @@ class Seq2Seq(Estimator):
         """
         if self.early_stopping:
             raise ValueError("early_stopping: expected False with partial_fit, got True")
-        if self.__sklearn_is_fitted__():
-            x, sequences = self._read_x(X)
-            answers = self._read_y(y, x, sequences)
-            self._train(self.model_, x, self._targets(answers), None, 1, "constant")
-            return self
-        fresh = type(self)(**self.get_params())
-        fresh._start(X, y, 1, "constant")
+        with fitting(self, comm) as ranks:
+            if self.__sklearn_is_fitted__():
+                x, sequences = self._read_x(X)
+                answers = self._read_y(y, x, sequences)
+                self._train(self.model_, x, self._targets(answers), None, 1, "constant", ranks)
+                return self
+            fresh = type(self)(**self.get_params())
+            fresh._start(X, y, 1, "constant", ranks)
         self._become(fresh)
         return self
 
@@ -262,7 +269,7 @@ class Seq2Seq(Estimator):
         found = list(self.predict(X))
         if self.classes_ is None:
             flat = np.concatenate([np.asarray(each) for each in found])
-            expected = self._numbers(truth)
+            expected = numbers_of(truth, self._outputs_in)
             return r_squared(expected, flat.reshape(expected.shape), None)
         own = truth.split(truth.flat)
         right = [list(a) == list(b) for a, b in zip(found, own, strict=True)]
@@ -299,24 +306,17 @@ class Seq2Seq(Estimator):
     def _targets(self, answers: Answers) -> list[Array]:
         if self.classes_ is not None:
             return answers.split(encode(answers.flat, self.classes_, "y"))
-        values = self._numbers(answers)
+        values = numbers_of(answers, self._outputs_in)
         return answers.split(
             values if self.target_scaler_ is None else self.target_scaler_.transform(values)
         )
 
-    def _numbers(self, answers: Answers) -> Array:
-        """Return the numbers of all steps (S, O); ValueError for another O than that of the fit."""
-        values = answers.flat.astype(np.float64).reshape(len(answers.flat), -1)
-        wanted = self._outputs_in or 1
-        if values.shape[1] != wanted:
-            raise ValueError(f"y: expected {wanted} numbers a step, got {values.shape}")
-        return values
-
     # --- training ---
 
-    def _start(self, X: Any, y: Any, epochs: int, schedule: str) -> None:
+    def _start(self, X: Any, y: Any, epochs: int, schedule: str, ranks: Ranks) -> None:
         """Fit from the beginning."""
         self._random = random_source(self.random_state)
+        share_random(ranks, [self._random])
         text = is_text(X)
         self.vocabulary_ = Vocabulary.of(X, unknown=_UNKNOWN) if text else None
         found = None if text else read_x(X, Roles())
@@ -342,7 +342,7 @@ class Seq2Seq(Estimator):
         self._kind, self._longest = answers.kind, int(answers.lengths.max())
         self.loss_curve_, self.n_iter_ = [], 0
         model = build_model(self, self._outputs_in or 1, self._random)
-        self._train(model, x, self._targets(answers), held, epochs, schedule)
+        self._train(model, x, self._targets(answers), held, epochs, schedule, ranks)
 
     def _fit_scalers(self, found: Sequences | None, answers: Answers, training: Array) -> None:
         """Measure scaling and classes; the latter on all."""
@@ -357,8 +357,9 @@ class Seq2Seq(Estimator):
             self.target_scaler_ = fit_scaler(values.reshape(len(values), -1), None)
 
     def _train(
-        self, model: Any, x: Any, y: list[Array], held: Array | None, epochs: int, schedule: str
-    ) -> None:
+        self, model: Any, x: Any, y: list[Array], held: Array | None, epochs: int, schedule: str,
+        ranks: Ranks,
+    ) -> None:  # fmt: skip
         """Train the model for some epochs, and note what happened."""
         rate = not_negative("learning_rate", self.learning_rate)
         model.optimizer = model.optimizer or AdamW(model, weight_decay=self.weight_decay)
@@ -375,7 +376,7 @@ class Seq2Seq(Estimator):
             model.fit(
                 x, y, epochs=epochs, batch_size=self.batch_size, lr_schedule=schedule,
                 clip_norm=self.clip_norm, rng=self._random,
-                progress=boolean("verbose", self.verbose), **options,
+                progress=boolean("verbose", self.verbose), comm=ranks, **options,
             )  # fmt: skip
         finally:
             if model.history is not before:
@@ -395,5 +396,4 @@ class Seq2Seq(Estimator):
 
     def _symbols(self, ids: Array) -> Array:
         assert self.classes_ is not None
-        C = len(self.classes_)
-        return np.asarray(self.classes_[ids[ids < C]])
+        return np.asarray(self.classes_[ids[ids < len(self.classes_)]])

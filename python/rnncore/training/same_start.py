@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rnncore._random import restore
 from rnncore.training.protocol import Optimizer, Trainable
-from rnncore.training.ranks import Ranks, check_same
+from rnncore.training.ranks import Ranks, check_same, share_random
 
 
 def same_start(
@@ -57,12 +56,9 @@ def same_start(
             "validation data": samples[1],
         },
     )
-    generators = [rng, *trained.generators()]
-    own = (trained.flat_parameters, state, [each.bit_generator.state for each in generators])
-    parameters, state, states = ranks.from_first(own)
+    share_random(ranks, [rng, *trained.generators()])
+    parameters, state = ranks.from_first((trained.flat_parameters, state))
     trained.flat_parameters[...] = parameters
     if state is not None:
         taking: Any = optimizer
         taking.load_state_dict(state)
-    for source, each in zip(generators, states, strict=True):
-        restore(source, each)

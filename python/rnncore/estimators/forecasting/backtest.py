@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnncore._checks import users_level
+from rnncore._checks import positive_int, users_level
 from rnncore._types import Array
 from rnncore.estimators.forecasting.fitted import fit_panel, plan
 from rnncore.estimators.forecasting.scores import ForecastScores
 from rnncore.estimators.forecasting.series import cut, longest_segment, tail
 from rnncore.estimators.forecasting.settings import Settings
 from rnncore.estimators.tables.panel import Panel, RegularSeries
+from rnncore.training.ranks import Ranks
 
 _LOW, _HIGH = "lower end", "upper end"
 
@@ -51,7 +52,9 @@ class Backtest:
         return f"{self.scores.to_html()}<p>{held}</p>"
 
 
-def run_backtest(panel: Panel, settings: Settings, origins: int, every: int) -> Backtest:
+def run_backtest(
+    panel: Panel, settings: Settings, origins: int, every: int | None, ranks: Ranks
+) -> Backtest:
     """Fit to what came before each origin, forecast the steps behind it, and compare.
 
     An origin lies as many rows before the end of every series. Series with a gap in the window or
@@ -69,6 +72,7 @@ def run_backtest(panel: Panel, settings: Settings, origins: int, every: int) -> 
         If some origins are skipped, since every series has a gap there.
     """
     names, horizon = panel.target_names, settings.horizon
+    every = horizon if every is None else positive_int("every", every)
     first = (origins - 1) * every + horizon
     shortest = min(len(each) for each in panel.series)
     if shortest <= first:
@@ -78,7 +82,7 @@ def run_backtest(panel: Panel, settings: Settings, origins: int, every: int) -> 
         )
     folds, trials = [], []
     for back in _whole(panel, settings, range(first, horizon - 1, -every)):
-        truth, forecasts = _trial(panel, settings, back)
+        truth, forecasts = _trial(panel, settings, back, ranks)
         folds.append(ForecastScores.of(f"origin {back} steps back", names, truth, forecasts))
         trials.append((truth, forecasts))
     truth = np.concatenate([each for each, _ in trials])
@@ -123,10 +127,12 @@ def _come(panel: Panel, back: int, past: int, horizon: int) -> list[RegularSerie
     return [tail(each, past + horizon) for each in come]
 
 
-def _trial(panel: Panel, settings: Settings, back: int) -> tuple[Array, dict[str, Array]]:
+def _trial(
+    panel: Panel, settings: Settings, back: int, ranks: Ranks
+) -> tuple[Array, dict[str, Array]]:
     """Return what came behind one origin, (M, H, D), and all forecasts of it."""
     settings = replace(settings, rng=deepcopy(settings.rng))  # each origin as a fit of its own
-    fitted, _ = fit_panel(_until(panel, back), settings)
+    fitted, _ = fit_panel(_until(panel, back), settings, ranks)
     table, own = fitted.table(_come(panel, back, fitted.core.past, settings.horizon))
     windows = own.windows(table)
     interval = own.values(table, windows, settings.coverage)

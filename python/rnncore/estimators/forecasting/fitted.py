@@ -22,7 +22,7 @@ from rnncore.estimators.forecasting.fitting import (
 from rnncore.estimators.forecasting.recurrent import ResidualSamples
 from rnncore.estimators.forecasting.scaled_table import ScaledTable, Scales
 from rnncore.estimators.forecasting.scales import SeriesScales
-from rnncore.estimators.forecasting.scores import ForecastScores
+from rnncore.estimators.forecasting.scores import ForecastScores, r_squared
 from rnncore.estimators.forecasting.series import (
     cut,
     followed,
@@ -38,6 +38,7 @@ from rnncore.estimators.tables.frequency import Frequency
 from rnncore.estimators.tables.panel import Panel, RegularSeries
 from rnncore.training import History
 from rnncore.training.loop import fit_samples
+from rnncore.training.ranks import Ranks, joined, share_random
 
 _HUGE = 1e100  # whose squares still have a sum
 
@@ -165,7 +166,14 @@ class FittedSeries:
         """Return the errors on some windows, beside those of the simple methods."""
         return ForecastScores.of(what, self.names, windows.truth, self.forecasts(table, windows))
 
-    def train_once(self, series: Sequence[RegularSeries], settings: Settings) -> History:
+    def r_squared(self, table: SeriesTable) -> float:
+        """Return R2, the mean over targets, of all windows of a table."""
+        windows = self.windows(table)
+        return r_squared(windows.truth, self.values(table, windows, None))
+
+    def train_once(
+        self, series: Sequence[RegularSeries], settings: Settings, ranks: Ranks
+    ) -> History:
         """Train the network on all windows of some series, one epoch; nothing else changes."""
         table, own = self.table(series)
         core = own.core
@@ -182,6 +190,7 @@ class FittedSeries:
         return fit_samples(
             core.model, samples, epochs=1, batch_size=settings.batch_size,
             clip_norm=settings.clip_norm, rng=settings.rng, progress=settings.progress,
+            comm=ranks,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -202,8 +211,8 @@ class FittedSeries:
         )  # fmt: skip
 
 
-def fit_panel(panel: Panel, settings: Settings) -> tuple[FittedSeries, Fit]:
-    """Fit a forecaster to all series of a panel.
+def fit_panel(panel: Panel, settings: Settings, comm: Any = None) -> tuple[FittedSeries, Fit]:
+    """Fit a forecaster to all series of a panel; `comm` are the ranks that share the training.
 
     Raises
     ------
@@ -234,7 +243,9 @@ def fit_panel(panel: Panel, settings: Settings) -> tuple[FittedSeries, Fit]:
         patience=settings.patience, rng=settings.rng, progress=settings.progress,
     )  # fmt: skip
     names = panel.target_names
-    fit = fit_table(table, ends, names, options)
+    with joined(comm, "sum") as ranks:
+        share_random(ranks, [settings.rng])
+        fit = fit_table(table, ends, names, options, ranks)
     keys = [each.key for each in series]
     fitted = FittedSeries(keys, names, frequency, calendar, season, fit.core, fit.ridge)
     return fitted.completed(table, ends), fit

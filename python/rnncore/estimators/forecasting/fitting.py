@@ -11,7 +11,7 @@ import numpy as np
 from rnncore._types import Array, Seed
 from rnncore.estimators.forecasting.baselines import Ridge, naive, seasonal_naive
 from rnncore.estimators.forecasting.core import LEVELS, ForecastCore
-from rnncore.estimators.forecasting.linear import Choice, choose
+from rnncore.estimators.forecasting.linear import Choice, LinearPart, choose
 from rnncore.estimators.forecasting.recurrent import Reading, ResidualSamples, build
 from rnncore.estimators.forecasting.scaled_table import ScaledTable, Scales
 from rnncore.estimators.forecasting.scales import ColumnScales, SeriesScales
@@ -22,6 +22,7 @@ from rnncore.losses import Quantile
 from rnncore.optim import Adam
 from rnncore.training import History
 from rnncore.training.loop import fit_samples
+from rnncore.training.ranks import Ranks
 
 _MOST_REACH = 2  # times that of the training part's: else the rows behind it are outliers
 
@@ -69,13 +70,16 @@ class Fit:
     choice: Choice
 
 
-def fit_table(table: SeriesTable, cuts: Array, names: list[str], options: FitOptions) -> Fit:
+def fit_table(
+    table: SeriesTable, cuts: Array, names: list[str], options: FitOptions, ranks: Ranks
+) -> Fit:
     """Fit a forecaster.
 
     Scales, linear parts and the network are made of the training part: the rows of each series in
     front of its cut. How targets are looked at, the penalty and the epoch to stop at are chosen by
     the validation part behind it; the errors there are kept for intervals and scores. At last the
-    linear parts are solved again on both.
+    linear parts are solved again on both. All but the training is done on the first rank alone: in
+    another place the same sums may be rounded otherwise.
 
     Parameters
     ----------
@@ -85,9 +89,33 @@ def fit_table(table: SeriesTable, cuts: Array, names: list[str], options: FitOpt
     names : list of str
         The targets', for the scores.
     options : FitOptions
+    ranks : Ranks
+        That share the training.
     """
     direct = parts(table, cuts, options.past, options.future)
     own = parts(table, cuts, options.past, 1) if options.recursive else direct
+    plain, best, reading = ranks.on_first(lambda: _chosen(table, cuts, direct, own, options))
+    core, history = _train(best.scaled, reading, own, options, ranks)
+
+    def measured() -> tuple[Scales, Array, LinearPart, Ridge, ForecastScores]:
+        core.measure_errors(best.scaled, direct[1])
+        ridge = Ridge.of(plain, direct[0])
+        forecasts = all_forecasts(table, direct[1], core, ridge, options.season)
+        scores = ForecastScores.of("validation part", names, direct[1].truth, forecasts)
+        return core.scales, core.errors, *_again(table, core, best, plain, options), scores
+
+    core.scales, core.errors, core.reading.linear, ridge, scores = ranks.on_first(measured)
+    return Fit(core, ridge, history, scores, best)
+
+
+def _chosen(
+    table: SeriesTable,
+    cuts: Array,
+    direct: tuple[Windows, Windows],
+    own: tuple[Windows, Windows],
+    options: FitOptions,
+) -> tuple[Choice, Choice, Reading]:
+    """Choose by the validation part: for plain values, and for the forecaster, with its reading."""
     candidates = _candidates(table, cuts, options)
     unit = candidates[0][0].scales.target.std  # of plain values
     ranked = choose(candidates, *direct, linear=True, unit=unit)
@@ -99,34 +127,39 @@ def fit_table(table: SeriesTable, cuts: Array, names: list[str], options: FitOpt
         others = table.past.shape[1] > 0
         more = [(best.scaled, view) for view in best.view.shrinking(others)]
         best = min([best, *choose(more, *own, linear=True, unit=unit)], key=lambda c: c.error)
-    core, history = _train(best, *own, options)
-    core.measure_errors(best.scaled, direct[1])
-    ridge = Ridge.of(plain, direct[0])
-    forecasts = all_forecasts(table, direct[1], core, ridge, options.season)
-    scores = ForecastScores.of("validation part", names, direct[1].truth, forecasts)
-    ends = table.bounds[1:]
-    again = best.part(parts(table, ends, options.past, own[0].future)[0])
-    if again.reach <= _MOST_REACH * max(1.0, core.reading.linear.reach):
-        core.reading.linear = again
-    ridge = Ridge.of(plain, parts(table, ends, options.past, options.future)[0])
-    return Fit(core, ridge, history, scores, best)
+    linear = best.part(own[0])
+    return plain, best, Reading.measured(best.scaled, own[0], best.view, linear, options.through)
+
+
+def _again(
+    table: SeriesTable, core: ForecastCore, best: Choice, plain: Choice, options: FitOptions
+) -> tuple[LinearPart, Ridge]:
+    """Solve the linear parts on all rows."""
+    ends, linear = table.bounds[1:], core.reading.linear
+    again = best.part(parts(table, ends, options.past, 1 if core.recursive else core.future)[0])
+    if again.reach <= _MOST_REACH * max(1.0, linear.reach):
+        linear = again
+    return linear, Ridge.of(plain, parts(table, ends, options.past, options.future)[0])
 
 
 def _train(
-    choice: Choice, train: Windows, validation: Windows, options: FitOptions
+    scaled: ScaledTable,
+    reading: Reading,
+    own: tuple[Windows, Windows],
+    options: FitOptions,
+    ranks: Ranks,
 ) -> tuple[ForecastCore, History]:
-    """Solve the linear part and train the network on what it leaves over."""
-    scaled, view = choice.scaled, choice.view
-    reading = Reading.measured(scaled, train, view, choice.part(train), options.through)
+    """Train the network on what the linear part leaves over."""
     dtype = np.dtype(np.float32)
-    samples = [ResidualSamples(scaled, part, reading, dtype) for part in (train, validation)]
-    layers = options.core(reading.inputs(scaled, train.take(slice(0, 1)), dtype).shape[2])
+    samples = [ResidualSamples(scaled, part, reading, dtype) for part in own]
+    layers = options.core(reading.inputs(scaled, own[0].take(slice(0, 1)), dtype).shape[2])
     loss = Quantile(levels=options.levels) if options.levels else "mean_squared_error"
     network = build(samples[0], layers, options.levels, loss, options.rng)
     history = fit_samples(
         network, *samples, epochs=options.max_iter, batch_size=options.batch_size,
         optimizer=Adam(network, options.learning_rate), clip_norm=options.clip_norm,
         patience=options.patience, rng=options.rng, progress=options.progress,
+        comm=ranks,
     )  # fmt: skip
     errors = np.zeros((len(LEVELS), options.future, scaled.z.shape[1]))
     core = ForecastCore(

@@ -3,7 +3,7 @@
 from rnncore.training.ranks.joining import joined
 from rnncore.training.ranks.ranks import Ranks
 from rnncore.training.ranks.reduction import Ordered
-from rnncore.training.ranks.sameness import check_same
+from rnncore.training.ranks.sameness import check_same, share_random
 from rnncore.training.ranks.shards import Share, shard
 
-__all__ = ["Ordered", "Ranks", "Share", "check_same", "joined", "shard"]
+__all__ = ["Ordered", "Ranks", "Share", "check_same", "joined", "shard", "share_random"]

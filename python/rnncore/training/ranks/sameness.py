@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
+from rnncore._random import restore
 from rnncore._stateful_batches import StatefulBatches
 from rnncore.training.ranks.ranks import Ranks
 
@@ -28,6 +29,13 @@ def check_same(ranks: Ranks, values: Mapping[str, Any]) -> None:
                     f"{name}: expected the same on every rank, got another one on rank {rank} than "
                     "on rank 0"
                 )
+
+
+def share_random(ranks: Ranks, generators: Sequence[np.random.Generator]) -> None:
+    """Let generators draw what those of the first rank will."""
+    states = ranks.from_first([each.bit_generator.state for each in generators])
+    for source, state in zip(generators, states, strict=True):
+        restore(source, state)
 
 
 def digest(value: Any) -> str:
