@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -45,6 +46,7 @@ class StepGradient:
         self._own = 0.0  # what counts in the gradient that waits in `flat_grads`
         self._sent = None if ranks.plain else np.empty_like(grads)
         self._streams = streams_of(samples, ranks)
+        self._drew = False  # whether a layer drew a number in this rank's parts of a batch
 
     def add(self, which: Any) -> tuple[float, float]:
         """Compute the gradient of a batch; return its mean loss and what counts in it.
@@ -54,15 +56,21 @@ class StepGradient:
         if self._ranks.plain:
             return self._add_whole(which)
         before, error, losses = self._place(), None, []
+        seeds, after = self._seeds()
+        self._drew = False
         try:
-            losses = self._add_parts(which)
+            losses = self._add_parts(which, seeds)
         except BaseException as raised:
             error = raised
         try:
-            total, count, _ = self._ranks.meet(losses, error, interruptible=True)
+            total, count, drew = self._ranks.meet(
+                losses, error, flag=self._drew, interruptible=True
+            )
         except KeyboardInterrupt:
             self._go_back(before)
             raise
+        if drew:
+            self._set(after)
         self.batches += 1
         self._count += count
         return (total / count if count else total), count
@@ -76,10 +84,9 @@ class StepGradient:
         self._count += batch.count
         return loss, batch.count
 
-    def _add_parts(self, which: Any) -> list[tuple[int, float, float]]:
+    def _add_parts(self, which: Any, seeds: Sequence[int]) -> list[tuple[int, float, float]]:
         """Compute this rank's parts; return the loss times what counts of each, and what counts."""
         losses, model = [], self._model
-        seeds = [int(source.integers(2**63)) for source in self._generators()]
         for i, share in enumerate(self._ranks.shares):
             batch = self._take(which, i)
             count = 0.0 if batch is None else batch.count
@@ -140,27 +147,42 @@ class StepGradient:
     def _generators(self) -> list[np.random.Generator]:
         return [*{id(source): source for source in self._model.generators()}.values()]
 
+    def _states(self) -> list[Any]:
+        return [source.bit_generator.state for source in self._generators()]
+
+    def _set(self, states: Sequence[Any]) -> None:
+        for source, state in zip(self._generators(), states, strict=True):
+            source.bit_generator.state = state
+
+    def _seeds(self) -> tuple[list[int], list[Any]]:
+        """Return a seed of each generator and its state behind it; it stays as it is.
+
+        It moves on only where a layer draws: an order of the data may come from the same one.
+        """
+        before = self._states()
+        seeds = [int(source.integers(2**63)) for source in self._generators()]
+        after = self._states()
+        self._set(before)
+        return seeds, after
+
     @contextmanager
     def _drawing(self, seeds: Sequence[int], part: int) -> Iterator[None]:
-        """Let the layers draw, inside, from a seed and the part's number."""
-        sources = self._generators()
-        after = [source.bit_generator.state for source in sources]
-        for source, seed in zip(sources, seeds, strict=True):
-            bits: Any = source.bit_generator
-            bits.state = type(bits)(np.random.SeedSequence([seed, part])).state
+        """Let the layers draw, inside, from a seed and the part's number; note whether they did."""
+        before, begun = self._states(), []
+        for source, seed in zip(self._generators(), seeds, strict=True):
+            begun.append(type(source.bit_generator)(np.random.SeedSequence([seed, part])).state)
+        self._set(begun)
         try:
             yield
         finally:
-            for source, state in zip(sources, after, strict=True):
-                source.bit_generator.state = state
+            self._drew |= pickle.dumps(self._states()) != pickle.dumps(begun)
+            self._set(before)
 
     def _place(self) -> tuple[list[Any], list[Any]]:
-        states = [stream.state for stream in self._streams or ()]
-        return [source.bit_generator.state for source in self._generators()], states
+        return self._states(), [stream.state for stream in self._streams or ()]
 
     def _go_back(self, place: tuple[list[Any], list[Any]]) -> None:
-        for source, state in zip(self._generators(), place[0], strict=True):
-            source.bit_generator.state = state
+        self._set(place[0])
         for stream, state in zip(self._streams or (), place[1], strict=True):
             stream.state = state
 
