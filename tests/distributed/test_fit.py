@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ranks import mpiexec
+from rnncore import GRU, ManyToOne
 
 pytestmark = pytest.mark.once
 
@@ -81,6 +82,16 @@ def test_ranks_draw_dropout_of_their_own() -> None:
     assert again["bits"] != fit(1, "few", alone=True, **options)["bits"]
     trained.cache_clear()
     assert fit(2, "few", **options) == again
+
+
+def test_parts_draw_dropout_of_their_own() -> None:
+    x = np.random.default_rng(0).standard_normal((1, 6, 3)).repeat(8, 0).astype("f")
+    model: Any = ManyToOne(GRU(3, 8, 2, dropout=0.5, rng=1), 1, rng=2)
+    losses, gradient = [], model.batch_gradient
+    model.batch_gradient = lambda batch: losses.append(gradient(batch)) or losses[-1]
+    options: dict[str, Any] = {"epochs": 1, "progress": False, "reduction": "ordered"}
+    model.fit(x, np.zeros((8, 1)), batch_size=8, **options)
+    assert len(losses) == len(set(losses)) == 8
 
 
 @pytest.mark.parametrize("case", ["ragged", "stream"])

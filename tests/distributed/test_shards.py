@@ -56,6 +56,12 @@ def test_parts_are_balanced_by_steps_and_not_by_count(parts: int) -> None:
     assert max(sums) < max(by_count)
 
 
+def test_a_shard_is_balanced_by_steps() -> None:
+    lengths = np.array([10, 1000, 10, 10])
+    found = [shard(slice(0, 4), samples(4, lengths), Share(part, 2)).tolist() for part in (0, 1)]
+    assert found == [[1], [0, 2, 3]]
+
+
 def test_the_longest_sequence_stands_alone() -> None:
     parts = balanced(np.array([10, 1000, 10, 10]), 2)
     assert [part.tolist() for part in parts] == [[1], [0, 2, 3]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from planted.mutant import Mutant
 
 TRAINER = "python/rnncore/training/trainer.py"
+GRADIENTS = "python/rnncore/training/gradients.py"
 OPTIM = "python/rnncore/optim.py"
 
 FIT = "tests/training/test_training.py::test_"
@@ -53,7 +54,10 @@ TRAINING = {
         CALLBACKS + "numbers_are_cut_before_the_norm_is",
     ),
     "gradients-of-all-steps-add-up": Mutant(
-        TRAINER, (("        model.zero_grad()\n", ""),), TRUNCATED, "gru"
+        GRADIENTS,
+        (("        model.zero_grad()\n        loss", "        loss"),),
+        TRUNCATED,
+        "gru",
     ),
     "loss-of-all-epochs-adds-up": Mutant(
         TRAINER, (("        self._total = self._counted = 0.0\n", ""),), TRUNCATED, "gru"
@@ -67,16 +71,23 @@ TRAINING = {
         FROZEN,
     ),
     "accumulated-batches-count-alike": Mutant(
-        TRAINER,
-        (("dtype.type(count)", "dtype.type(1)"), ("self._weight += count", "self._weight += 1")),
+        GRADIENTS,
+        (
+            (
+                "np.multiply(grads, grads.dtype.type(count)",
+                "np.multiply(grads, grads.dtype.type(1)",
+            ),
+            ("grads * grads.dtype.type(count)", "grads * grads.dtype.type(1)"),
+            ("self._count += batch.count", "self._count += 1"),
+        ),
         ACCUMULATED,
     ),
     "accumulated-gradient-stays": Mutant(
-        TRAINER, (("        self._gradient.fill(0)\n", ""),), ACCUMULATED
+        GRADIENTS, (("elif self.batches == 0:", "elif not self._sums[i].any():"),), ACCUMULATED
     ),
     "last-batches-of-an-epoch-wait-for-the-next-one": Mutant(
         TRAINER,
-        ((" and self.batch < self.batches:", ":"),),
+        (("        completes |= self.batch + 1 >= self.batches\n", ""),),
         CALLBACKS + "the_rest_of_an_epoch_is_a_step_too",
     ),
     "schedule-counts-batches": Mutant(
@@ -86,7 +97,7 @@ TRAINING = {
     ),
     "schedule-a-step-ahead": Mutant(
         TRAINER,
-        (("self._rate.set(history.steps /", "self._rate.set((history.steps + 1) /"),),
+        (("self._rate.set(self.history.steps /", "self._rate.set((self.history.steps + 1) /"),),
         RATES,
     ),
     "learning-rate-stays-scheduled": Mutant(
@@ -171,20 +182,15 @@ TRAINING = {
         "python/rnncore/training/metrics.py",
         (
             (
-                "total += model.batch_loss(batch) * batch.count\n        count += batch.count",
-                "total += model.batch_loss(batch)\n        count += 1",
+                "total += loss * count\n        whole += count",
+                "total += loss\n        whole += 1",
             ),
         ),
         FIT + "loss_of_an_epoch_weighs_batches_by_what_counts",
     ),
     "batches-of-a-validation-with-metrics-count-alike": Mutant(
         "python/rnncore/training/metrics.py",
-        (
-            (
-                "total += loss * batch.count\n            count += batch.count",
-                "total += loss\n            count += 1",
-            ),
-        ),
+        (("_mean([(loss, count) for (loss, _, _), count", "_mean([(loss, 1) for (loss, _, _), _"),),
         VALIDATION,
         "metrics",
     ),
@@ -226,12 +232,17 @@ TRAINING = {
     ),
     "file-with-half-a-step": Mutant(
         TRAINER,
-        (("return not self._in_step and self._waiting == 0", "return not self._in_step"),),
+        (("return not self._in_step and self._gradient.batches == 0", "return not self._in_step"),),
         CHECKPOINTS + "a_step_of_several_batches_is_resumed_whole",
     ),
     "file-inside-a-step": Mutant(
         TRAINER,
-        (("return not self._in_step and self._waiting == 0", "return self._waiting == 0"),),
+        (
+            (
+                "return not self._in_step and self._gradient.batches == 0",
+                "return self._gradient.batches == 0",
+            ),
+        ),
         CHECKPOINTS + "ctrl_c_inside_a_step_leaves_nothing_half_done_in_the_files",
     ),
     "last-model-as-the-best": Mutant(
@@ -250,7 +261,7 @@ TRAINING = {
         BEHIND_BEST,
     ),
     "resumed-stream-begins-at-zeros": Mutant(
-        TRAINER, (('if state["carried"]:', "if False:"),), STREAM
+        TRAINER, (('carry(unflatten(state["carried"]))', "carry(None)"),), STREAM
     ),
     "one-checkpoint-too-many": Mutant(
         "python/rnncore/training/checkpoints.py",
