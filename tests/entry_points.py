@@ -133,6 +133,10 @@ def in_chunks(x: Any) -> Any:
     return data.StatefulBatches(x, bits(9, O), batch_size=2, steps=2)
 
 
+def in_blocks(x: Any) -> Any:
+    return data.Blocks.of_arrays(x, bits(9, T, O), rows=4, buffer=8)
+
+
 def weights(cell: str = "gru", gates: int = 3) -> Any:
     return functional.Weights(bits(gates * H, I), bits(gates * H, H))
 
@@ -372,6 +376,12 @@ FUNCTIONS = {
     "Standardizer.transform": Entry(
         free(lambda x: data.Standardizer().fit(bits(8, 2)).transform(x)), bits(8, 2), ("x",),
         None, ("object",),
+    ),
+    "Blocks": Entry(
+        lambda: (
+            lambda m: fitted(m, lambda x: m.fit(in_blocks(x), batch_size=4, **ONCE))
+        )(to_many()),
+        bits(9, T, I), ("x", "block 0: x", "block 0: y", "x and y"), 2,
     ),
     "StatefulBatches": Entry(
         lambda: (

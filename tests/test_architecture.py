@@ -20,7 +20,7 @@ PYTHON = ROOT / "python" / "rnncore"
 
 # A module imports from lower lines, or from its own folder in its own line. `rnncore` is the
 # package's own __init__: what users see, made of all below it.
-LEAVES = ("estimators", "torch", "onnx", "keras", "distributed")
+LEAVES = ("estimators", "torch", "onnx", "keras", "parquet", "distributed")
 LEVELS = (
     (
         "_types", "_memory", "_checks", "_files", "_fixed", "_html", "_parts", "_random",
@@ -28,7 +28,7 @@ LEVELS = (
     ),
     (
         "module", "state", "schedules", "vocabulary", "decoding", "datasets", "standardizer",
-        "_ragged", "_foreign_files", "_stateful_batches",
+        "_blocks", "_ragged", "_foreign_files", "_stateful_batches",
     ),
     ("_native", "checkpoint"),
     ("functional", "losses", "optim", "init"),

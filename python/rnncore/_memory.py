@@ -7,6 +7,7 @@ in the kernels' own scratch memory: a number that a kernel leaves out is then se
 from __future__ import annotations
 
 import math
+import mmap
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from rnncore._types import Array
 
 ALIGNMENT = 64  # bytes: a cache line and the widest packet
 _BYTE = np.dtype(np.uint8)
+_LARGE = 2**16  # bytes: less is not worth a call of the system
 _DEBUG = os.environ.get("RNNCORE_DEBUG", "")
 if _DEBUG not in ("", "prefill"):
     raise ImportError(f"RNNCORE_DEBUG: expected prefill, or nothing, got {_DEBUG!r}")
@@ -43,6 +45,18 @@ empty = _prefilled if _DEBUG else _empty
 def empty_like(array: Array) -> Array:
     """Return `empty` of the shape and dtype of an array."""
     return empty(array.shape, array.dtype)
+
+
+def returned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array whose memory goes back to the system as soon as the array goes.
+
+    What is freed in numpy's usual way may stay with the process, which then grows beyond what it
+    holds. Each of these arrays has pages of its own: for large ones. They hold zeros.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE or dtype.hasobject:
+        return empty(shape, dtype)
+    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -1,4 +1,4 @@
-"""Series and ragged lists into training data: windows, splits, scaling, padding, streams."""
+"""Series, lists and files as training data: windows, splits, scaling, padding, streams, blocks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnncore._blocks import Blocks
 from rnncore._checks import as_numpy, boolean, check_lengths, positive_int
 from rnncore._ragged import read_sequences, side_by_side
 from rnncore._stateful_batches import StatefulBatches
 from rnncore._types import Array, Lengths
 from rnncore.standardizer import Standardizer
 
-__all__ = ["Standardizer", "StatefulBatches", "pad", "split", "unpad", "windows"]
+__all__ = ["Blocks", "Standardizer", "StatefulBatches", "pad", "split", "unpad", "windows"]
 
 
 def __dir__() -> list[str]:

@@ -135,6 +135,10 @@ OBJECTS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "LinearDecay": (lambda: schedules.LinearDecay(1.0, 0.0, 5), lambda s: s(3)),
     "Vocabulary": (lambda: rnncore.Vocabulary("ab", end="$"), lambda v: v.encode("abba")),
     "Standardizer": (lambda: data.Standardizer().fit(ep.bits(8, 2)), lambda s: s.mean),
+    "Blocks": (
+        lambda: data.Blocks.of_arrays(ep.bits(9, 5, 2), ep.bits(9), rows=4, buffer=8),
+        lambda b: flat([b.read(i) for i in range(3)]),
+    ),
     "StatefulBatches": (
         lambda: ep.in_chunks(ep.bits(9, 5)), lambda b: flat(list(itertools.islice(b.chunks, 9)))
     ),

@@ -150,6 +150,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "split": (data.split, {"size": 10}),
     "pad": (data.pad, {"sequences": [[1.0], [2.0, 3.0]]}),
     "unpad": (data.unpad, {"array": X, "lengths": [1, 2, 3]}),
+    "Blocks": (data.Blocks, {"blocks": [(X, X[:, 0, 0])], "sizes": [len(X)], "buffer": 8}),
     "StatefulBatches": (
         data.StatefulBatches,
         {"x": np.ones((9, 2)), "y": np.ones((9, 1)), "batch_size": 2, "steps": 2},
@@ -174,6 +175,7 @@ OTHERS = {
     ("x", "y"), ("y", "target"), ("logits", "labels"),
     ("array", "lengths"), ("output_size", "recurrence"), ("embedding", "core"), ("y", "x and y"),
     ("description", "loss"), ("labels", "label_lengths"),
+    ("blocks", "sizes"), ("sizes", "buffer"),
 }  # fmt: skip
 
 

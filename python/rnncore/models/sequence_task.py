@@ -7,6 +7,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
+from rnncore._blocks import Blocks
 from rnncore._checks import as_array, check_shape
 from rnncore._ragged import valid_steps
 from rnncore._types import Array, Lengths
@@ -15,6 +16,7 @@ from rnncore.losses import CTC, Loss
 from rnncore.models.base import Model
 from rnncore.models.extras import extras_of
 from rnncore.models.inputs import Inputs, clear_padding
+from rnncore.models.samples.block_samples import BlockSamples, Source
 from rnncore.models.samples.label_sequences import LabelSequenceSamples, label_sequence_samples
 from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
@@ -106,8 +108,13 @@ class SequenceTask(Model):
             If something is of another shape or dtype, an input, or a target that counts, is NaN,
             infinite or out of range, there is no sequence, or nothing counts.
         """
-        inputs = self._read_inputs(x, lengths)
         counting = Counting(mask, sample_weight, class_weight, step_weight, washout, missing)
+        return self._samples(x, y, lengths, counting, resets)
+
+    def _samples(
+        self, x: Any, y: Any, lengths: Any, counting: Counting, resets: Any = None
+    ) -> SequenceSamples | LabelSequenceSamples:
+        inputs = self._read_inputs(x, lengths)
         if isinstance(self.objective, CTC):
             return label_sequence_samples(
                 self.objective, self.output_size, self.dtype, inputs, y, counting, resets
@@ -115,6 +122,38 @@ class SequenceTask(Model):
         samples = sequence_samples(self._wanted(), inputs, y, counting, resets)
         if self.feeds_back and self.teacher_forcing > 0:
             samples.targets.check_finite("since they feed back")
+        return samples
+
+    def block_samples(
+        self,
+        blocks: Blocks,
+        *,
+        class_weight: Any = None,
+        washout: int = 0,
+        missing: str = "raise",
+    ) -> BlockSamples:
+        """Return samples that lie on disk, read in blocks, as training samples.
+
+        Parameters
+        ----------
+        blocks : rnncore.data.Blocks
+            Its first block is read and checked now, every block again when its turn comes. In some
+            of them it may be that nothing counts.
+        class_weight, washout, missing
+            As `fit` takes them.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError
+            If the first block is not what the model takes.
+        """
+        counting = Counting(class_weight=class_weight, washout=washout, missing=missing, some=False)
+
+        def check(x: Any, y: Any, lengths: Any) -> SequenceSamples | LabelSequenceSamples:
+            return self._samples(x, y, lengths, counting)
+
+        samples = BlockSamples(Source(blocks, check, self.per_step))
+        samples.check_first()
         return samples
 
     def start_at(self, mean: Array) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from rnncore._types import Array, Lengths
@@ -21,11 +24,16 @@ def batches_of(
     rng: np.random.Generator | None = None,
     *,
     bucket: bool = False,
-) -> list[slice] | list[Array]:
+) -> Sequence[Any]:
     """Return what to take for the batches of an epoch; see `batch_order`.
 
     Samples with ``ordered = True`` come one by one and in their own order, whatever is asked for.
+    Those with a method `epoch_order` are not all in memory, and say themselves how they come.
     """
+    draw = getattr(samples, "epoch_order", None)
+    if draw is not None:
+        own: Sequence[Any] = draw(batch_size, rng, bucket=bucket)
+        return own
     if getattr(samples, "ordered", False):
         return batch_order(len(samples), 1, None)
     return batch_order(len(samples), batch_size, rng, samples.lengths if bucket else None)

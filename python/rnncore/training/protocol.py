@@ -22,6 +22,9 @@ class Samples(Protocol):
     Samples with an attribute ``ordered = True`` are batches themselves, each of which goes on where
     the one before ended: they come one by one, in their order. What goes on from one to the next
     is their attribute `state`, which checkpoints keep.
+
+    Samples with a method ``epoch_order(batch_size, rng, bucket=...)`` draw the batches of an epoch
+    themselves: a sequence of what `take` takes, ceil(N / batch_size) of them.
     """
 
     @property
@@ -40,7 +43,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, which: Array | slice) -> Batch:
+    def take(self, which: Any) -> Batch:
         """Return the chosen samples, by their numbers or as a slice, as one batch."""
 
 
