@@ -117,6 +117,7 @@ def __getattr__(name: str) -> Any:
         "keras",
         "module",
         "onnx",
+        "parquet",
         "standardizer",
         "state",
         "torch",

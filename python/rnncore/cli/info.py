@@ -21,7 +21,7 @@ OPTIONAL = {
     "narwhals": "data frames",
     "pandas": "data frames",
     "polars": "data frames",
-    "pyarrow": "data frames",
+    "pyarrow": "data frames, Parquet files",
     "scikit-learn": "grid search, cross-validation",
     "vega_datasets": "data of the demo",
     "torch": "models of PyTorch, comparisons",
