@@ -141,7 +141,7 @@ def test_columns_alone_that_are_asked_for_are_read(file: Path, tmp_path: Path) -
         to_one(1, 1).fit(blocks(broken, x="a", y="y0", buffer=BUFFER), **QUIET)
 
 
-def test_lists_are_read_without_a_copy(file: Path) -> None:
+def test_lists_are_views_of_one_array(file: Path) -> None:
     x, *_ = blocks(file, x="a", y="y0", buffer=BUFFER).read(1)
     assert all(row.base is not None for row in x)
     assert len({id(row.base) for row in x}) == 1

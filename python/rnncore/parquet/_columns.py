@@ -1,4 +1,4 @@
-"""Columns of Arrow tables as arrays and lists of sequences, mostly without a copy."""
+"""Columns of Arrow tables as arrays and lists of sequences."""
 
 from __future__ import annotations
 
@@ -113,23 +113,24 @@ def inputs(columns: list[Numbers], place: str, *, bare: bool) -> Any:
     if columns[0].ends is None:
         return _side_by_side(columns)[:, :, None]
     if bare and columns[0].values.dtype.kind in "iu":
-        return _cut(columns[0].values, columns[0].ends)
+        return _cut(_side_by_side(columns)[:, 0], columns[0].ends)
     return _cut(_features(columns, place), columns[0].ends)
 
 
 def targets(columns: list[Numbers], place: str, *, bare: bool) -> Any:
     """Return (N, O), or (N,) of a `bare` column; of lists (N, T, O), (N, T) or lists of rows."""
-    if columns[0].ends is None:
-        return columns[0].values if bare else _side_by_side(columns)
-    return _cut(columns[0].values if bare else _features(columns, place), columns[0].ends)
+    numbers = _features(columns, place)
+    if bare:
+        numbers = numbers[:, 0]
+    return numbers if columns[0].ends is None else _cut(numbers, columns[0].ends)
 
 
 def _features(columns: list[Numbers], place: str) -> Array:
     """Return the numbers of lists side by side, (M, F); ValueError unless they go together."""
     first = columns[0]
-    assert first.ends is not None
     for other in columns[1:]:
-        assert other.ends is not None
+        if first.ends is None or other.ends is None:
+            break
         for row in np.flatnonzero(first.ends != other.ends)[:1]:
             raise ValueError(
                 f"{first.column.argument}: expected lists of {_length(first.ends, row)} numbers in "
@@ -144,8 +145,10 @@ def _length(ends: Array, row: int) -> int:
 
 
 def _side_by_side(columns: list[Numbers]) -> Array:
-    if len(columns) == 1:
-        return columns[0].values[:, None]
+    """Return the numbers of columns (M, F) in an array of their own, out of Arrow's memory.
+
+    What Arrow's allocator is given back it keeps, the more the more threads there were.
+    """
     dtype = np.result_type(*{each.values.dtype for each in columns})
     table = returned_empty((len(columns[0].values), len(columns)), dtype)
     for i, each in enumerate(columns):

@@ -136,16 +136,20 @@ class RowGroups:
         f, group = self._groups[i]
         file = self._files[f]
         file.check()
-        _, parquet = import_pyarrow()
+        pyarrow, parquet = import_pyarrow()
         place = f"row group {group} of {file.path}"
         names = list(dict.fromkeys(column.name for column in self._columns))
         with parquet.ParquetFile(file.path, metadata=file.metadata) as opened:
             table = opened.read_row_group(group, columns=names, use_threads=False)
         read = [read_column(column, table.column(column.name), place) for column in self._columns]
-        del table
         x = [each for each in read if each.column.argument == "x"]
         y = [each for each in read if each.column.argument == "y"]
-        return inputs(x, place, bare="x" in self._bare), targets(y, place, bare="y" in self._bare)
+        found = (
+            inputs(x, place, bare="x" in self._bare), targets(y, place, bare="y" in self._bare)
+        )  # fmt: skip
+        del read, x, y, table
+        pyarrow.default_memory_pool().release_unused()
+        return found
 
 
 def _names(argument: str, names: Any) -> list[str]:
