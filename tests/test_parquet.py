@@ -15,6 +15,7 @@ import pytest
 import rnncore
 from rnncore import GRU, Embedding, ManyToMany, ManyToOne
 from rnncore.parquet import blocks
+from rnncore.parquet._columns import Column, inputs, read_column
 
 pa = pytest.importorskip("pyarrow", reason="Parquet files: pyarrow is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet files: pyarrow is not installed")
@@ -147,6 +148,15 @@ def test_lists_are_views_of_one_array(file: Path) -> None:
     assert len({id(row.base) for row in x}) == 1
     for row, expected in zip(x, A[9:18], strict=True):
         np.testing.assert_array_equal(row[:, 0], expected)
+
+
+def test_arrow_arrays_in_pieces_and_slices() -> None:
+    column = Column("a", "x", "lists")
+    for pieces in ([pa.array(A[:5]).slice(2)], [pa.array(A[:9]).slice(4), pa.array(A[9:12])]):
+        found = inputs([read_column(column, pa.chunked_array(pieces), "here")], "here", bare=False)
+        expected = [row for piece in pieces for row in piece.to_pylist()]
+        for row, numbers in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(row[:, 0], np.array(numbers, np.float32))
 
 
 def test_copies_and_pickles(file: Path) -> None:

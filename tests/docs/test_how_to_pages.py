@@ -19,6 +19,7 @@ NEEDED = {
     "faster-pytorch": ["torch"],
     "without-pytorch": ["torch"],
     "onnx": ["onnx", "onnxruntime"],
+    "larger-than-memory": ["pyarrow"],
     "keras": ["h5py", "keras", "torch"],
 }
 END = "-- end of a block --"

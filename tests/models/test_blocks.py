@@ -189,6 +189,33 @@ def test_windows_hold_half_of_the_buffer_at_most_and_every_block_once() -> None:
     assert [i for blocks in own.blocks for i in blocks] == [0, 1, 2, 4, 5, 6, 7, 8]
 
 
+def test_buckets_hold_samples_of_like_length_where_batches_cross_windows_too() -> None:
+    """In a window no batch reaches into the lengths of another; those it shares are as drawn."""
+    samples = KINDS["lists"][0]().block_samples(lying("lists"))
+    rng = np.random.default_rng(1)
+    shared = []
+    for _ in range(20):
+        spans: dict[int, list[Any]] = {}
+        for which in samples.epoch_order(BATCH, rng, bucket=True):
+            pieces = [*which.windows.pieces(which.batch)]
+            if len(pieces) == 1 and len(which) == BATCH:
+                spans.setdefault(pieces[0][0], []).append(sorted(which.lengths)[:: BATCH - 1])
+            else:
+                shared.append(np.ptp(which.lengths))
+        for each in spans.values():
+            ends = np.ravel(sorted(each))
+            assert (ends[1:] >= ends[:-1]).all()
+        assert max(map(len, spans.values())) > 1
+    assert np.mean(shared) > 5
+
+
+def test_windows_are_shuffled_each_in_its_own_way() -> None:
+    blocks = Blocks.of_arrays(X[:80], ONE[:80], rows=20, buffer=40)
+    windows = to_one().block_samples(blocks).epoch_order(8, np.random.default_rng(0))[0].windows
+    orders = [tuple(windows.order(w, None)) for w in range(4)]
+    assert len(set(orders)) == 4
+
+
 def test_an_order_is_drawn_in_one_call_and_made_when_asked_for() -> None:
     rng, twin = np.random.default_rng(3), np.random.default_rng(3)
     order = to_one().block_samples(lying()).epoch_order(BATCH, rng)
@@ -211,7 +238,8 @@ def test_an_order_is_drawn_in_one_call_and_made_when_asked_for() -> None:
 @pytest.mark.parametrize("kind", ["lists", "lengths", "each step", "arrays"])
 def test_some_of_a_batch_are_the_same_rows(kind: str) -> None:
     """As ranks take their shares: lengths first, then some positions, in any order."""
-    samples = KINDS[kind][0]().block_samples(lying(kind))
+    blocks = lying(kind)
+    samples = KINDS[kind][0]().block_samples(blocks)
     order = samples.epoch_order(BATCH, np.random.default_rng(2), bucket=True)
     crossing = 0
     for which in order:
@@ -231,6 +259,7 @@ def test_some_of_a_batch_are_the_same_rows(kind: str) -> None:
                 np.testing.assert_array_equal(some.lengths, lengths[at])
                 assert isinstance(which.some([0]).some([0]).lengths, np.ndarray)
     assert crossing >= 3
+    assert sorted(blocks.blocks.read) == [0, 0, 1, 2, 4, 5, 6, 7, 8]  # the first is checked before
 
 
 def test_the_order_does_not_depend_on_the_speed_of_reading() -> None:
@@ -274,6 +303,36 @@ def test_a_stopped_training_goes_on_bit_for_bit(bucket: bool, tmp_path: Path) ->
         assert losses == all_losses
 
 
+def test_the_layout_tells_other_blocks_and_buffers_apart() -> None:
+    sizes = np.array([50, 51])
+    found = [
+        to_one().block_samples(Blocks(Lying(X, ONE), buffer=BUFFER)).layout,
+        to_one().block_samples(Blocks(Lying(X, ONE), buffer=BUFFER + 2)).layout,
+        to_one().block_samples(Blocks([(X[:50], ONE[:50])] * 2, sizes=sizes, buffer=102)).layout,
+        to_one()
+        .block_samples(Blocks([(X[:51], ONE[:51])] * 2, sizes=sizes[::-1], buffer=102))
+        .layout,
+    ]
+    assert len({str(each) for each in found}) == 4
+    assert lying("lists").buffer == found[0]["buffer"]
+
+
+def test_metrics_are_taken_on_the_training_data_in_their_order() -> None:
+    model, twin = to_one(), to_one()
+    order: list[Any] = []
+
+    def first(y: Any, target: Any) -> float:
+        order.append(target.copy())
+        return float(np.abs(y - target).mean())
+
+    history = model.fit(lying(), epochs=2, batch_size=BATCH, rng=0, metrics=[first], **QUIET)
+    for targets in order:
+        np.testing.assert_array_equal(targets, ONE)
+    twin.load_state_dict(model.parameters)
+    expected = np.abs(twin.predict(X) - ONE).mean()
+    np.testing.assert_allclose(history.metrics["first"][-1], expected, rtol=1e-12)
+
+
 def test_no_more_than_the_buffer_is_in_memory_and_no_thread_stays() -> None:
     """Samples alive whenever a block is read, and threads that read at a time."""
     alive: set[int] = set()
@@ -307,6 +366,41 @@ def test_no_more_than_the_buffer_is_in_memory_and_no_thread_stays() -> None:
         gc.collect()
         assert not alive
     assert BUFFER // 2 < most <= BUFFER
+
+
+def test_reading_ends_with_the_samples() -> None:
+    """A window of many blocks is given up when nobody waits for it any more."""
+    blocks = Blocks.of_arrays(X, ONE, rows=1, buffer=40)
+    slow = Slow(blocks.blocks)
+    samples = to_one().block_samples(Blocks(slow, buffer=40))
+    samples.take(samples.epoch_order(BATCH, None)[0])
+    assert slow.waits.wait(60)
+    del samples
+    gc.collect()
+    slow.go.set()
+    end = time.monotonic() + 60
+    while "rnncore-blocks" in [each.name for each in threading.enumerate()]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert slow.last < 30
+
+
+class Slow:
+    """Blocks that a thread waits for in its second window."""
+
+    def __init__(self, blocks: Any) -> None:
+        self.blocks, self.sizes = blocks, blocks.sizes
+        self.go, self.waits, self.last = threading.Event(), threading.Event(), 0
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, i: int) -> Any:
+        self.last = i
+        if i >= 25:
+            self.waits.set()
+            assert self.go.wait(60)
+        return self.blocks[i]
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -143,6 +144,12 @@ class BlockSamples:
     @prefix.setter
     def prefix(self, value: str) -> None:
         self.source.prefix = value
+
+    @property
+    def layout(self) -> dict[str, float]:
+        """What the order of an epoch depends on, besides the generator and the batches' size."""
+        blocks = self.source.blocks
+        return {"buffer": blocks.buffer, "sizes": zlib.crc32(blocks.sizes.tobytes())}
 
     def check_first(self) -> None:
         """Read the first block that holds anything, and check it, before anything is trained."""
