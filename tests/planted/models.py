@@ -16,6 +16,7 @@ BLOCKS = BATCHES + "blocks_hold_every_sample_once"
 PAIRS = "tests/models/test_encoder_decoder.py::test_"
 TEXTS = "tests/models/test_language.py::test_"
 STREAMS = "tests/models/test_stateful_batches.py::test_"
+WINDOWS = "tests/models/test_blocks.py::test_"
 DECODED = "tests/test_decoding.py::test_"
 THROUGH_DROPOUT = (
     "tests/layers/test_layers.py::test_gradients_through_dropout_by_central_differences"
@@ -123,6 +124,21 @@ MODELS = {
         SAMPLES + "numeric_streams.py",
         (("        self.stream.state = state\n", "        pass\n"),),
         STREAMS + "fit_is_truncated_back_propagation",
+    ),
+    "buckets-forget-the-batch-that-crosses": Mutant(
+        PACKAGE + "training/windows.py",
+        (("head = min(n, -first % B)", "head = 0"),),
+        WINDOWS + "buckets_hold_samples_of_like_length_where_batches_cross_windows_too",
+    ),
+    "every-window-is-shuffled-alike": Mutant(
+        PACKAGE + "training/windows.py",
+        (("default_rng((*self.seed, w))", "default_rng(self.seed)"),),
+        WINDOWS + "windows_are_shuffled_each_in_its_own_way",
+    ),
+    "reading-goes-on-for-nobody": Mutant(
+        SAMPLES + "block_samples.py",
+        (("if cancelled():", "if False:"),),
+        WINDOWS + "reading_ends_with_the_samples",
     ),
     "short-last-chunk-left-out": Mutant(
         PACKAGE + "_stateful_batches.py",
