@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rnncore.cli import demo, info, predict, selftest, train
 from rnncore.cli.failures import CommandError
+from rnncore.distributed.world import launched, world
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; its options have a function `run`."""
+    """Return the parser of all commands.
+
+    Its options have a function `run`, and `shared`: whether several ranks run it together.
+    """
     made = argparse.ArgumentParser(
         prog="python -m rnncore", description="Fast recurrent networks on a CPU."
     )
-    made.set_defaults(run=lambda options: info.run())
+    made.set_defaults(run=lambda options: info.run(), shared=False)
     commands = made.add_subparsers(dest="command", metavar="command")
     for each in (info, train, predict, demo, selftest):
         each.add_parser(commands)
@@ -25,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command; of several ranks the first alone speaks.
 
     Parameters
     ----------
@@ -40,17 +45,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         since its reader had gone.
     """
     try:
-        try:
-            return _run(parser().parse_args(arguments))
-        finally:
-            print(end="", flush=True)
+        with _one_voice() as first:
+            try:
+                return _run(parser().parse_args(arguments), first)
+            finally:
+                print(end="", flush=True)
     except BrokenPipeError:  # whoever read has gone, as `| head -1` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 128 + signal.SIGPIPE  # what a shell says of a program that the signal ended
 
 
-def _run(options: argparse.Namespace) -> int:
+@contextlib.contextmanager
+def _one_voice() -> Iterator[bool]:
+    """Say whether this is the first rank, or the only one; let the others say nothing."""
+    try:
+        first = not launched() or world().Get_rank() == 0
+    except ImportError:  # processes that a launcher started, and each is alone
+        first = True
+    if first:
+        yield True
+        return
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield False
+
+
+def _run(options: argparse.Namespace, first: bool) -> int:
     """Run the command of some options; say in one line why it failed."""
+    if not (first or options.shared):
+        return 0
     try:
         return int(options.run(options))
     except BrokenPipeError:

@@ -25,6 +25,7 @@ OPTIONAL = {
     "scikit-learn": "grid search, cross-validation",
     "vega_datasets": "data of the demo",
     "torch": "models of PyTorch, comparisons",
+    "mpi4py": "training on several ranks",
     "onnx": "ONNX files",
     "onnxruntime": "comparisons",
     "h5py": "files of Keras",

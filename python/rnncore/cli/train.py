@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rnncore.cli.arguments import columns, count, model_file, seed, share
-from rnncore.cli.failures import in_options_words, warnings_as_notes
+from rnncore.cli.failures import CommandError, in_options_words, warnings_as_notes
 from rnncore.cli.info import described
 from rnncore.cli.pictures import add_plot_option, asked_for, beside, draw_forecast
 from rnncore.cli.tables import read_table, time_column
+from rnncore.distributed.world import launched, world
+from rnncore.training.ranks import Ranks, joined
 
 _DESCRIPTION = """Train a forecaster of the series in a CSV or Parquet file, compare it with simple
 methods, and save it. Names of columns may be given one by one (--past a --past b), or with commas
@@ -43,7 +45,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     _add_columns(parser)
     _add_settings(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, shared=True)
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -100,15 +102,29 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, train, compare, save and draw; return 0. CommandError if something is wrong."""
-    picture = _check_files(options)
+    """Read, train, compare, save and draw; return 0. CommandError if something is wrong.
+
+    Several ranks, which mpiexec has started, share the training; the rest is the first one's.
+    """
+    try:
+        with joined(world() if launched() else None, "sum") as ranks:
+            _run(options, ranks)
+    except RuntimeError as error:  # such as that another rank has failed
+        if launched():
+            raise CommandError(str(error)) from error
+        raise
+    return 0
+
+
+def _run(options: argparse.Namespace, ranks: Ranks) -> None:
+    picture = _check_files(options) if ranks.first else None
     say: Callable[[str], None] = _nothing if options.quiet else print
     table = read_table(options.data)
     params = _parameters(options, table)
     say(_data_line(options.data, table, params))
     data = table.to_native()
     with in_options_words():
-        forecaster = _fitted(data, params, options)
+        forecaster = _fitted(data, params, options, ranks)
     for name, value in described(forecaster).items():
         say(f"{name:14} {value}")
     say(f"{'model':14} {forecaster.model_}")
@@ -117,7 +133,15 @@ def run(options: argparse.Namespace) -> int:
         say(repr(forecaster.scores_))
     if options.backtest:
         with in_options_words(), warnings_as_notes():
-            print(forecaster.backtest(data, origins=options.backtest))
+            print(forecaster.backtest(data, origins=options.backtest, comm=ranks))
+    if ranks.first:
+        _keep(forecaster, options, picture, say)
+
+
+def _keep(
+    forecaster: Any, options: argparse.Namespace, picture: Path | None, say: Callable[[str], None]
+) -> None:
+    """Save and draw."""
     if options.save is None:
         say("not saved: --save model.safetensors does it")
     else:
@@ -125,7 +149,6 @@ def run(options: argparse.Namespace) -> int:
         say(f"saved {options.save}; forecasts: {_next_command(options)}")
     if picture is not None:
         _draw(forecaster, picture, say)
-    return 0
 
 
 def _nothing(text: str) -> None:
@@ -173,14 +196,14 @@ def _data_line(path: Path, table: Any, params: dict[str, Any]) -> str:
     return f"{'data':14} {', '.join(parts)}"
 
 
-def _fitted(data: Any, params: dict[str, Any], options: argparse.Namespace) -> Any:
+def _fitted(data: Any, params: dict[str, Any], options: argparse.Namespace, ranks: Ranks) -> Any:
     """Return a fitted forecaster; what its warnings say is in the scores, which quiet ones miss."""
     from rnncore.estimators import RNNForecaster
 
     forecaster = RNNForecaster(**params)
     known: list[str] = []
     with warnings_as_notes(known):
-        forecaster.fit(data)
+        forecaster.fit(data, comm=ranks)
         known += [] if options.quiet else forecaster.scores_.better
     return forecaster
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +30,11 @@ def world() -> Any:
     ------
     ImportError
         If mpi4py, or an MPI for it, is not installed.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a launcher has started several processes, of which mpi4py knows this one alone.
     """
     try:
         from mpi4py import MPI
@@ -36,6 +42,13 @@ def world() -> Any:
         raise ImportError(
             f"rnncore.distributed needs mpi4py and an MPI: pip install rnncore[mpi] ({error})"
         ) from error
+    if launched() and MPI.COMM_WORLD.Get_size() == 1:
+        warnings.warn(
+            "world: expected the ranks that a launcher has started, got this one alone: the "
+            f"launcher may belong to another MPI than mpi4py's, {MPI.get_vendor()[0]}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     if MPI.COMM_WORLD.Get_size() > 1 and not isinstance(sys.excepthook, _EndAll):
         sys.excepthook = _EndAll(MPI.COMM_WORLD, sys.excepthook)
     return MPI.COMM_WORLD
