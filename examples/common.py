@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from rnncore import datasets
+from rnncore.distributed.world import launched, world
 from rnncore.models import Model
 from rnncore.optim import AdamW
 
@@ -40,6 +42,18 @@ def load(name: str) -> Any:
         return datasets.load(name)
     except ModuleNotFoundError as error:
         sys.exit(str(error))
+
+
+def ranks() -> tuple[Any, bool]:
+    """Return all ranks that mpiexec has started, or None, and whether this is the first of them.
+
+    The others print nothing from here on.
+    """
+    comm = world() if launched() else None
+    first = comm is None or comm.Get_rank() == 0
+    if not first:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return comm, first
 
 
 def fit(

@@ -11,6 +11,9 @@ Baseline: an n-gram model with interpolated absolute discounting (Ney, Essen and
 order and discount chosen on the validation plays. It is counted in seconds and is the better one
 after so little training as --short gives the net; two passes over all plays are enough for the net
 to beat it, and --epochs 10 shows what more of them bring.
+
+mpiexec -n 2 python examples/shakespeare.py shares the training between two processes, on one
+machine or on several (docs/how-to/cluster.md).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import math
 import time
 
 import numpy as np
-from common import options
+from common import options, ranks
 from rnncore import GRU, LanguageModel, Vocabulary, datasets
 from rnncore.optim import Adam
 
@@ -100,6 +103,7 @@ def main() -> None:
         epochs=(2, "passes over the training plays"),
         characters=(600, "length of the text that is written"),
     )
+    comm, first = ranks()
     begin = time.perf_counter()
     plays = datasets.load("shakespeare")
     vocabulary = Vocabulary(sorted(set("".join(plays.values()))))
@@ -111,15 +115,17 @@ def main() -> None:
     )
     V = len(vocabulary)
     print(f"{len(train):,} characters to learn from, {len(test):,} to test on, {V} distinct")
-    baseline = count_ngrams(train, validation, test, V)
+    baseline = count_ngrams(train, validation, test, V) if first else math.nan
 
     hidden, epochs = (64, 2) if chosen.short else (HIDDEN, chosen.epochs)
     model = LanguageModel(GRU(FEATURES, hidden, rng=0), V, rng=1)
     print(f"{model}, {model.num_parameters:,} parameters")
     history = model.fit(
         train, batch_size=STREAMS, steps=STEPS, epochs=epochs, optimizer=Adam(model, 3e-3),
-        lr_schedule="cosine", clip_norm=1.0, validation_data=validation,
+        lr_schedule="cosine", clip_norm=1.0, validation_data=validation, comm=comm,
     )  # fmt: skip
+    if not first:  # the rest is no training
+        return
     for epoch, (seen, kept) in enumerate(zip(history.loss, history.validation_loss, strict=True)):
         print(f"epoch {epoch + 1}: {seen / math.log(2):.3f} bits while learning, ", end="")
         print(f"validation {kept / math.log(2):.3f}")

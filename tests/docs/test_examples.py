@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ranks import launcher
 from rnncore import datasets
 
 pytestmark = pytest.mark.once
@@ -28,12 +29,13 @@ EXAMPLES = {
 }
 
 
-def run(name: str, out: Path) -> str:
+def run(name: str, out: Path, *before: str) -> str:
     try:
         datasets.load(EXAMPLES[name][0])
     except ModuleNotFoundError as error:
         pytest.skip(str(error))
-    command = [sys.executable, str(FOLDER / f"{name}.py"), "--short", "--out", str(out)]
+    script = [sys.executable, str(FOLDER / f"{name}.py"), "--short", "--out", str(out)]
+    command = [*before, *script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -66,6 +68,18 @@ def test_an_example_prints_the_same_numbers_again(tmp_path: Path) -> None:
     )
     assert "score: accuracy in 2015" in first
     assert first == second
+
+
+def test_the_language_model_trains_on_two_ranks(tmp_path: Path) -> None:
+    """The first alone prints and writes; what it says is what one process says."""
+    launch = (launcher(), "-n", "2")
+    together, alone = (
+        re.sub(r"about .*", "", run("shakespeare", tmp_path / name, *before))
+        for name, before in (("two", launch), ("one", ()))
+    )
+    assert together.count("score: test bits per character") == 1
+    assert together == alone
+    assert (tmp_path / "two" / "shakespeare.safetensors").exists()
 
 
 def test_an_example_without_its_data_says_what_to_run() -> None:
