@@ -22,7 +22,7 @@ pytestmark = pytest.mark.per_variant  # the snippets train; numbers differ a lit
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-WRITTEN_BY_A_PROGRAM = (ROOT / "docs" / "scaling.md",)
+WRITTEN_BY_A_PROGRAM = (ROOT / "docs" / "growth.md",)
 NAMES = ("README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY", "bench/README")
 PAGES = [*(ROOT / f"{name}.md" for name in NAMES), *sorted(ROOT.glob("docs/**/*.md"))]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
