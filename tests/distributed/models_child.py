@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from rnncore import GRU, LSTM, Embedding, Linear, Sequential, models
-from rnncore.data import StatefulBatches
+from rnncore.data import Blocks, StatefulBatches
 from rnncore.distributed import world
 from rnncore.optim import SGD
 
@@ -107,6 +107,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "stream of numbers": lambda: (
         many(GRU(3, 5, rng=1, **FLOAT)), (stream(0, 100),),
         {"validation_data": stream(100, 150), "patience": 2, "accumulate": 2}),
+    "blocks on a disk": lambda: (
+        many(GRU(3, 5, rng=1, **FLOAT)), (Blocks.of_arrays(X, Y, LENGTHS, rows=2, buffer=13),),
+        {"bucket": True, "validation_data": Blocks.of_arrays(X, Y, rows=4, buffer=12)}),
     "feedback": lambda: (
         many(GRU(3, 5, rng=1, **FLOAT, **BOTH)), (X, Y),
         {"teacher_forcing": switched, "lr_schedule": "cosine"}),

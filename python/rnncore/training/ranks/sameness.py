@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rnncore._blocks import Blocks
 from rnncore._random import restore
 from rnncore._stateful_batches import StatefulBatches
 from rnncore.training.ranks.ranks import Ranks
@@ -59,6 +60,8 @@ def _add(state: Any, value: Any) -> None:
             _add(state, each)
     elif isinstance(value, StatefulBatches):
         _add(state, [len(value), next(value.read())])
+    elif isinstance(value, Blocks):
+        _add(state, [value.sizes, value.buffer, *value.read(0)])
     elif is_dataclass(value):
         for each in fields(value):
             if not each.name.startswith("_"):
