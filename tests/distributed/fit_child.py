@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import rnncore
 from rnncore import GRU, LSTM, LanguageModel, ManyToOne
+from rnncore.data import Blocks
 from rnncore.distributed import Ordered, world
 from rnncore.training import Callback, Checkpoints
 
@@ -50,6 +51,18 @@ def few(dropout: float = 0.0) -> tuple[Any, dict[str, Any]]:
     return model, {"x": x, "y": x.sum(axis=1), "epochs": 3, "batch_size": 3, "accumulate": 2}
 
 
+def blocks(dropout: float = 0.0) -> tuple[Any, dict[str, Any]]:
+    """The same sequences in blocks that are read, validation too."""
+    model, given = ragged(dropout)
+    x, y, sizes = given["x"], given.pop("y"), [7, 12, 1, 9, 11, 10]
+    starts = np.cumsum(sizes) - sizes
+    read = [(x[a : a + n], y[a : a + n]) for a, n in zip(starts, sizes, strict=True)]
+    given["validation_data"] = Blocks(read[:3], sizes=sizes[:3], buffer=64)
+    return model, given | {
+        "x": Blocks(read, sizes=sizes, buffer=24), "bucket": True, "batch_size": 8,
+    }  # fmt: skip
+
+
 def stream(dropout: float = 0.0) -> tuple[Any, dict[str, Any]]:
     """A text whose state goes on from chunk to chunk."""
     tokens = np.random.default_rng(0).integers(0, 11, 700)
@@ -59,7 +72,7 @@ def stream(dropout: float = 0.0) -> tuple[Any, dict[str, Any]]:
 
 def main() -> None:
     name, options = sys.argv[1], json.loads(sys.argv[2])
-    cases = {"ragged": ragged, "few": few, "stream": stream}
+    cases = {"ragged": ragged, "few": few, "stream": stream, "blocks": blocks}
     model, given = cases[name](**options.pop("build", {}))
     rnncore.set_num_threads(options.pop("threads", 1))
     kill = options.pop("kill", None)

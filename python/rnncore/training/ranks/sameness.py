@@ -58,6 +58,8 @@ def _add(state: Any, value: Any) -> None:
         state.update(f"{len(value)}".encode())
         for each in value:
             _add(state, each)
+    elif isinstance(value, Blocks):
+        _add(state, [value.sizes, value.buffer, value.read(int(value.sizes.argmax()))])
     elif isinstance(value, StatefulBatches):
         _add(state, [len(value), next(value.read())])
     elif isinstance(value, Blocks):
