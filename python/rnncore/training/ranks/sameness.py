@@ -62,8 +62,6 @@ def _add(state: Any, value: Any) -> None:
         _add(state, [value.sizes, value.buffer, value.read(int(value.sizes.argmax()))])
     elif isinstance(value, StatefulBatches):
         _add(state, [len(value), next(value.read())])
-    elif isinstance(value, Blocks):
-        _add(state, [value.sizes, value.buffer, *value.read(0)])
     elif is_dataclass(value):
         for each in fields(value):
             if not each.name.startswith("_"):
