@@ -22,8 +22,8 @@ import math
 import time
 
 import numpy as np
-from common import options, ranks
-from rnncore import GRU, LanguageModel, Vocabulary, datasets
+from common import load, options, ranks
+from rnncore import GRU, LanguageModel, Vocabulary
 from rnncore.optim import Adam
 
 TEST = ("macbeth", "twelfth-night", "henry-v")
@@ -105,7 +105,7 @@ def main() -> None:
     )
     comm, first = ranks()
     begin = time.perf_counter()
-    plays = datasets.load("shakespeare")
+    plays = load("shakespeare")
     vocabulary = Vocabulary(sorted(set("".join(plays.values()))))
     held_out = (*TEST, *VALIDATION)
     read = SHORT if chosen.short else [name for name in plays if name not in held_out]

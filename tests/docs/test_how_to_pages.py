@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import rnncore
 from pages import assert_prints, snippets
+from ranks import launcher
 
 pytestmark = pytest.mark.once  # they compare with other libraries, on the best variant
 
@@ -21,7 +23,10 @@ NEEDED = {
     "onnx": ["onnx", "onnxruntime"],
     "larger-than-memory": ["pyarrow"],
     "keras": ["h5py", "keras", "torch"],
+    "searches": ["joblib", "sklearn"],
 }
+ON_RANKS = {"cluster": 2}  # a script under mpiexec
+WITHOUT_CODE = {"several-hosts"}  # in Python
 END = "-- end of a block --"
 
 
@@ -45,5 +50,41 @@ def test_a_page_prints_what_it_says(name: str, tmp_path: Path) -> None:
         assert_prints(f"block in line {line}\n{one}", f"block in line {line}\n{said}")
 
 
+@pytest.mark.parametrize("name", sorted(ON_RANKS))
+def test_a_script_prints_on_all_ranks_together_what_the_page_says(
+    name: str, tmp_path: Path
+) -> None:
+    ((_, code, said),) = snippets(FOLDER / f"{name}.md")
+    (tmp_path / "train.py").write_text(code)
+    done = subprocess.run(
+        [launcher(), "-n", str(ON_RANKS[name]), sys.executable, "train.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=200,
+        env=os.environ | {"PYTHONPATH": str(Path(rnncore.__file__).parents[1])},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_prints(done.stdout, said)
+    assert (tmp_path / "model.safetensors").exists()
+    assert len([*(tmp_path / "run").iterdir()]) > 0
+
+
+def job_scripts() -> list[str]:
+    """What the pages give to a batch system or to bash."""
+    texts = [path.read_text() for path in sorted(FOLDER.glob("*.md"))]
+    return [
+        script for text in texts for script in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
+    ]
+
+
+@pytest.mark.parametrize("script", job_scripts())
+def test_job_scripts_are_bash(script: str) -> None:
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_job_scripts_are_found() -> None:
+    assert any(script.startswith("#!/bin/bash\n#SBATCH ") for script in job_scripts())
+
+
 def test_every_page_is_run() -> None:
-    assert {path.stem for path in FOLDER.glob("*.md")} == set(NEEDED)
+    assert {path.stem for path in FOLDER.glob("*.md")} == {*NEEDED, *ON_RANKS, *WITHOUT_CODE}
+    assert all(snippets(FOLDER / f"{name}.md") == [] for name in WITHOUT_CODE)
