@@ -22,8 +22,8 @@ RANKS = {
         GRADIENTS,
         (
             (
-                "shard(which, self._samples, self._ranks.shares[i])",
-                "shard(which, self._samples, self._ranks.shares[0])",
+                "shard_of(which, self._samples, self._ranks.shards[i])",
+                "shard_of(which, self._samples, self._ranks.shards[0])",
             ),
         ),
         ORDERED,
@@ -33,8 +33,8 @@ RANKS = {
         "python/rnncore/training/ranks/shards.py",
         (
             (
-                "if lengths is None:\n        return share",
-                "if lengths is not None:\n        return share",
+                "if lengths is None:\n        return shard",
+                "if lengths is not None:\n        return shard",
             ),
         ),
         SHARDS + "a_shard_is_balanced_by_steps",
@@ -53,8 +53,8 @@ RANKS = {
     "a-stream-goes-on-from-rows-of-another-rank": Mutant(
         GRADIENTS,
         (
-            ("some_rows(state, share.of)", "some_rows(state, Share(0, share.parts).of)"),
-            ("import Ranks, shard", "import Ranks, Share, shard"),
+            ("some_rows(state, shard.rows)", "some_rows(state, Shard(0, shard.total).rows)"),
+            ("import Ranks, shard_of", "import Ranks, Shard, shard_of"),
         ),
         FIT + "a_killed_training_goes_on_bit_for_bit",
         "2-stream",

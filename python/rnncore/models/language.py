@@ -50,8 +50,7 @@ class LanguageModel(Model, loadable=True):
     vocabulary_size : int
         V; tokens are integers in [0, V).
     tied : bool
-        The head's weight is the embedding's (Press and Wolf 2017): one parameter, whose gradient
-        is the sum of both uses. Needs a core with as many inputs as outputs.
+        Head and embedding share a weight (Press and Wolf 2017): as many inputs as outputs.
     rng : int or numpy.random.Generator, optional
         For the initial values of embedding and head.
 
@@ -248,7 +247,8 @@ class LanguageModel(Model, loadable=True):
         model = self.vocabulary_size, self.dtype
         with joined(options.pop("comm", None), options.get("reduction", "sum")) as options["comm"]:
             train, validation = streams.training_tokens(tokens, validation_data, *model, *cut)
-            if isinstance(train, streams.Stream) and options.setdefault("shuffle", False):
+            stream = isinstance(train, streams.Stream)
+            if boolean("shuffle", options.setdefault("shuffle", not stream)) and stream:
                 raise ValueError("shuffle: expected False for a stream, whose chunks have an order")
             return fit_samples(self, train, validation, batch_size=batch_size, **options)
 

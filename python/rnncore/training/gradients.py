@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncore.state import join_rows, some_rows
 from rnncore.training.protocol import Samples
-from rnncore.training.ranks import Ranks, shard
+from rnncore.training.ranks import Ranks, shard_of
 
 
 class StepGradient:
@@ -40,9 +40,9 @@ class StepGradient:
         self._ranks = ranks
         self._samples = samples
         self.batches, self._count = 0, 0.0
-        kept = several or len(ranks.shares) > 1  # else one gradient waits in `flat_grads`
+        kept = several or len(ranks.shards) > 1  # else one gradient waits in `flat_grads`
         grads = model.flat_grads
-        self._sums = [np.zeros_like(grads) for _ in ranks.shares] if kept else None
+        self._sums = [np.zeros_like(grads) for _ in ranks.shards] if kept else None
         self._own = 0.0  # what counts in the gradient that waits in `flat_grads`
         self._sent = None if ranks.plain else np.empty_like(grads)
         self._streams = streams_of(samples, ranks)
@@ -59,7 +59,7 @@ class StepGradient:
         seeds, after = self._seeds()
         self._drew = False
         try:
-            losses = self._add_parts(which, seeds)
+            losses = self._add_shards(which, seeds)
         except BaseException as raised:
             error = raised
         try:
@@ -84,16 +84,16 @@ class StepGradient:
         self._count += batch.count
         return loss, batch.count
 
-    def _add_parts(self, which: Any, seeds: Sequence[int]) -> list[tuple[int, float, float]]:
+    def _add_shards(self, which: Any, seeds: Sequence[int]) -> list[tuple[int, float, float]]:
         """Compute this rank's parts; return the loss times what counts of each, and what counts."""
         losses, model = [], self._model
-        for i, share in enumerate(self._ranks.shares):
+        for i, shard in enumerate(self._ranks.shards):
             batch = self._take(which, i)
             count = 0.0 if batch is None else batch.count
             model.zero_grad()
             if batch is not None:
-                with self._drawing(seeds, share.number):
-                    losses.append((share.number, model.batch_gradient(batch) * count, count))
+                with self._drawing(seeds, shard.number):
+                    losses.append((shard.number, model.batch_gradient(batch) * count, count))
             self._keep(i, count)
         return losses
 
@@ -101,7 +101,7 @@ class StepGradient:
         """Return the i-th of this rank's parts of a batch; None if it is empty."""
         if self._streams is not None:
             return self._streams[i].take(which)
-        part = shard(which, self._samples, self._ranks.shares[i])
+        part = shard_of(which, self._samples, self._ranks.shards[i])
         empty = len(part) == 0 if not isinstance(part, slice) else part.start >= part.stop
         return None if empty else self._samples.take(part)
 
@@ -141,8 +141,8 @@ class StepGradient:
     def carry(self, state: Any) -> None:
         """Go on from what `carried` returned, perhaps on other ranks."""
         if self._streams is not None and state is not None:
-            for stream, share in zip(self._streams, self._ranks.shares, strict=True):
-                stream.state = some_rows(state, share.of)
+            for stream, shard in zip(self._streams, self._ranks.shards, strict=True):
+                stream.state = some_rows(state, shard.rows)
 
     def _generators(self) -> list[np.random.Generator]:
         return [*{id(source): source for source in self._model.generators()}.values()]
@@ -191,4 +191,4 @@ def streams_of(samples: Any, ranks: Ranks) -> list[Any] | None:
     """Return a stream for each of this rank's parts; None for samples that have no order."""
     if not getattr(samples, "ordered", False):
         return None
-    return [samples] if ranks.plain else [samples.part(share) for share in ranks.shares]
+    return [samples] if ranks.plain else [samples.shard(shard) for shard in ranks.shards]

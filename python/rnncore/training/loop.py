@@ -79,15 +79,17 @@ def fit(
         Trained in place.
     x : array_like, shape (N, T, input_size), or integer tokens (N, T) with an embedding
         Inputs; a list of N arrays (T_i, ...) is taken as well. `ManyToMany` also takes
-        `rnncore.data.StatefulBatches`, series longer than memory, which hold the targets too: then
-        y is None, and of the options of data `class_weight` and `missing` alone are left.
+        `rnncore.data.StatefulBatches`, series longer than memory, and most models
+        `rnncore.data.Blocks`, samples larger than memory. These hold the targets too: then y is
+        None, and of the options of data `class_weight`, `missing` and, for Blocks, `washout` alone
+        are left.
     y : array_like, shape (N, output_size), or (N, T, output_size) for ManyToMany
         Targets; integer labels (N,) or (N, T) for "softmax_cross_entropy", where -100 is ignored.
     epochs : int
         Passes over the data.
     batch_size : int
         Sequences per step; the last batch of an epoch may be smaller. `StatefulBatches` have their
-        own.
+        own, and of `Blocks` it is at most buffer / 2.
     optimizer : Optimizer, optional
         Made for this model. By default that of the model's last `fit`, which goes on with what it
         gathered; in the first one ``Adam(model, 1e-3)``.
@@ -117,9 +119,9 @@ def fit(
         What to do with targets that are NaN: an error, or leave them out of the loss, single
         numbers of a step too.
     validation_data : tuple (x, y), (x, y, lengths) or (x, y, lengths, mask), or dict, optional
-        Or `StatefulBatches`. Never trained on; its loss is measured after each epoch. The dict has
-        these and the other options of data by their names; `washout` and `missing` hold for it
-        unless it has its own.
+        Or `StatefulBatches` or `Blocks`. Never trained on; its loss is measured after each epoch.
+        The dict has these and the other options of data by their names; `washout` and `missing`
+        hold for it unless it has its own.
     patience : int, optional
         Stop when the validation loss has not improved for this many epochs, and in any case
         end with the parameters of the best epoch: those from before the call, if no epoch is
@@ -198,7 +200,7 @@ def fit(
     The first `fit` of a model with a loss of values ("mean_squared_error", "mean_absolute_error",
     "huber") sets the head's bias to the mean of y where that is farther from 0 than y's standard
     deviation. A training of 10 epochs or more that ends worse than always answering the mean of y
-    warns. Neither holds for `StatefulBatches`, whose mean nobody knows before.
+    warns. Neither holds for `StatefulBatches` or `Blocks`, whose mean nobody knows.
 
     ``model.history`` is the History from the start on. Ctrl-C ends the training as a stop does
     (with `patience` the best parameters come back) and is raised again. Any other error leaves the

@@ -290,6 +290,7 @@ class Trainer:
             "outputs": float(self._train.count),
             "batch_size": self._batch_size,
             "accumulate": self.options.accumulate,
+            **getattr(self._train, "layout", {}),
         }
 
     def check_state(self, state: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from rnncore._types import Array
 from rnncore.models.samples.chosen import Choice
 from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
 from rnncore.state import flatten
-from rnncore.training.ranks import Share
+from rnncore.training.ranks import Shard
 
 
 @dataclass(eq=False, slots=True)
@@ -47,7 +47,7 @@ class NumericStream:
         In front of errors: "" or "validation_data: ".
     state : state of the recurrent layers, or None
         Where the chunk before ended.
-    share : Share or None
+    own : Shard or None
         Of the sequences side by side; None: all.
     """
 
@@ -55,7 +55,7 @@ class NumericStream:
     read: Callable[[Any, Any], SequenceSamples]
     prefix: str = ""
     state: Any = None
-    share: Share | None = None
+    own: Shard | None = None
     ordered: ClassVar[bool] = True
     count: ClassVar[float] = 0.0  # nobody knows before all chunks were read
     lengths: ClassVar[None] = None
@@ -65,9 +65,9 @@ class NumericStream:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def part(self, share: Share) -> NumericStream:
-        """Return a share of the sequences as a stream of their own."""
-        return replace(self, share=share, state=None, _chunks=iter(()), _next=-1)
+    def shard(self, shard: Shard) -> NumericStream:
+        """Return a shard of the sequences as a stream of their own."""
+        return replace(self, own=shard, state=None, _chunks=iter(()), _next=-1)
 
     def take(self, which: Choice) -> StreamBatch:
         """Return one chunk; reads on, or begins anew with the first.
@@ -96,7 +96,7 @@ class NumericStream:
         if not isinstance(chunk, (tuple, list)) or len(chunk) != 2:
             raise TypeError(f"expected a pair (x, y), got {type(chunk).__name__}")
         x, y = as_numpy("x", chunk[0]), as_numpy("y", chunk[1])
-        if self.share is not None:
+        if self.own is not None:
             x, y = self._own(x), self._own(y)
         found = self.read(x, y).take(slice(None))
         before = None if i == 0 or self.state is None else flatten(self.state)["h"].shape[1]
@@ -109,9 +109,9 @@ class NumericStream:
         )
 
     def _own(self, array: Array) -> Array:
-        """Return the share's sequences of x or y."""
-        assert self.share is not None
-        parts, count = self.share.parts, len(array) if array.ndim else 0
+        """Return the shard's sequences of x or y."""
+        assert self.own is not None
+        parts, count = self.own.total, len(array) if array.ndim else 0
         if count < parts:
             raise ValueError(f"x: expected B >= {parts} sequences for as many parts, got {count}")
-        return array[self.share.of(count)]
+        return array[self.own.rows(count)]

@@ -16,7 +16,7 @@ from rnncore.models.samples.held import Held, HeldArray, HeldList
 from rnncore.models.samples.reading import Counting, read_targets
 from rnncore.models.samples.sequences import SequenceSamples
 from rnncore.models.samples.targets import TargetBatch, Wanted
-from rnncore.training.ranks import Share
+from rnncore.training.ranks import Shard
 
 
 class Score(NamedTuple):
@@ -84,14 +84,14 @@ class Stream:
     def lengths(self) -> None:
         """None: chunks have an order."""
 
-    def part(self, share: Share) -> Stream:
+    def shard(self, shard: Shard) -> Stream:
         """Return some of the parts as a stream of their own."""
-        if len(self.x) < share.parts:
+        if len(self.x) < shard.total:
             raise ValueError(
-                f"batch_size: expected at least {share.parts}, one part of the stream for each "
+                f"batch_size: expected at least {shard.total}, one part of the stream for each "
                 f"rank or micro-batch, got {len(self.x)}"
             )
-        rows = share.of(len(self.x))
+        rows = shard.rows(len(self.x))
         return Stream(self.x[rows], self.y[rows], self.steps)
 
     def take(self, which: Choice) -> Chunk:

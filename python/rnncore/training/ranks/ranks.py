@@ -14,7 +14,7 @@ from rnncore._types import Array
 from rnncore.training.ranks.communicator import Communicator, total, wait
 from rnncore.training.ranks.interrupts import Interrupts
 from rnncore.training.ranks.reduction import Ordered, ordered_sum
-from rnncore.training.ranks.shards import Share
+from rnncore.training.ranks.shards import Shard
 
 _FAILED, _INTERRUPTED, _FLAG, _CLOCK, _VALUES = range(5)  # places in what a meeting adds up
 
@@ -46,9 +46,9 @@ class Ranks:
     ----------
     rank, size : int
         This one, and how many there are.
-    parts : int
-        Parts that each batch is cut into: one for each rank, or `Ordered.micro_batches`.
-    shares : list of Share
+    total_shards : int
+        Shards that each batch is cut into: one for each rank, or `Ordered.micro_batches`.
+    shards : list of Shard
         Those of them that this rank computes.
     broken : bool
         Whether a message failed, so that the other ranks know nothing of this one's error.
@@ -59,14 +59,14 @@ class Ranks:
     ) -> None:
         self._comm, self._order, self._interrupts = comm, order, interrupts
         self.rank, self.size = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
-        self.parts = self.size if order is None else order.micro_batches
-        if self.parts < self.size:
+        self.total_shards = self.size if order is None else order.micro_batches
+        if self.total_shards < self.size:
             raise ValueError(
                 f"reduction: expected at least as many micro-batches as ranks, {self.size}, got "
-                f"{self.parts}; use reduction=Ordered(micro_batches=...)"
+                f"{self.total_shards}; use reduction=Ordered(micro_batches=...)"
             )
-        own = Share(self.rank, self.size).of(self.parts)
-        self.shares = [Share(part, self.parts) for part in range(own.start, own.stop)]
+        own = Shard(self.rank, self.size).rows(self.total_shards)
+        self.shards = [Shard(number, self.total_shards) for number in range(own.start, own.stop)]
         self._clock = 0.0
         self._ended = False  # by an error: no meeting comes any more
         self.broken = False
@@ -74,7 +74,7 @@ class Ranks:
     @property
     def plain(self) -> bool:
         """Whether one rank computes whole batches."""
-        return self.parts == 1
+        return self.total_shards == 1
 
     @property
     def first(self) -> bool:
@@ -121,7 +121,7 @@ class Ranks:
             raise error
         if self._comm is None:
             return Meeting(*_sum(losses), flag)
-        mine = np.zeros(_VALUES + 2 * (self.parts if self._order else 1))
+        mine = np.zeros(_VALUES + 2 * (self.total_shards if self._order else 1))
         mine[_FAILED] = error is not None
         mine[_INTERRUPTED] = interruptible and self._interrupts.noted
         mine[_FLAG] = flag

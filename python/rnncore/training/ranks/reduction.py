@@ -11,7 +11,7 @@ import numpy as np
 from rnncore._checks import positive_int
 from rnncore._types import Array
 from rnncore.training.ranks.communicator import Communicator, wait
-from rnncore.training.ranks.shards import Share
+from rnncore.training.ranks.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ def ordered_sum(comm: Communicator | None, micro_batches: int, own: Sequence[Arr
     if comm is None:
         return tree_sum(own)
     size, rank = comm.Get_size(), comm.Get_rank()
-    each = [Share(r, size).of(micro_batches) for r in range(size)]
+    each = [Shard(r, size).rows(micro_batches) for r in range(size)]
     trees = [nodes(part.start, part.stop) for part in each]
     first = each[rank].start
     sums = [tree_sum(own[node.start - first : node.stop - first]) for node in trees[rank]]
     n = len(own[0])
-    cuts = [Share(r, size).of(n) for r in range(size)]
+    cuts = [Shard(r, size).rows(n) for r in range(size)]
     mine = _exchanged(comm, sums, cuts, [len(tree) for tree in trees])
     found = _joined(dict(zip([node for tree in trees for node in tree], mine, strict=True)))
     result = np.empty(n, own[0].dtype)

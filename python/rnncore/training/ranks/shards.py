@@ -12,23 +12,23 @@ from rnncore._types import Array, Lengths
 
 
 @dataclass(frozen=True)
-class Share:
-    """Part `number` of `parts` equal ones, counted from 0."""
+class Shard:
+    """Shard `number` of `total` equal ones, counted from 0."""
 
     number: int
-    parts: int
+    total: int
 
-    def of(self, count: int) -> slice:
-        """Return the part of so many things; parts differ by one at most."""
-        first, last = (count * k // self.parts for k in (self.number, self.number + 1))
+    def rows(self, count: int) -> slice:
+        """Return its part of so many rows; shards differ by one at most."""
+        first, last = (count * k // self.total for k in (self.number, self.number + 1))
         return slice(first, last)
 
 
-def shard(which: Any, samples: Any, share: Share) -> Any:
-    """Return what `Samples.take` takes for a part of a batch.
+def shard_of(which: Any, samples: Any, shard: Shard) -> Any:
+    """Return what `Samples.take` takes for one shard of a batch.
 
-    The parts of a batch are the same on every rank; together they are all of it, each sample once.
-    Where samples have lengths the parts have about the same sum of steps.
+    The shards of a batch are the same on every rank; together they are all of it, each sample once.
+    Where samples have lengths the shards have about the same sum of steps.
 
     Parameters
     ----------
@@ -36,24 +36,24 @@ def shard(which: Any, samples: Any, share: Share) -> Any:
         The batch.
     samples : Samples
         Of all ranks.
-    share : Share
+    shard : Shard
     """
     if hasattr(which, "some"):  # of samples that lie on a disk
-        return which.some(_positions(len(which), which.lengths, share))
+        return which.some(_positions(len(which), which.lengths, shard))
     if isinstance(which, slice):
         first, stop, _ = which.indices(len(samples))
         if samples.lengths is None:
-            part = share.of(stop - first)
+            part = shard.rows(stop - first)
             return slice(first + part.start, first + part.stop)
         which = np.arange(first, stop)
     lengths = None if samples.lengths is None else samples.lengths[which]
-    return which[_positions(len(which), lengths, share)]
+    return which[_positions(len(which), lengths, shard)]
 
 
-def _positions(count: int, lengths: Lengths | None, share: Share) -> Any:
+def _positions(count: int, lengths: Lengths | None, shard: Shard) -> Any:
     if lengths is None:
-        return share.of(count)
-    return balanced(lengths, share.parts)[share.number]
+        return shard.rows(count)
+    return balanced(lengths, shard.total)[shard.number]
 
 
 def balanced(steps: Lengths, parts: int) -> list[Array]:
