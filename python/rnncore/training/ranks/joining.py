@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from rnncore.training.ranks.communicator import check_communicator
+from rnncore._checks import users_level
+from rnncore.training.ranks.communicator import Communicator, check_communicator
 from rnncore.training.ranks.cores import sharing_cores
 from rnncore.training.ranks.host import Host
 from rnncore.training.ranks.interrupts import Interrupts
 from rnncore.training.ranks.ranks import Ranks
-from rnncore.training.ranks.reduction import read_reduction
+from rnncore.training.ranks.reduction import Ordered, read_reduction
 from rnncore.training.ranks.watch import watching
 
 _PATIENCE = 30.0  # seconds, after which a rank says that it waits for the others
@@ -37,22 +39,41 @@ def joined(comm: Any, reduction: Any) -> Iterator[Ranks]:
         yield Ranks(None, order, Interrupts())
         return
     with ExitStack() as stack:
-        interrupts = stack.enter_context(Interrupts())
+        interrupts, why = stack.enter_context(Interrupts()), ""
+        hosts = _hosts(found, order)
         ranks = Ranks(found, order, interrupts)
         if ranks.size > 1:
-            with _saying_who_waits(ranks):
-                hosts = ranks.gather(Host.here())
-            stack.enter_context(watching(ranks, hosts))
+            why = stack.enter_context(watching(ranks, hosts))
             stack.enter_context(sharing_cores(ranks, hosts))
         with ranks.together():
+            if why and ranks.first:
+                warnings.warn(
+                    f"comm: expected connections between all ranks, got {why!r}; should a rank "
+                    "die, the others may wait for it",
+                    stacklevel=users_level(),
+                )
             yield ranks
         ranks.meet(interruptible=True)
 
 
+def _hosts(comm: Communicator, order: Ordered | None) -> list[Host]:
+    """Return where each rank runs; ValueError on all if they are to sum in different ways."""
+    with _saying_who_waits(comm):
+        found = comm.allgather((Host.here(), order))
+    for rank, (_, other) in enumerate(found):
+        if other != found[0][1]:
+            raise ValueError(
+                f"reduction: expected the same on every rank, got another one on rank {rank} than "
+                "on rank 0"
+            )
+    return [host for host, _ in found]
+
+
 @contextmanager
-def _saying_who_waits(ranks: Ranks) -> Iterator[None]:
+def _saying_who_waits(comm: Communicator) -> Iterator[None]:
     """Say so if the body takes long: another rank may have ended before it came here."""
-    text = f"rnncore: rank {ranks.rank} of {ranks.size} waits in fit for all the others to come\n"
+    rank, size = comm.Get_rank(), comm.Get_size()
+    text = f"rnncore: rank {rank} of {size} waits in fit for all the others to come\n"
     timer = threading.Timer(_PATIENCE, sys.stderr.write, [text])
     timer.daemon = True
     timer.start()

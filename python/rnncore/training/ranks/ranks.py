@@ -121,6 +121,8 @@ class Ranks:
             raise error
         if self._comm is None:
             return Meeting(*_sum(losses), flag)
+        if self._ended:
+            raise RuntimeError("comm: expected no more meetings of ranks after an error")
         mine = np.zeros(_VALUES + 2 * (self.total_shards if self._order else 1))
         mine[_FAILED] = error is not None
         mine[_INTERRUPTED] = interruptible and self._interrupts.noted

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import select
+import selectors
 import socket
 import threading
 import time
-import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,34 +17,43 @@ from typing import Any
 from rnncore.training.ranks.host import Host
 from rnncore.training.ranks.ranks import Ranks
 
-_BEAT = 2.0  # seconds from one sign of life to the next
-_SILENT = 20.0  # seconds without one, after which a host counts as dead
 _JOIN = 10.0  # seconds for all to come
 _HANDED_ON = 0.5  # seconds, in which a launcher hands on what was printed
 _LATE = 3.0  # seconds, after which the end of another process should be known
-_ALIVE, _DONE, _GONE = b".", b"d", b"g"  # behind the last one: which rank has gone
+_ALIVE = {  # the system asks a silent host after 5 s, and gives it up 12 s later
+    socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 3, socket.TCP_KEEPCNT: 4,
+    socket.TCP_USER_TIMEOUT: 17_000,
+}  # fmt: skip
+_DONE, _GONE = b"d", b"g"  # behind the second: which rank has gone
 
 
 @contextmanager
-def watching(ranks: Ranks, hosts: Sequence[Host]) -> Iterator[None]:
+def watching(ranks: Ranks, hosts: Sequence[Host]) -> Iterator[str]:
     """End this process with a message if another rank's ends inside.
 
-    The first rank listens to all the others, and they to it. The connections close when a process
-    ends, however it does; a host that loses power or its network falls silent.
+    The first rank listens to all the others, and they to it. The system closes the connections when
+    a process ends, however it does, and when a host does not answer any more. A process that is
+    busy or stopped has not ended.
 
     Parameters
     ----------
     ranks : Ranks
     hosts : sequence of Host
         That of each rank.
+
+    Yields
+    ------
+    str
+        Why nobody watches; empty where all is well.
     """
-    peers = _connect(ranks, hosts)
-    if peers is None:
-        yield
+    peers, why = _connect(ranks, hosts)
+    if why:
+        yield why
         return
     watch = _Watch(ranks, hosts, peers)
+    _watches.add(watch)
     try:
-        yield
+        yield ""
     finally:
         watch.close(quietly=not ranks.broken)
 
@@ -56,7 +65,8 @@ class _Watch:
         self, ranks: Ranks, hosts: Sequence[Host], peers: dict[int, socket.socket]
     ) -> None:
         self._ranks, self._hosts, self._peers = ranks, hosts, peers
-        self._stop = threading.Event()
+        self._leaving = False
+        self._woken, self._wake = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="rnncore-watch", daemon=True)
         self._thread.start()
 
@@ -68,56 +78,66 @@ class _Watch:
         """
         if not quietly:
             self._thread.join(_LATE)
-        self._stop.set()
+        self._leaving = True
+        self._wake.close()
         self._thread.join()
-        for peer in self._peers.values():
-            with contextlib.suppress(OSError):
-                if quietly:
-                    peer.sendall(_DONE)
-                peer.close()
+        self._tell(self._peers if quietly else (), _DONE)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close what this process holds of the connections: a fork would keep them open."""
+        for each in (*self._peers.values(), self._woken, self._wake):
+            each.close()
 
     def _run(self) -> None:
-        beat = time.monotonic()
-        heard = dict.fromkeys(self._peers, beat)
-        while not self._stop.is_set() and heard:
-            now = time.monotonic()
-            if now - beat > _BEAT:
-                beat = now
-                self._tell(heard, _ALIVE)
-            ready, _, _ = select.select([self._peers[rank] for rank in heard], [], [], 0.05)
-            for rank in [rank for rank in heard if self._peers[rank] in ready]:
-                message = _received(self._peers[rank])
-                heard[rank] = now
-                if _GONE in message:
-                    gone = message[message.index(_GONE) + 1 :][:4]
-                    self._end(int.from_bytes(gone, "big"), "has ended")
-                elif message.endswith(_DONE):
-                    del heard[rank]
-                elif not message:
-                    self._end(rank, "has ended")
-            for rank, last in heard.items():
-                if now - last > _SILENT:
-                    self._end(rank, f"has been silent for {_SILENT:g} s")
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            for rank, peer in self._peers.items():
+                selector.register(peer, selectors.EVENT_READ, rank)
+            while not self._leaving:
+                for key, _ in selector.select():
+                    if key.data is not None and self._hear(key.data):
+                        selector.unregister(key.fileobj)
+
+    def _hear(self, rank: int) -> bool:
+        """Whether a rank has left as it should."""
+        message = _received(self._peers[rank])
+        if message.startswith(_GONE):
+            self._end(int.from_bytes(message[1:5], "big"))
+        elif not message:
+            self._end(rank)
+        return True
 
     def _tell(self, ranks: Iterable[int], message: bytes) -> None:
         for rank in ranks:
             with contextlib.suppress(OSError):
-                self._peers[rank].send(message)
+                self._peers[rank].sendall(message)
 
-    def _end(self, rank: int, what: str) -> None:
+    def _end(self, rank: int) -> None:
         """End this process, unless it is about to leave: the others hear of it first."""
-        if self._stop.is_set():
+        if self._leaving:
             return
         self._tell([each for each in self._peers if each != rank], _GONE + rank.to_bytes(4, "big"))
         own, size = self._ranks.rank, self._ranks.size
         text = (
-            f"rnncore: rank {rank} of {size} (on {self._hosts[rank].name}) {what} in the middle of "
-            f"a training; rank {own} ends too. With checkpoints the training goes on from the last "
-            "one: resume=True\n"
+            f"rnncore: rank {rank} of {size} (on {self._hosts[rank].name}) has ended in the middle "
+            f"of a training; rank {own} ends too. With checkpoints the training goes on from the "
+            "last one: resume=True\n"
         )
         os.write(2, text.encode())
         time.sleep(_HANDED_ON)
         os._exit(1)
+
+
+_watches: weakref.WeakSet[_Watch] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for watch in list(_watches):
+        watch.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def _received(peer: socket.socket) -> bytes:
@@ -127,15 +147,16 @@ def _received(peer: socket.socket) -> bytes:
         return b""
 
 
-def _connect(ranks: Ranks, hosts: Sequence[Host]) -> dict[int, socket.socket] | None:
-    """Return a connection to each rank that this one listens to; None where some found no way."""
-    token, server = secrets.token_bytes(16), None
+def _connect(ranks: Ranks, hosts: Sequence[Host]) -> tuple[dict[int, socket.socket], str]:
+    """Return a connection to each rank that this one listens to; or why some found no way."""
+    token, server, address = secrets.token_bytes(16), None, None
     if ranks.first:
         local = len({each.machine for each in hosts}) == 1
         server = socket.create_server(("127.0.0.1" if local else "", 0), backlog=ranks.size)
         address = "127.0.0.1" if local else hosts[0].name, server.getsockname()[1], token
-    host, port, token = ranks.from_first(address if ranks.first else None)
+    host, port, token = ranks.from_first(address)
     peers: dict[int, socket.socket] = {}
+    why = ""
     try:
         if server is not None:
             peers = _accept(server, token, ranks.size - 1)
@@ -144,22 +165,16 @@ def _connect(ranks: Ranks, hosts: Sequence[Host]) -> dict[int, socket.socket] | 
             peers[0].sendall(token + ranks.rank.to_bytes(4, "big"))
     except OSError as error:
         why = str(error)
-    else:
-        why = ""
-    found = ranks.gather(why)
-    if not any(found):
-        for peer in peers.values():
-            peer.settimeout(None)
-        return peers
+    whys = [each for each in ranks.gather(why) if each]
     for peer in peers.values():
-        peer.close()
-    if ranks.first:
-        warnings.warn(
-            f"comm: expected connections between all ranks, got {next(filter(None, found))!r}; "
-            "should a rank die, the others may wait for it",
-            stacklevel=2,
-        )
-    return None
+        if whys:
+            peer.close()
+            continue
+        peer.settimeout(None)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _ALIVE.items():
+            peer.setsockopt(socket.IPPROTO_TCP, option, value)
+    return peers, whys[0] if whys else ""
 
 
 def _accept(server: socket.socket, token: bytes, count: int) -> dict[int, socket.socket]:
