@@ -142,7 +142,7 @@ def sums(comm: Any, job: dict[str, Any]) -> dict[str, Any]:
             start = time.perf_counter()
             wait(comm.Iallreduce(sent, got))
             times.append(max(comm.allgather(time.perf_counter() - start)))
-        found[size] = float(np.median(times[2:]))
+        found[size] = min(times[2:])
     return {"seconds": found}
 
 

@@ -83,7 +83,7 @@ class Measured:
         return self.seconds(self.problem, ranks, threads, batch, *more)
 
     def sums(self, ranks: int) -> dict[tuple[int, int], float]:
-        """Return the seconds of sums, by ranks and bytes: the least of medians."""
+        """Return the least seconds of sums, by ranks and bytes."""
         rounds = self._found.get(f"sums {ranks}", {"seconds": []})["seconds"]
         sizes = rounds[0] if rounds else ()
         return {(ranks, int(n)): min(each[n] for each in rounds) for n in sizes}
@@ -177,12 +177,15 @@ def messages(measured: Measured) -> str:
 def ordered(measured: Measured) -> str:
     """Return what `reduction="ordered"` costs."""
     rows = []
-    for ranks in (1, 2, 4):
-        own = [measured.step(ranks, 1, ranks * FULL, *more) for more in ((), ("ordered",))]
-        if not np.isnan(own).any():
-            rows.append([str(ranks), str(ranks * FULL), *map(_ms, own), f"{own[1] / own[0]:.2f}"])
-    titles = ["ranks", "sequences of a step", '"sum", ms', '"ordered", ms', "ordered / sum"]
-    return table(titles, rows)
+    for name in measured.loads():
+        for ranks in (1, 2, 4):
+            place = (name, ranks, 1, ranks * FULL)
+            own = [measured.seconds(*place, *more) for more in ((), ("ordered",))]
+            if not np.isnan(own).any():
+                times = [*map(_ms, own), f"{own[1] / own[0]:.2f}"]
+                rows.append([name, str(ranks), str(ranks * FULL), *times])
+    titles = ["model", "ranks", "sequences of a step", '"sum", ms', '"ordered", ms']
+    return table([*titles, "ordered / sum"], rows)
 
 
 def simulation(measured: Measured, slow: Mapping[str, tuple[float, float]], few: int) -> str:
@@ -257,7 +260,7 @@ def _efficiencies(measured: Measured, total: int | None) -> str:
 
 
 def _count(ranks: int | None) -> str:
-    return "no number" if ranks is None else f"{ranks:,} ranks"
+    return "never" if ranks is None else f"{ranks:,} ranks"
 
 
 def faster(measured: Measured) -> str:
