@@ -69,7 +69,7 @@ def sides(problem: str, others: tuple[str, ...]) -> Iterator[Side]:
         yield training(problem, 1, 2, batch)
     for ranks in (2, 4):
         yield training(problem, ranks, 1, FULL)
-    for each, counts in ((problem, (1, 2, 4)), *((other, (1, 2)) for other in others)):
+    for each, counts in ((problem, (1, 2, 4)), *((other, (1,)) for other in others)):
         for ranks in counts:
             yield training(each, ranks, 1, ranks * FULL)
             ordered = {"options": {"reduction": "ordered"}, "as_": ["ordered"]}

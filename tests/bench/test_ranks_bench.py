@@ -130,7 +130,7 @@ def test_the_tables_say_what_was_measured_and_what_the_model_says_of_it() -> Non
     ]  # fmt: skip
     assert "latency 100.0 us, bandwidth 1.00 GB/s" in tables["messages"]
     assert cells(tables["simulation"], "4 | 1 Gbit/s")[-1] == "+0 %"
-    assert cells(tables["ordered"], "language | 2 | 128")[-1] == "1.00"
+    assert cells(tables["ordered"], "language | 1 | 64")[-1] == "1.00"
     assert cells(tables["models"], "language")[1:] == [
         "2,500,000",
         "10.00",
