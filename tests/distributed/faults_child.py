@@ -64,6 +64,16 @@ ACTIONS = {
 }  # fmt: skip
 
 
+class Counting(Callback):
+    """Counts batches."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+    def on_batch_end(self, trainer: Any) -> None:
+        self.batches += 1
+
+
 class Slow(Callback):
     """Lets a test press Ctrl-C in time."""
 
@@ -93,6 +103,19 @@ def main() -> None:
         model = ManyToOne(GRU(3, 5 + rank, rng=1), 3, rng=2)
     if fault == "other option":
         options["batch_size"] = 8 + rank
+    if fault == "other metrics" and rank == 0:
+        options["metrics"] = ["mean_absolute_error"]
+    if fault == "other parameters" and rank == 0:
+        options["frozen"] = ["head"]
+    if fault == "other patience":
+        options |= {"validation_data": (x, y), "patience": 1 if rank == 0 else None}
+    if fault == "no checkpoints" and rank == 0:
+        options["checkpoints"] = folder / "run"
+    if fault == "other checkpoints":
+        options["checkpoints"] = Checkpoints(folder / "run", every_steps=1 + rank)
+    counting = Counting()
+    if fault == "other callbacks" and rank == 1:
+        options["callbacks"] = [counting]
     if fault == "other version":
         import rnncore
 
@@ -110,7 +133,8 @@ def main() -> None:
         steps = None if model.history is None else model.history.steps
         print(f"[{rank}] {text} after {steps} steps", flush=True)
         sys.exit(3)
-    print(f"[{rank}] {history.stopped} after {history.steps} steps", flush=True)
+    called = f", called {counting.batches} times" if fault == "other callbacks" else ""
+    print(f"[{rank}] {history.stopped} after {history.steps} steps{called}", flush=True)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,12 @@ def test_a_stop_on_one_rank_stops_all(tmp_path: Path) -> None:
     assert said("stop", tmp_path)[:2] == (0, expected)
 
 
+def test_a_rank_may_have_callbacks_that_others_have_not(tmp_path: Path) -> None:
+    calls = [0, 12, 0]
+    expected = [f"[{r}] None after 12 steps, called {n} times" for r, n in enumerate(calls)]
+    assert said("other callbacks", tmp_path)[:2] == (0, expected)
+
+
 @pytest.mark.parametrize(("fault", "what"), [("write", "parameters"), ("rate", "rate")])
 def test_what_a_callback_does_on_one_rank_alone(fault: str, what: str, tmp_path: Path) -> None:
     status, lines, _ = said(fault, tmp_path, 2)
@@ -93,7 +99,12 @@ def test_ctrl_c_ends_all_ranks(tmp_path: Path) -> None:
     [
         ("other data", "training data"),
         ("other model", "model"),
-        ("other option", "options"),
+        ("other option", "batch_size"),
+        ("other metrics", "metrics"),
+        ("other parameters", "frozen"),
+        ("other patience", "patience"),
+        ("no checkpoints", "checkpoints"),
+        ("other checkpoints", "checkpoints"),
         ("other version", "version of rnncore"),
     ],
 )

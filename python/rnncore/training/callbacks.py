@@ -21,8 +21,9 @@ class Callback:
     `forward` draws dropout's masks from the layers' generators, as training does. What a callback
     raises ends `fit`; the model is then as after its last step.
 
-    Of several ranks (``fit(comm=...)``) each calls its own: `stop` on one stops all, what one
-    raises ends all, and all must set the same `lr`. Print where ``trainer.ranks.first`` alone.
+    Of several ranks (``fit(comm=...)``) each calls its own, and a rank may have none:
+    `stop` on one stops all, what one raises ends all, and all must set the same `lr`. Print where
+    ``trainer.ranks.first`` alone.
 
     A callback with memory of its own has `state_dict` and `load_state_dict`, of plain data and
     arrays: then a resumed training goes on with it.

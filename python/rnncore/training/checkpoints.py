@@ -204,8 +204,22 @@ class Checkpoints(Fixed, Callback):
                     os.unlink(os.path.join(self.folder, old))
 
     @property
+    def when(self) -> tuple[int | None, float | None, bool]:
+        """When there is something to save, as the arguments say: the same on all ranks."""
+        return self.every_steps, self.every_minutes, self.best
+
+    @property
     def _at_epochs(self) -> bool:
         return self.every_steps is None and self.every_minutes is None
+
+
+def check_checkpoints(checkpoints: Any, *, resume: bool) -> Checkpoints | None:
+    """Return what `fit` was given, a folder as Checkpoints; an error for `resume` without any."""
+    if checkpoints is None:
+        if resume:
+            raise ValueError("resume: expected False without checkpoints, got True")
+        return None
+    return checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
 
 
 def _said(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
@@ -19,7 +20,7 @@ from rnncore.training.callbacks import (
     called_at_batches,
     check_callbacks,
 )
-from rnncore.training.checkpoints import Checkpoints
+from rnncore.training.checkpoints import Checkpoints, check_checkpoints
 from rnncore.training.data_options import read_samples, read_validation
 from rnncore.training.frozen import Frozen
 from rnncore.training.history import History
@@ -297,12 +298,19 @@ def fit_samples(
     optimizer = _own_optimizer(model) if optimizer is None else _checked(optimizer, model)
     rate, progress = ScheduledLearningRate(optimizer, lr_schedule), boolean("progress", progress)
     source, still = generator(rng), Frozen(model, frozen)
-    resume = boolean("resume", resume)
+    saving = check_checkpoints(checkpoints, resume=boolean("resume", resume))
+    asked = asdict(options) | {
+        "lr_schedule": lr_schedule, "frozen": [*frozen],
+        "metrics": [*measured], "checkpoints": None if saving is None else saving.when,
+        "patience": [each.patience for each in called if isinstance(each, EarlyStopping)],
+    }  # fmt: skip
     with joined(comm, reduction) as ranks, alone(model), recomputing(model, recompute):
-        same_start(ranks, model, optimizer, source, (train, validation), options)
+        same_start(ranks, model, optimizer, source, (train, validation), asked)
         with rate:
             trainer = Trainer(model, train, optimizer, rate, forcing, source, still, options, ranks)
-            _go_on(trainer, called, checkpoints, resume)
+            if saving is not None:
+                saving.prepare(trainer, called, resume=resume)
+                called.append(saving)  # the last of them
             baseline = Baseline(model, train)
             if model.history is None and trainer.epoch == 0:
                 baseline.start()
@@ -322,23 +330,12 @@ def fit_samples(
     return trainer.history
 
 
-def _go_on(trainer: Trainer, callbacks: list[Callback], checkpoints: Any, resume: bool) -> None:
-    """Let checkpoints be the last callback, and take the trainer to where they say."""
-    if checkpoints is None:
-        if resume:
-            raise ValueError("resume: expected False without checkpoints, got True")
-        return
-    if not isinstance(checkpoints, Checkpoints):
-        checkpoints = Checkpoints(checkpoints)
-    checkpoints.prepare(trainer, callbacks, resume=resume)
-    callbacks.append(checkpoints)
-
-
 def _train(
     trainer: Trainer, measures: Metrics, callbacks: Sequence[Callback], bar: Progress
 ) -> None:
     """Run all epochs, or until a callback stops it."""
     at_batches = [each for each in callbacks if called_at_batches(each)]
+    meets = trainer.ranks.meet(flag=bool(at_batches)).flag  # where one rank calls some, all meet
     measures.before(trainer)
     with trainer.agreed():
         for callback in callbacks:
@@ -348,7 +345,7 @@ def _train(
         for which in trainer.remaining():
             trainer.step(which)
             bar.step()
-            if at_batches:
+            if meets:
                 with trainer.agreed():
                     for callback in at_batches:
                         callback.on_batch_end(trainer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def same_start(
     optimizer: Optimizer,
     rng: np.random.Generator,
     samples: tuple[Any, Any],
-    options: Any,
+    asked: Mapping[str, Any],
 ) -> None:
     """Compare what must be the same; take over the numbers of the first rank.
 
@@ -32,7 +33,8 @@ def same_start(
         For the order; likewise.
     samples : tuple of (Samples, Samples or None)
         For training, and for validation.
-    options : object with a text
+    asked : dict of str to object
+        Arguments of `fit` that must be the same, by their names.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def same_start(
             "version of rnncore": sys.modules["rnncore"].__version__,
             "model": f"{trained!r} {shapes} {trained.dtype}",
             "optimizer": f"{type(optimizer).__name__} {getattr(optimizer, 'lr', None)}",
-            "options": repr(options),
+            **asked,
             "training data": samples[0],
             "validation data": samples[1],
         },
