@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ranks import mpiexec
-from rnncore import GRU, ManyToOne
-from rnncore.data import Blocks
+from rnncore import GRU, ManyToMany, ManyToOne
+from rnncore.data import Blocks, StatefulBatches
 from rnncore.training.ranks.sameness import digest
 
 pytestmark = pytest.mark.once
@@ -53,3 +53,24 @@ def test_other_blocks_are_told_apart() -> None:
     ]
     assert len(set(found)) == 4
     assert found[0] == found[-1]
+
+
+@pytest.mark.parametrize("kind", ["blocks", "a stream"])
+def test_other_weights_of_labels_are_told_apart(kind: str) -> None:
+    x, y = np.zeros((20, 4, 3), np.float32), np.zeros((20, 4), np.int64)
+    model = ManyToMany(GRU(3, 2), 2, loss="softmax_cross_entropy")
+
+    def of(weight: Any) -> str:
+        if kind == "blocks":
+            samples: Any = Blocks.of_arrays(x, y, rows=10, buffer=20)
+            return digest(model.block_samples(samples, class_weight=weight))
+        samples = StatefulBatches(x.reshape(80, 3), y.reshape(80), batch_size=20, steps=2)
+        return digest(model.stateful_samples(samples, class_weight=weight))
+
+    weights = [None, {0: 1.0}, {1: 1.0}, {1: 2.0}, [1.0, 2.0], np.array([1.0, 3.0])]
+    assert len({of(weight) for weight in weights}) == len(weights)
+    assert of({1: 2.0}) == of({1: 2.0})
+
+
+def test_numbers_of_numpy_are_told_apart() -> None:
+    assert len({digest(number) for number in (np.int64(1), np.int64(2), np.float32(2), 2)}) == 4

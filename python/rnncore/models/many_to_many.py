@@ -12,10 +12,9 @@ from rnncore._types import Array, Lengths, Seed
 from rnncore.layers import Recurrent
 from rnncore.layers.embedding import Embedding
 from rnncore.losses import CTC
-from rnncore.models.inputs import read_inputs
 from rnncore.models.samples.numeric_streams import NumericStream
 from rnncore.models.samples.reading import Counting
-from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples, sequence_samples
+from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
 from rnncore.models.sequence_model import SequenceModel
 
 
@@ -95,17 +94,8 @@ class ManyToMany(SequenceModel, loadable=True):
         """
         if isinstance(self.objective, CTC):
             raise ValueError("x: expected arrays or lists with the loss 'ctc', got StatefulBatches")
-
         counting = Counting(class_weight=class_weight, missing=missing, some=False)
-
-        def read(x: Any, y: Any) -> SequenceSamples:
-            inputs = read_inputs(x, None, self.core, self.embedding)
-            samples = sequence_samples(self._wanted(), inputs, y, counting)
-            if self.feeds_back and self.teacher_forcing > 0:
-                samples.targets.check_finite("since they feed back")
-            return samples
-
-        stream = NumericStream(batches, read)
+        stream = NumericStream(batches, self._samples, counting)
         stream.take(slice(0, 1))
         return stream
 

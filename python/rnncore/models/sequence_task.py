@@ -148,11 +148,7 @@ class SequenceTask(Model):
             If the first block is not what the model takes.
         """
         counting = Counting(class_weight=class_weight, washout=washout, missing=missing, some=False)
-
-        def check(x: Any, y: Any, lengths: Any) -> SequenceSamples | LabelSequenceSamples:
-            return self._samples(x, y, lengths, counting)
-
-        samples = BlockSamples(Source(blocks, check, self.per_step))
+        samples = BlockSamples(Source(blocks, self._samples, counting, self.per_step))
         samples.check_first()
         return samples
 

@@ -12,6 +12,7 @@ import numpy as np
 from rnncore._blocks import Blocks
 from rnncore._types import Array, Lengths
 from rnncore.models.samples.joined import Block, joined, some_of
+from rnncore.models.samples.reading import Counting
 from rnncore.models.samples.reading_ahead import Cancelled, ReadingAhead
 from rnncore.training.windows import WindowChoice, WindowOrder, Windows, draw_windows
 
@@ -25,8 +26,9 @@ class Source:
     Attributes
     ----------
     blocks : Blocks
-    check : callable
-        Checks x, y and lengths against the model, and returns them as samples.
+    read_samples : callable
+        Checks x, y, lengths and `counting` against the model, and returns them as samples.
+    counting : Counting
     per_step : bool
         Whether there is a target for each step.
     prefix : str
@@ -34,7 +36,8 @@ class Source:
     """
 
     blocks: Blocks
-    check: Callable[[Any, Any, Any], Any]
+    read_samples: Callable[[Any, Any, Any, Counting], Any]
+    counting: Counting
     per_step: bool
     prefix: str = ""
 
@@ -48,7 +51,7 @@ class Source:
     def checked(self, block: Block, numbers: list[int]) -> Any:
         """Return what was read of these blocks as samples; errors name the block at fault."""
         try:
-            return self.check(*block)
+            return self.read_samples(*block, self.counting)
         except _WRONG as error:
             self._find_wrong(numbers)
             raise self._named(error, f"blocks {numbers}") from error
@@ -65,7 +68,7 @@ class Source:
         """Raise the error of the first block that is wrong in itself, with its number."""
         for i in numbers:
             try:
-                self.check(*self.read(i))
+                self.read_samples(*self.read(i), self.counting)
             except _WRONG as error:
                 if str(error).startswith(f"{self.prefix}block {i}: "):
                     raise

@@ -12,7 +12,8 @@ from rnncore._checks import as_numpy
 from rnncore._stateful_batches import StatefulBatches
 from rnncore._types import Array
 from rnncore.models.samples.chosen import Choice
-from rnncore.models.samples.sequences import SequenceBatch, SequenceSamples
+from rnncore.models.samples.reading import Counting
+from rnncore.models.samples.sequences import SequenceBatch
 from rnncore.state import flatten
 from rnncore.training.ranks import Shard
 
@@ -41,8 +42,9 @@ class NumericStream:
     Attributes
     ----------
     batches : StatefulBatches
-    read : callable
-        Checks x and y of a chunk against the model, and returns them as samples.
+    read_samples : callable
+        Checks x, y, lengths (None) and `counting` against the model; returns a chunk as samples.
+    counting : Counting
     prefix : str
         In front of errors: "" or "validation_data: ".
     state : state of the recurrent layers, or None
@@ -52,7 +54,8 @@ class NumericStream:
     """
 
     batches: StatefulBatches
-    read: Callable[[Any, Any], SequenceSamples]
+    read_samples: Callable[[Any, Any, None, Counting], Any]
+    counting: Counting
     prefix: str = ""
     state: Any = None
     own: Shard | None = None
@@ -98,7 +101,7 @@ class NumericStream:
         x, y = as_numpy("x", chunk[0]), as_numpy("y", chunk[1])
         if self.own is not None:
             x, y = self._own(x), self._own(y)
-        found = self.read(x, y).take(slice(None))
+        found = self.read_samples(x, y, None, self.counting).take(slice(None))
         before = None if i == 0 or self.state is None else flatten(self.state)["h"].shape[1]
         if before is not None and len(found.x) != before:
             raise ValueError(
@@ -111,7 +114,9 @@ class NumericStream:
     def _own(self, array: Array) -> Array:
         """Return the shard's sequences of x or y."""
         assert self.own is not None
-        parts, count = self.own.total, len(array) if array.ndim else 0
-        if count < parts:
-            raise ValueError(f"x: expected B >= {parts} sequences for as many parts, got {count}")
+        least, count = self.own.total, len(array) if array.ndim else 0
+        if count < least:
+            raise ValueError(
+                f"x: expected B >= {least} sequences, one for each rank or micro-batch, got {count}"
+            )
         return array[self.own.rows(count)]

@@ -58,6 +58,8 @@ def _add(state: Any, value: Any) -> None:
         state.update(f"{len(value)}".encode())
         for each in value:
             _add(state, each)
+    elif isinstance(value, Mapping):
+        _add(state, [*value.items()])
     elif isinstance(value, Blocks):
         _add(state, [value.sizes, value.buffer, value.read(int(value.sizes.argmax()))])
     elif isinstance(value, StatefulBatches):
@@ -66,7 +68,7 @@ def _add(state: Any, value: Any) -> None:
         for each in fields(value):
             if not each.name.startswith("_"):
                 _add(state, getattr(value, each.name))
-    elif isinstance(value, (str, int, float, type(None), np.dtype)):
+    elif isinstance(value, (str, int, float, type(None), np.generic, np.dtype)):
         state.update(repr(value).encode())
     elif hasattr(value, "__len__"):
         state.update(f"{len(value)}".encode())
