@@ -14,7 +14,7 @@ from rnncore._memory import returned_empty
 from rnncore._types import Array
 
 _MOST = 2**62  # samples in all: their numbers are int64
-_PIECE = 2**22  # bytes of a memory map that are copied at a time
+_COPIED = 2**22  # bytes of a memory map that are copied at a time
 
 
 class Blocks:
@@ -166,7 +166,7 @@ def _in_memory(rows: Array) -> Array:
     if mode is None:
         return rows
     copy = returned_empty(rows.shape, rows.dtype)
-    step = max(1, len(rows) * _PIECE // max(1, rows.nbytes))
+    step = max(1, len(rows) * _COPIED // max(1, rows.nbytes))
     for start in range(0, len(rows), step):
         copy[start : start + step] = rows[start : start + step]
         if mode == "r" and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -197,9 +197,9 @@ def test_buckets_hold_samples_of_like_length_where_batches_cross_windows_too() -
     for _ in range(20):
         spans: dict[int, list[Any]] = {}
         for which in samples.epoch_order(BATCH, rng, bucket=True):
-            pieces = [*which.windows.pieces(which.batch)]
-            if len(pieces) == 1 and len(which) == BATCH:
-                spans.setdefault(pieces[0][0], []).append(sorted(which.lengths)[:: BATCH - 1])
+            places = [*which.windows.places(which.batch)]
+            if len(places) == 1 and len(which) == BATCH:
+                spans.setdefault(places[0][0], []).append(sorted(which.lengths)[:: BATCH - 1])
             else:
                 shared.append(np.ptp(which.lengths))
         for each in spans.values():
@@ -244,7 +244,7 @@ def test_some_of_a_batch_are_the_same_rows(kind: str) -> None:
     crossing = 0
     for which in order:
         whole, lengths = samples.take(which), which.lengths
-        crossing += len([*which.windows.pieces(which.batch)]) > 1
+        crossing += len([*which.windows.places(which.batch)]) > 1
         for positions in ([], [2], [4, 0, 3], slice(1, None, 2)):
             some = which.some(positions)
             taken = samples.take(some)

@@ -12,13 +12,13 @@ GRADIENTS = "python/rnncore/training/gradients.py"
 CORES = "python/rnncore/training/ranks/cores.py"
 
 RANKS = {
-    "parts-of-a-batch-count-alike": Mutant(
+    "shards-of-a-batch-count-alike": Mutant(
         GRADIENTS,
         (("np.multiply(grads, real(self._own)", "np.multiply(grads, real(1)"),),
         LOSSES,
         "2-ragged",
     ),
-    "every-rank-takes-the-first-part": Mutant(
+    "every-rank-takes-the-first-shard": Mutant(
         GRADIENTS,
         (
             (
@@ -29,7 +29,7 @@ RANKS = {
         ORDERED,
         "ragged",
     ),
-    "parts-are-cut-by-count": Mutant(
+    "shards-are-cut-by-count": Mutant(
         "python/rnncore/training/ranks/shards.py",
         (
             (
@@ -70,7 +70,7 @@ RANKS = {
     ),
     "ranks-draw-the-same-dropout": Mutant(
         GRADIENTS,
-        (("SeedSequence([seed, part])", "SeedSequence([seed])"),),
+        (("SeedSequence([seed, shard])", "SeedSequence([seed])"),),
         FIT + "parts_draw_dropout_of_their_own",
     ),
 }

@@ -17,8 +17,8 @@ from rnncore.training.ranks import Ranks, shard_of
 class StepGradient:
     """Gradients of batches, gathered for a step.
 
-    A batch is cut into the parts of `Ranks`; each rank computes its own. A step's gradient is that
-    of the mean over all that counts in all parts of all its batches.
+    A batch is cut into the shards of `Ranks`; each rank computes its own. A step's gradient is that
+    of the mean over all that counts in all shards of all its batches.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class StepGradient:
         self._own = 0.0  # what counts in the gradient that waits in `flat_grads`
         self._sent = None if ranks.plain else np.empty_like(grads)
         self._streams = streams_of(samples, ranks)
-        self._drew = False  # whether a layer drew a number in this rank's parts of a batch
+        self._drew = False  # whether a layer drew a number in this rank's shards of a batch
 
     def add(self, which: Any) -> tuple[float, float]:
         """Compute the gradient of a batch; return its mean loss and what counts in it.
@@ -85,7 +85,7 @@ class StepGradient:
         return loss, batch.count
 
     def _add_shards(self, which: Any, seeds: Sequence[int]) -> list[tuple[int, float, float]]:
-        """Compute this rank's parts; return the loss times what counts of each, and what counts."""
+        """Compute this rank's shards; return of each the loss times what counts, and the latter."""
         losses, model = [], self._model
         for i, shard in enumerate(self._ranks.shards):
             batch = self._take(which, i)
@@ -98,12 +98,12 @@ class StepGradient:
         return losses
 
     def _take(self, which: Any, i: int) -> Any:
-        """Return the i-th of this rank's parts of a batch; None if it is empty."""
+        """Return the i-th of this rank's shards of a batch; None if it is empty."""
         if self._streams is not None:
             return self._streams[i].take(which)
-        part = shard_of(which, self._samples, self._ranks.shards[i])
-        empty = len(part) == 0 if not isinstance(part, slice) else part.start >= part.stop
-        return None if empty else self._samples.take(part)
+        own = shard_of(which, self._samples, self._ranks.shards[i])
+        empty = own.start >= own.stop if isinstance(own, slice) else len(own) == 0
+        return None if empty else self._samples.take(own)
 
     def _keep(self, i: int, count: float) -> None:
         """Add the gradient that lies in `flat_grads` to what waits for the step."""
@@ -122,7 +122,7 @@ class StepGradient:
             real = grads.dtype.type
             if sums is None:
                 sums = [np.multiply(grads, real(self._own), out=self._sent)]
-            for each in sums:  # with the same roundings, however many parts a rank has
+            for each in sums:  # with the same roundings, however many shards a rank has
                 each *= real(1 / weight if weight > 0 else 0)
             self._ranks.add_up(sums, out=grads)
         elif sums is not None and weight > 0:
@@ -166,11 +166,11 @@ class StepGradient:
         return seeds, after
 
     @contextmanager
-    def _drawing(self, seeds: Sequence[int], part: int) -> Iterator[None]:
-        """Let the layers draw, inside, from a seed and the part's number; note whether they did."""
+    def _drawing(self, seeds: Sequence[int], shard: int) -> Iterator[None]:
+        """Let layers draw, inside, from a seed and the shard's number; note whether they did."""
         before, begun = self._states(), []
         for source, seed in zip(self._generators(), seeds, strict=True):
-            begun.append(type(source.bit_generator)(np.random.SeedSequence([seed, part])).state)
+            begun.append(type(source.bit_generator)(np.random.SeedSequence([seed, shard])).state)
         self._set(begun)
         try:
             yield
@@ -188,7 +188,7 @@ class StepGradient:
 
 
 def streams_of(samples: Any, ranks: Ranks) -> list[Any] | None:
-    """Return a stream for each of this rank's parts; None for samples that have no order."""
+    """Return a stream for each of this rank's shards; None for samples that have no order."""
     if not getattr(samples, "ordered", False):
         return None
     return [samples] if ranks.plain else [samples.shard(shard) for shard in ranks.shards]

@@ -133,7 +133,7 @@ def _over_batches(
     """Return what a function says of each batch, and what counts in it, on every rank.
 
     Ranks take whole batches in turn, so that what is found does not depend on how many there are;
-    of a stream each takes its parts of every chunk.
+    of a stream each takes its shards of every chunk.
     """
     found = []
     with ranks.together():
@@ -142,9 +142,9 @@ def _over_batches(
         for i in range(len(which)):
             if streams is None and i % ranks.size != ranks.rank:
                 continue
-            for part, each in enumerate([samples] if streams is None else streams):
+            for shard, each in enumerate([samples] if streams is None else streams):
                 batch = each.take(which[i])
-                found.append(((i, ranks.rank, part), function(batch), batch.count))
+                found.append(((i, ranks.rank, shard), function(batch), batch.count))
     every = [each for some in ranks.gather(found) for each in some]
     return [(value, count) for _, value, count in sorted(every, key=lambda each: each[0])]
 

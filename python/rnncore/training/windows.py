@@ -39,7 +39,7 @@ class Windows:
     seed: tuple[int, ...] | None
     bucket: bool
 
-    def pieces(self, k: int) -> Iterator[tuple[int, slice]]:
+    def places(self, k: int) -> Iterator[tuple[int, slice]]:
         """Yield the windows that batch k is in, with its places in each of them."""
         start = k * self.batch_size
         end = min(start + self.batch_size, int(self.ends[-1]))

@@ -192,16 +192,16 @@ class BlockSamples:
         if self._across is not None and self._across[0] == which.batch:
             return self._across[1], np.arange(len(self._across[1]))
         self._across = None
-        pieces = [*which.windows.pieces(which.batch)]
-        if len(pieces) == 1:
-            ((w, places),) = pieces
+        places = [*which.windows.places(which.batch)]
+        if len(places) == 1:
+            ((w, own),) = places
             window = self._window(which.windows, w)
-            return window.samples, window.order[places]
+            return window.samples, window.order[own]
         parts = []
-        for w, places in pieces:
+        for w, own in places:
             window = self._window(which.windows, w)
-            parts.append(some_of(window.block, window.order[places]))
-        numbers = [i for w, _ in pieces for i in which.windows.blocks[w]]
+            parts.append(some_of(window.block, window.order[own]))
+        numbers = [i for w, _ in places for i in which.windows.blocks[w]]
         samples = self.source.checked(self.source.joined(parts, numbers), numbers)
         self._across = which.batch, samples
         return samples, np.arange(len(samples))

@@ -69,7 +69,7 @@ class NumericStream:
         return len(self.batches)
 
     def shard(self, shard: Shard) -> NumericStream:
-        """Return a shard of the sequences as a stream of their own."""
+        """Return a shard of the sequences side by side as a stream of its own."""
         return replace(self, own=shard, state=None, _chunks=iter(()), _next=-1)
 
     def take(self, which: Choice) -> StreamBatch:

@@ -85,7 +85,7 @@ class Stream:
         """None: chunks have an order."""
 
     def shard(self, shard: Shard) -> Stream:
-        """Return some of the parts as a stream of their own."""
+        """Return a shard of the sequences side by side as a stream of its own."""
         if len(self.x) < shard.total:
             raise ValueError(
                 f"batch_size: expected at least {shard.total}, one part of the stream for each "

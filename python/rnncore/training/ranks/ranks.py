@@ -20,7 +20,7 @@ _FAILED, _INTERRUPTED, _FLAG, _CLOCK, _VALUES = range(5)  # places in what a mee
 
 
 class Meeting(NamedTuple):
-    """What all ranks heard at a meeting: sums over all parts, and whether one raised its flag."""
+    """What all ranks heard at a meeting: sums over all shards, and whether one raised its flag."""
 
     loss: float
     weight: float
@@ -97,7 +97,7 @@ class Ranks:
 
         Parameters
         ----------
-        losses : sequence of (part, loss times what counts, what counts)
+        losses : sequence of (shard, loss times what counts, what counts)
         error : exception, optional
             What went wrong on this rank since the last meeting.
         flag : bool
@@ -131,8 +131,8 @@ class Ranks:
         if self._order is None:
             mine[_VALUES:] = _sum(losses)
         else:
-            for part, loss, count in losses:
-                mine[_VALUES + 2 * part :][:2] = loss, count
+            for shard, loss, count in losses:
+                mine[_VALUES + 2 * shard :][:2] = loss, count
         found = self._unless_broken(lambda comm: total(comm, mine))
         if found[_FAILED] > 0:
             self._fail(error)
@@ -140,8 +140,8 @@ class Ranks:
             raise KeyboardInterrupt
         self._clock = float(found[_CLOCK])
         sums = found[_VALUES:].reshape(-1, 2).tolist()
-        all_parts = _sum([(part, *each) for part, each in enumerate(sums)])
-        return Meeting(*all_parts, bool(found[_FLAG] > 0))
+        all_shards = _sum([(shard, *each) for shard, each in enumerate(sums)])
+        return Meeting(*all_shards, bool(found[_FLAG] > 0))
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -196,19 +196,19 @@ class Ranks:
         return self.from_first(value)
 
     def add_up(self, own: Sequence[Array], out: Array) -> None:
-        """Write the sum of the gradients of all parts.
+        """Write the sum of the gradients of all shards.
 
         Parameters
         ----------
         own : sequence of numpy.ndarray, each (n,)
-            Those of this rank's parts.
+            Those of this rank's shards.
         out : numpy.ndarray, shape (n,)
             Another array.
         """
         order = self._order
         if order is not None:
-            parts = order.micro_batches
-            out[...] = self._or_alone(lambda comm: ordered_sum(comm, parts, own))
+            count = order.micro_batches
+            out[...] = self._or_alone(lambda comm: ordered_sum(comm, count, own))
         else:
             self._unless_broken(lambda comm: wait(comm.Iallreduce(own[0], out)))
 

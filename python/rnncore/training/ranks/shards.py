@@ -1,4 +1,4 @@
-"""Shards: which part of a batch each rank, or each micro-batch, takes."""
+"""Shards: which samples of a batch each rank, or each micro-batch, takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Shard:
     total: int
 
     def rows(self, count: int) -> slice:
-        """Return its part of so many rows; shards differ by one at most."""
+        """Return which of so many rows it has; shards differ by one at most."""
         first, last = (count * k // self.total for k in (self.number, self.number + 1))
         return slice(first, last)
 
@@ -43,8 +43,8 @@ def shard_of(which: Any, samples: Any, shard: Shard) -> Any:
     if isinstance(which, slice):
         first, stop, _ = which.indices(len(samples))
         if samples.lengths is None:
-            part = shard.rows(stop - first)
-            return slice(first + part.start, first + part.stop)
+            rows = shard.rows(stop - first)
+            return slice(first + rows.start, first + rows.stop)
         which = np.arange(first, stop)
     lengths = None if samples.lengths is None else samples.lengths[which]
     return which[_positions(len(which), lengths, shard)]
@@ -56,10 +56,10 @@ def _positions(count: int, lengths: Lengths | None, shard: Shard) -> Any:
     return balanced(lengths, shard.total)[shard.number]
 
 
-def balanced(steps: Lengths, parts: int) -> list[Array]:
-    """Deal out samples so that parts have about the same sum of steps.
+def balanced(steps: Lengths, shards: int) -> list[Array]:
+    """Deal out samples so that shards have about the same sum of steps.
 
-    The longest that is left goes to the part with the least (Graham 1969): the largest sum is at
+    The longest that is left goes to the shard with the least (Graham 1969): the largest sum is at
     most 4/3 of the best possible.
 
     Returns
@@ -67,11 +67,11 @@ def balanced(steps: Lengths, parts: int) -> list[Array]:
     list of numpy.ndarray of int64
         Positions in `steps`, ascending.
     """
-    taken: list[list[int]] = [[] for _ in range(parts)]
-    sums = [(0, part) for part in range(parts)]
+    taken: list[list[int]] = [[] for _ in range(shards)]
+    sums = [(0, shard) for shard in range(shards)]
     values = steps.tolist()
     for i in np.argsort(-steps, kind="stable").tolist():
-        least, part = sums[0]
-        heapq.heapreplace(sums, (least + values[i] + 1, part))  # + 1: empty ones count too
-        taken[part].append(i)
+        least, shard = sums[0]
+        heapq.heapreplace(sums, (least + values[i] + 1, shard))  # + 1: empty ones count too
+        taken[shard].append(i)
     return [np.array(sorted(each), np.int64) for each in taken]
