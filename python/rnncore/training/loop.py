@@ -169,8 +169,8 @@ def fit(
         Show a progress bar (tqdm).
     comm : Communicator, optional
         The ranks that train this model together, each in a process that calls `fit` with the same
-        arguments: ``MPI.COMM_WORLD`` of mpi4py. Each takes its part of every batch; `batch_size`
-        is that of all together. See `rnncore.distributed`.
+        arguments but for `callbacks`: ``MPI.COMM_WORLD`` of mpi4py. Each takes its part of every
+        batch; `batch_size` is that of all together. See `rnncore.distributed`.
     reduction : {"sum", "ordered"} or rnncore.distributed.Ordered
         How the ranks' gradients become one: "ordered" gives the same bits at any number of ranks.
 
@@ -183,7 +183,7 @@ def fit(
     ------
     ValueError, TypeError, IndexError
         If an argument is not as described, a token or label is out of range, or a target that
-        counts is NaN or infinite; the model is as it was.
+        counts is NaN or infinite, or a rank has other data or arguments; the model is as it was.
     FloatingPointError
         If the loss becomes NaN or infinite. The message names the step; the parameters, and the
         optimizer's state but for its learning rate, are those of the best finished epoch, or as
