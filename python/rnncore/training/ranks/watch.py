@@ -18,6 +18,7 @@ from rnncore.training.ranks.host import Host
 from rnncore.training.ranks.ranks import Ranks
 
 _JOIN = 10.0  # seconds for all to come
+_GREETED = 2.0  # seconds, in which whoever connects says who he is
 _HANDED_ON = 0.5  # seconds, in which a launcher hands on what was printed
 _LATE = 3.0  # seconds, after which the end of another process should be known
 _ALIVE = {  # the system asks a silent host after 5 s, and gives it up 12 s later
@@ -159,7 +160,7 @@ def _connect(ranks: Ranks, hosts: Sequence[Host]) -> tuple[dict[int, socket.sock
     why = ""
     try:
         if server is not None:
-            peers = _accept(server, token, ranks.size - 1)
+            peers = accepted(server, token, ranks.size - 1)
         else:
             peers[0] = socket.create_connection((host, port), timeout=_JOIN)
             peers[0].sendall(token + ranks.rank.to_bytes(4, "big"))
@@ -177,7 +178,7 @@ def _connect(ranks: Ranks, hosts: Sequence[Host]) -> tuple[dict[int, socket.sock
     return peers, whys[0] if whys else ""
 
 
-def _accept(server: socket.socket, token: bytes, count: int) -> dict[int, socket.socket]:
+def accepted(server: socket.socket, token: bytes, count: int) -> dict[int, socket.socket]:
     """Return connections of `count` ranks that know the token, by rank."""
     peers: dict[int, socket.socket] = {}
     end = time.monotonic() + _JOIN
@@ -185,12 +186,19 @@ def _accept(server: socket.socket, token: bytes, count: int) -> dict[int, socket
         while len(peers) < count:
             server.settimeout(max(0.01, end - time.monotonic()))
             peer, _ = server.accept()
-            peer.settimeout(_JOIN)
-            given: Any = b""
-            while len(given) < len(token) + 4 and (more := peer.recv(len(token) + 4 - len(given))):
-                given += more
+            given = _greeting(peer, len(token) + 4)
             if secrets.compare_digest(given[: len(token)], token):
                 peers[int.from_bytes(given[len(token) :], "big")] = peer
             else:
                 peer.close()
     return peers
+
+
+def _greeting(peer: socket.socket, size: int) -> bytes:
+    """Return the first bytes of a connection, fewer if it says no more: others may knock too."""
+    given: Any = b""
+    peer.settimeout(_GREETED)
+    with contextlib.suppress(OSError):
+        while len(given) < size and (more := peer.recv(size - len(given))):
+            given += more
+    return bytes(given)
