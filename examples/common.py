@@ -41,6 +41,8 @@ def load(name: str) -> Any:
     try:
         return datasets.load(name)
     except ModuleNotFoundError as error:
+        if launched():
+            raise  # which ends all ranks
         sys.exit(str(error))
 
 

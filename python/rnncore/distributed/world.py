@@ -19,7 +19,8 @@ def world() -> Any:
     """Return ``mpi4py.MPI.COMM_WORLD``, of which an error on one rank ends all.
 
     Without this (or ``python -m mpi4py train.py``) a rank that raises outside `fit` waits for the
-    others at its end, and they wait for it in `fit`.
+    others at its end, and they wait for it in `fit`. So does one that calls ``sys.exit``, of which
+    nobody hears: raise an error instead.
 
     Returns
     -------

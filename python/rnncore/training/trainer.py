@@ -269,7 +269,8 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Return all that a later run needs to go on from here, bit for bit.
 
-        Besides model and optimizer, which are kept beside it. Plain data and arrays.
+        Besides model and optimizer, which are kept beside it. Plain data and arrays. Of several
+        ranks all must call it.
         """
         assert self.between_steps
         self.tick()
