@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -114,6 +115,8 @@ def main() -> None:
     if fault == "other checkpoints":
         options["checkpoints"] = Checkpoints(folder / "run", every_steps=1 + rank)
     counting = Counting()
+    if fault == "other callbacks":  # and a metric whose name has its address
+        options["metrics"] = [functools.partial(lambda y, target: float(abs(y - target).mean()))]
     if fault == "other callbacks" and rank == 1:
         options["callbacks"] = [counting]
     if fault == "other version":

@@ -301,7 +301,7 @@ def fit_samples(
     saving = check_checkpoints(checkpoints, resume=boolean("resume", resume))
     asked = asdict(options) | {
         "lr_schedule": lr_schedule, "frozen": [*frozen],
-        "metrics": [*measured], "checkpoints": None if saving is None else saving.when,
+        "metrics": len(measured), "checkpoints": None if saving is None else saving.when,
         "patience": [each.patience for each in called if isinstance(each, EarlyStopping)],
     }  # fmt: skip
     with joined(comm, reduction) as ranks, alone(model), recomputing(model, recompute):
