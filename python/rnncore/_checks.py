@@ -7,7 +7,7 @@ import operator
 import sys
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -226,13 +226,15 @@ def forget_warnings() -> None:
 def users_level() -> int:
     """Return the stacklevel of the first caller outside of this package."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__package__")):
+    while frame.f_back is not None and _is_ours(frame.f_globals):
         frame, level = frame.f_back, level + 1
     return level
 
 
-def _is_ours(package: str | None) -> bool:
-    return (package or "").split(".")[0] == __package__
+def _is_ours(names: Mapping[str, Any]) -> bool:
+    """Whether a frame of these globals is this package's, or enters a context of it."""
+    package = (names.get("__package__") or "").split(".")[0]
+    return package == __package__ or names.get("__name__") == "contextlib"
 
 
 def check_shape(name: str, array: Array, symbols: str, shape: tuple[int, ...]) -> None:

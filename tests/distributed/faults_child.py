@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 from rnncore import GRU, ManyToOne
 from rnncore.distributed import world
 from rnncore.training import Callback, Checkpoints
@@ -33,6 +35,10 @@ class At(Callback):
 
 def refuse(trainer: Any) -> None:
     raise ZeroDivisionError("of a callback")
+
+
+def give_up(trainer: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def spoil(trainer: Any) -> None:
@@ -59,9 +65,14 @@ def slow_down(trainer: Any) -> None:
     trainer.lr = 1e-4
 
 
+def no_server(*arguments: Any, **options: Any) -> Any:
+    raise OSError("none allowed")
+
+
 ACTIONS = {
     "raise": refuse, "nan": spoil, "interrupt": press, "kill": kill, "leave": leave,
     "stop": lambda trainer: trainer.stop("enough"), "write": write, "rate": slow_down,
+    "give up": give_up,
 }  # fmt: skip
 
 
@@ -82,6 +93,17 @@ class Slow(Callback):
         if trainer.history.steps == 3:
             (folder / f"started-{rank}").touch()
         time.sleep(0.05)
+
+
+def between_groups() -> Any:
+    """Return a communicator between two groups of ranks."""
+    return comm.Split(rank % 2).Create_intercomm(0, comm, 1 - rank % 2)
+
+
+COMMUNICATORS = {
+    "no rank": lambda: comm.Split(MPI.UNDEFINED),
+    "two groups": between_groups,
+}
 
 
 def main() -> None:
@@ -127,10 +149,12 @@ def main() -> None:
         options |= {"epochs": 1000, "callbacks": [Slow()]}
     if fault == "unwritable":
         options["checkpoints"] = Checkpoints(folder / "file" / "run")
-    if fault in ("interrupt", "ctrl-c"):
+    if fault in ("interrupt", "ctrl-c", "give up"):
         options["checkpoints"] = Checkpoints(folder / "run", every_steps=1000)
+    if fault == "no connections" and rank == 0:
+        socket.create_server = no_server
     try:
-        history = model.fit(x, y, comm=comm, **options)
+        history = model.fit(x, y, comm=COMMUNICATORS.get(fault, lambda: comm)(), **options)
     except BaseException as error:
         text = f"{type(error).__name__}: {error}"
         steps = None if model.history is None else model.history.steps

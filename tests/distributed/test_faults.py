@@ -75,6 +75,15 @@ def test_an_interrupt_of_one_rank_ends_all_and_is_saved(tmp_path: Path) -> None:
     assert "step-0000000006.safetensors" in {path.name for path in (tmp_path / "run").iterdir()}
 
 
+def test_what_a_callback_gives_up_is_not_saved(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of its work: the ranks may be in different places."""
+    status, lines, _ = said("give up", tmp_path, 2)
+    assert (status, lines) == (3, [f"[{r}] KeyboardInterrupt:  after 6 steps" for r in range(2)])
+    assert [path.name for path in (tmp_path / "run").glob("step-*")] == [
+        "step-0000000000.safetensors"
+    ]
+
+
 def test_ctrl_c_ends_all_ranks(tmp_path: Path) -> None:
     command = [launcher(), "-n", "3", sys.executable, str(CHILD), "ctrl-c", str(tmp_path)]
     job = subprocess.Popen(
@@ -121,6 +130,28 @@ def test_bad_data_on_one_rank(tmp_path: Path) -> None:
         3,
         [f"[0] RuntimeError: rank 1 of 2 failed with {bad}", f"[1] {bad}"],
     )
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("no rank", "a communicator that this process is a rank of, got a null communicator"),
+        ("two groups", "a communicator of one group of ranks, got one between two groups"),
+    ],
+)
+def test_communicators_of_no_use(fault: str, text: str, tmp_path: Path) -> None:
+    status, lines, _ = said(fault, tmp_path, 2)
+    assert status == 3
+    assert len(lines) == 2
+    for rank, line in enumerate(lines):
+        assert line.startswith(f"[{rank}] ValueError: comm: expected {text}")
+
+
+def test_ranks_without_connections_train_and_say_so(tmp_path: Path) -> None:
+    status, lines, everything = said("no connections", tmp_path, 2)
+    assert (status, lines) == (0, [f"[{rank}] None after 12 steps" for rank in range(2)])
+    assert everything.count("connections between all ranks, got 'none allowed'") == 1
+    assert f"{CHILD}:" in everything  # the warning is that of the line that calls `fit`
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

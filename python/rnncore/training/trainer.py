@@ -124,8 +124,11 @@ class Trainer:
 
     @property
     def between_steps(self) -> bool:
-        """Whether a step is done and no gradient waits for one: a training can go on from here."""
-        return not self._in_step and self._gradient.batches == 0
+        """Whether a training can go on from here: a step is done, and no gradient waits for one.
+
+        Not after an error of several ranks, which know nothing of each other any more.
+        """
+        return not (self._in_step or self._gradient.batches or self.ranks.ended)
 
     @property
     def over(self) -> bool:

@@ -48,10 +48,19 @@ _METHODS = [name for name in vars(Communicator) if not name.startswith("_")]
 
 
 def check_communicator(comm: Any) -> Communicator | None:
-    """Return a communicator; TypeError for what is none."""
+    """Return a communicator; TypeError for what is none, ValueError for one of no use."""
     missing = [] if comm is None else [name for name in _METHODS if not hasattr(comm, name)]
     if missing or isinstance(comm, type):
         raise TypeError(f"comm: expected a communicator such as MPI.COMM_WORLD, got {comm!r}")
+    if comm is not None and not comm:  # as mpi4py says of MPI.COMM_NULL
+        raise ValueError(
+            "comm: expected a communicator that this process is a rank of, got a null communicator"
+        )
+    if getattr(comm, "Is_inter", bool)():
+        raise ValueError(
+            "comm: expected a communicator of one group of ranks, got one between two groups; "
+            "use comm.Merge()"
+        )
     checked: Communicator | None = comm
     return checked
 

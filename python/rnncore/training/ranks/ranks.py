@@ -50,6 +50,8 @@ class Ranks:
         Shards that each batch is cut into: one for each rank, or `Ordered.micro_batches`.
     shards : list of Shard
         Those of them that this rank computes.
+    ended : bool
+        Whether an error has ended the meetings: none comes any more.
     broken : bool
         Whether a message failed, so that the other ranks know nothing of this one's error.
     """
@@ -68,7 +70,7 @@ class Ranks:
         own = Shard(self.rank, self.size).rows(self.total_shards)
         self.shards = [Shard(number, self.total_shards) for number in range(own.start, own.stop)]
         self._clock = 0.0
-        self._ended = False  # by an error: no meeting comes any more
+        self.ended = False
         self.broken = False
 
     @property
@@ -117,11 +119,11 @@ class Ranks:
         KeyboardInterrupt
             Where it was pressed on any rank.
         """
-        if error is not None and (self._comm is None or self._ended):
+        if error is not None and (self._comm is None or self.ended):
             raise error
         if self._comm is None:
             return Meeting(*_sum(losses), flag)
-        if self._ended:
+        if self.ended:
             raise RuntimeError("comm: expected no more meetings of ranks after an error")
         mine = np.zeros(_VALUES + 2 * (self.total_shards if self._order else 1))
         mine[_FAILED] = error is not None
@@ -157,7 +159,7 @@ class Ranks:
         """Raise what went wrong on some rank."""
         own = None if error is None else f"{type(error).__name__}: {error}"
         texts = self._unless_broken(lambda comm: comm.allgather(own))
-        self._ended = True
+        self.ended = True
         if error is not None:
             raise error
         rank, text = next((i, each) for i, each in enumerate(texts) if each is not None)
@@ -171,7 +173,7 @@ class Ranks:
         try:
             return call(self._comm)
         except BaseException:
-            self._ended = self.broken = True
+            self.ended = self.broken = True
             raise
 
     def gather(self, value: Any) -> list[Any]:

@@ -150,18 +150,21 @@ def _received(peer: socket.socket) -> bytes:
 
 def _connect(ranks: Ranks, hosts: Sequence[Host]) -> tuple[dict[int, socket.socket], str]:
     """Return a connection to each rank that this one listens to; or why some found no way."""
-    token, server, address = secrets.token_bytes(16), None, None
+    token, server, address, why = secrets.token_bytes(16), None, None, ""
+    peers: dict[int, socket.socket] = {}
     if ranks.first:
         local = len({each.machine for each in hosts}) == 1
-        server = socket.create_server(("127.0.0.1" if local else "", 0), backlog=ranks.size)
-        address = "127.0.0.1" if local else hosts[0].name, server.getsockname()[1], token
-    host, port, token = ranks.from_first(address)
-    peers: dict[int, socket.socket] = {}
-    why = ""
+        try:
+            server = socket.create_server(("127.0.0.1" if local else "", 0), backlog=ranks.size)
+            address = "127.0.0.1" if local else hosts[0].name, server.getsockname()[1], token
+        except OSError as error:
+            why = str(error)
+    address = ranks.from_first(address)
     try:
         if server is not None:
             peers = accepted(server, token, ranks.size - 1)
-        else:
+        elif address is not None:
+            host, port, token = address
             peers[0] = socket.create_connection((host, port), timeout=_JOIN)
             peers[0].sendall(token + ranks.rank.to_bytes(4, "big"))
     except OSError as error:
