@@ -86,6 +86,13 @@ class Counting(Callback):
         self.batches += 1
 
 
+class AtEnd(Callback):
+    """Moves a parameter at the very end."""
+
+    def on_fit_end(self, trainer: Any) -> None:
+        write(trainer)
+
+
 class Slow(Callback):
     """Lets a test press Ctrl-C in time."""
 
@@ -116,6 +123,14 @@ def main() -> None:
     options: dict[str, Any] = {"epochs": 3, "batch_size": 8, "rng": 3, "progress": False}
     if fault in ACTIONS:
         options["callbacks"] = [At(6, ACTIONS[fault])]
+    if fault == "other end" and rank == 1:
+        options["callbacks"] = [AtEnd()]
+    if fault == "trained before" and rank == 0:
+        model.fit(x, y, epochs=1, frozen=["head"], progress=False)
+    if fault == "strict numpy":  # only the second rank's products are too small for a float32
+        weights = np.tile(np.repeat([1.0, 3e-37], 4), 4)
+        options |= {"sample_weight": weights, "shuffle": False}
+        np.seterr(all="raise")
     if fault == "raise outside" and rank == 1:
         raise ZeroDivisionError("outside fit")
     if fault == "other data":

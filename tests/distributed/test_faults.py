@@ -123,6 +123,23 @@ def test_what_differs_is_named_at_the_start(fault: str, what: str, tmp_path: Pat
     assert (status, lines) == (3, [f"[{r}] {text} rank 0 after None steps" for r in range(2)])
 
 
+def test_what_a_callback_does_at_the_end_on_one_rank_alone(tmp_path: Path) -> None:
+    status, lines, _ = said("other end", tmp_path, 2)
+    text = "RuntimeError: comm: expected the parameters of rank 0 on all ranks after epoch 3"
+    assert status == 3
+    assert [line[: len(text) + 4] for line in lines] == [f"[{r}] {text}" for r in range(2)]
+
+
+def test_a_model_that_one_rank_has_trained_before(tmp_path: Path) -> None:
+    expected = [f"[{rank}] None after 12 steps" for rank in range(3)]
+    assert said("trained before", tmp_path)[:2] == (0, expected)
+
+
+def test_numbers_that_numpy_is_to_refuse_on_one_rank(tmp_path: Path) -> None:
+    expected = [f"[{rank}] None after 12 steps" for rank in range(2)]
+    assert said("strict numpy", tmp_path, 2)[:2] == (0, expected)
+
+
 def test_bad_data_on_one_rank(tmp_path: Path) -> None:
     status, lines, _ = said("bad data", tmp_path, 2)
     bad = "ValueError: x: expected finite numbers, got nan at index (5, 3, 1) after None steps"

@@ -81,6 +81,15 @@ def test_a_callback_may_stop_predict_and_train_another_model() -> None:
     np.testing.assert_array_equal(model.flat_parameters, plain.flat_parameters)
 
 
+def test_a_callback_may_stop_without_a_reason() -> None:
+    class Stop(training.Callback):
+        def on_epoch_end(self, trainer: training.Trainer) -> None:
+            trainer.stop("")
+
+    history = fit(summing(), *sums(32), callbacks=Stop(), epochs=9)
+    assert (history.stopped, len(history.loss)) == ("", 1)
+
+
 def test_a_callback_that_raises_leaves_the_last_step() -> None:
     x, y = sums(32)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rnncore._types import Array
 from rnncore.state import join_rows, some_rows
 from rnncore.training.protocol import Samples
 from rnncore.training.ranks import Ranks, shard_of
@@ -119,15 +120,20 @@ class StepGradient:
         """Write the gradient of all that waits into the model's `grads`."""
         grads, weight, sums = self._model.flat_grads, self._count, self._sums
         if self._sent is not None:
-            real = grads.dtype.type
-            if sums is None:
-                sums = [np.multiply(grads, real(self._own), out=self._sent)]
-            for each in sums:  # with the same roundings, however many shards a rank has
-                each *= real(1 / weight if weight > 0 else 0)
-            self._ranks.add_up(sums, out=grads)
+            with np.errstate(all="ignore"):  # an error here would come to this rank alone
+                self._add_up(grads, weight, self._sent)
         elif sums is not None and weight > 0:
             np.divide(sums[0], weight, out=grads)
         self.batches, self._count = 0, 0.0
+
+    def _add_up(self, grads: Array, weight: float, sent: Array) -> None:
+        """Write the mean over all that counts, on all ranks, into `grads`."""
+        real, sums = grads.dtype.type, self._sums
+        if sums is None:
+            sums = [np.multiply(grads, real(self._own), out=sent)]
+        for each in sums:  # with the same roundings, however many parts a rank has
+            each *= real(1 / weight if weight > 0 else 0)
+        self._ranks.add_up(sums, out=grads)
 
     # --- what a batch moves besides the gradient ---
 

@@ -312,7 +312,7 @@ def fit_samples(
                 saving.prepare(trainer, called, resume=resume)
                 called.append(saving)  # the last of them
             baseline = Baseline(model, train)
-            if model.history is None and trainer.epoch == 0:
+            if ranks.from_first(model.history is None) and trainer.epoch == 0:
                 baseline.start()
                 trainer.kept.keep(0)
             model.optimizer, model.history = optimizer, trainer.history
@@ -325,6 +325,7 @@ def fit_samples(
                     _end(trainer, called)
                     raise
                 _end(trainer, called)
+                trainer.check_ranks()
         if ranks.first:
             baseline.warn(trainer.history)
     return trainer.history

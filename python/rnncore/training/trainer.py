@@ -152,7 +152,8 @@ class Trainer:
         except BaseException as raised:
             error = raised
         if self.ranks.meet(error=error, flag=self.stopped is not None).flag:
-            self.stop(next(filter(None, self.ranks.gather(self.stopped))))
+            reasons = self.ranks.gather(self.stopped)
+            self.stop(next(each for each in reasons if each is not None))
 
     def begin_epoch(self) -> None:
         """Go to the next epoch, and draw its order; in the middle of one, do nothing."""
