@@ -20,11 +20,12 @@ def fitting(estimator: Estimator, comm: Any) -> Iterator[Ranks]:
     Raises
     ------
     ValueError
-        On all ranks, if a parameter is another one on some; but for random_state.
+        On all ranks, if a parameter is another one on some; but for random_state and verbose.
     """
     with joined(comm, "sum") as ranks, _warning(ranks):
         params = estimator.get_params()
-        params.pop("random_state", None)
+        for name in ("random_state", "verbose"):
+            params.pop(name, None)
         check_same(ranks, params)
         yield ranks
 

@@ -54,8 +54,18 @@ class StepGradient:
 
         Raises what goes wrong on any rank, on all of them. KeyboardInterrupt leaves all as it was.
         """
-        if self._ranks.plain:
-            return self._add_whole(which)
+        if self._sent is not None:
+            return self._add_with_others(which)
+        model, batch = self._model, self._samples.take(which)
+        model.zero_grad()
+        loss, count = model.batch_gradient(batch), batch.count
+        if self._sums is not None:
+            self._keep(0, count)
+        self.batches += 1
+        self._count += count
+        return loss, count
+
+    def _add_with_others(self, which: Any) -> tuple[float, float]:
         before, error, losses = self._place(), None, []
         seeds, after = self._seeds()
         self._drew = False
@@ -75,15 +85,6 @@ class StepGradient:
         self.batches += 1
         self._count += count
         return (total / count if count else total), count
-
-    def _add_whole(self, which: Any) -> tuple[float, float]:
-        model, batch = self._model, self._samples.take(which)
-        model.zero_grad()
-        loss = model.batch_gradient(batch)
-        self._keep(0, batch.count)
-        self.batches += 1
-        self._count += batch.count
-        return loss, batch.count
 
     def _add_shards(self, which: Any, seeds: Sequence[int]) -> list[tuple[int, float, float]]:
         """Compute this rank's shards; return of each the loss times what counts, and the latter."""

@@ -338,25 +338,19 @@ def _train(
     at_batches = [each for each in callbacks if called_at_batches(each)]
     meets = trainer.ranks.meet(flag=bool(at_batches)).flag  # where one rank calls some, all meet
     measures.before(trainer)
-    with trainer.agreed():
-        for callback in callbacks:
-            callback.on_fit_start(trainer)
+    trainer.call(callbacks, "on_fit_start")
     while not trainer.over:
         trainer.begin_epoch()
         for which in trainer.remaining():
             trainer.step(which)
             bar.step()
             if meets:
-                with trainer.agreed():
-                    for callback in at_batches:
-                        callback.on_batch_end(trainer)
+                trainer.call(at_batches, "on_batch_end")
             if trainer.stopped:
                 trainer.check_finite(trainer.loss)
                 return
         trainer.end_epoch(*measures.after(trainer))
-        with trainer.agreed():
-            for callback in callbacks:
-                callback.on_epoch_end(trainer)
+        trainer.call(callbacks, "on_epoch_end")
         trainer.check_ranks()
 
 

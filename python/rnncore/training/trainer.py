@@ -7,7 +7,6 @@ import math
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,12 +142,16 @@ class Trainer:
         """End the training after this batch, or this epoch; the history keeps the reason."""
         self.stopped = self.history.stopped = reason
 
-    @contextmanager
-    def agreed(self) -> Iterator[None]:
-        """Let the body call callbacks: where one stops or raises on any rank, it does on all."""
+    def call(self, callbacks: Sequence[Any], name: str) -> None:
+        """Call a method of callbacks: where one stops or raises on any rank, it does on all."""
+        if self.ranks.alone:
+            for callback in callbacks:
+                getattr(callback, name)(self)
+            return
         error: BaseException | None = None
         try:
-            yield
+            for callback in callbacks:
+                getattr(callback, name)(self)
         except BaseException as raised:
             error = raised
         if self.ranks.meet(error=error, flag=self.stopped is not None).flag:
@@ -185,12 +188,6 @@ class Trainer:
         self._in_step = self.ranks.plain  # else Ctrl-C is heard where nothing has changed yet
         self.loss, count = self._gradient.add(which)
         self._in_step = True
-        self._note(count)
-        if completes:
-            self._take_step()
-        self._in_step = False
-
-    def _note(self, count: float) -> None:
         history, loss = self.history, self.loss
         if not math.isfinite(loss):
             raise FloatingPointError(self._not_finite(loss, history.steps + 1))
@@ -199,6 +196,9 @@ class Trainer:
         self._total += loss * count
         self._counted += count
         self.batch += 1
+        if completes:
+            self._take_step()
+        self._in_step = False
 
     def _take_step(self) -> None:
         model = self.model

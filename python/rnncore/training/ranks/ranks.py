@@ -48,6 +48,8 @@ class Ranks:
         This one, and how many there are.
     total_shards : int
         Shards that each batch is cut into: one for each rank, or `Ordered.micro_batches`.
+    plain : bool
+        Whether one rank computes whole batches.
     shards : list of Shard
         Those of them that this rank computes.
     ended : bool
@@ -69,19 +71,20 @@ class Ranks:
             )
         own = Shard(self.rank, self.size).rows(self.total_shards)
         self.shards = [Shard(number, self.total_shards) for number in range(own.start, own.stop)]
+        self.plain = self.total_shards == 1
         self._clock = 0.0
         self.ended = False
         self.broken = False
 
     @property
-    def plain(self) -> bool:
-        """Whether one rank computes whole batches."""
-        return self.total_shards == 1
-
-    @property
     def first(self) -> bool:
         """Whether this rank is the one that prints and writes files."""
         return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others to meet."""
+        return self._comm is None
 
     def clock(self) -> float:
         """Return seconds of the first rank's clock, as all ranks heard of it last."""
