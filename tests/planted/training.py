@@ -78,7 +78,7 @@ TRAINING = {
                 "np.multiply(grads, grads.dtype.type(1)",
             ),
             ("grads * grads.dtype.type(count)", "grads * grads.dtype.type(1)"),
-            ("self._count += batch.count", "self._count += 1"),
+            ("self._count += count\n        return loss", "self._count += 1\n        return loss"),
         ),
         ACCUMULATED,
     ),
