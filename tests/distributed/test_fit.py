@@ -114,3 +114,12 @@ def test_plain_sums_go_on_bit_for_bit_at_the_same_number(tmp_path: Path) -> None
     folder = {"checkpoints": str(tmp_path / "run")}
     assert mpiexec(2, CHILD, "stream", json.dumps(options | folder | {"kill": 7})).returncode != 0
     assert fit(2, "stream", **options, **folder, resume=True)["bits"] == expected["bits"]
+
+
+@pytest.mark.parametrize("then", [1, 4])
+def test_plain_sums_go_on_to_rounding_at_another_number(then: int, tmp_path: Path) -> None:
+    expected, folder = fit(2, "stream"), {"checkpoints": str(tmp_path / "run")}
+    assert mpiexec(2, CHILD, "stream", json.dumps(folder | {"kill": 7})).returncode != 0
+    found = fit(then, "stream", **folder, resume=True)
+    assert found["steps"] == expected["steps"]
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-6)
