@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rnncore.training.ranks import Shard, shard_of
+from rnncore.training.ranks import Shard, shards_of
 from rnncore.training.ranks.cores import share_of_cores
 from rnncore.training.ranks.reduction import Ordered, nodes, ordered_sum, read_reduction, tree_sum
 from rnncore.training.ranks.shards import balanced
@@ -34,7 +34,11 @@ def taken(which: Any, count: int) -> list[int]:
 def test_parts_are_the_batch_each_sample_once(parts: int, which: Any, ragged: bool) -> None:
     N = 37  # the slice of the last batch reaches beyond it
     lengths = np.random.default_rng(0).integers(0, 50, N) if ragged else None
-    found = [shard_of(which, samples(N, lengths), Shard(part, parts)) for part in range(parts)]
+    shards = [Shard(number, parts) for number in range(parts)]
+    found = shards_of(which, samples(N, lengths), shards)
+    for shard, own in zip(shards, found, strict=True):  # on a rank of its own too
+        (alone,) = shards_of(which, samples(N, lengths), [shard])
+        np.testing.assert_array_equal(taken(alone, N), taken(own, N))
     every = [taken(each, N) for each in found]
     assert sorted(itertools.chain(*every)) == sorted(taken(which, N))
     if not ragged:
@@ -43,7 +47,7 @@ def test_parts_are_the_batch_each_sample_once(parts: int, which: Any, ragged: bo
 
 
 def test_slices_stay_views() -> None:
-    assert shard_of(slice(8, 16), samples(20), Shard(1, 2)) == slice(12, 16)
+    assert shards_of(slice(8, 16), samples(20), [Shard(1, 2)]) == [slice(12, 16)]
 
 
 @pytest.mark.parametrize("parts", [2, 4, 8])
@@ -58,8 +62,8 @@ def test_parts_are_balanced_by_steps_and_not_by_count(parts: int) -> None:
 
 def test_a_shard_is_balanced_by_steps() -> None:
     lengths = np.array([10, 1000, 10, 10])
-    found = [shard_of(slice(0, 4), samples(4, lengths), Shard(part, 2)).tolist() for part in (0, 1)]
-    assert found == [[1], [0, 2, 3]]
+    found = shards_of(slice(0, 4), samples(4, lengths), [Shard(0, 2), Shard(1, 2)])
+    assert [each.tolist() for each in found] == [[1], [0, 2, 3]]
 
 
 def test_the_longest_sequence_stands_alone() -> None:

@@ -19,7 +19,8 @@ from rnncore import GRU, Embedding, Linear, ManyToMany, ManyToOne, Pooling, Sequ
 from rnncore.data import Blocks
 from rnncore.models import EncoderDecoder, LanguageModel
 from rnncore.optim import Adam
-from rnncore.training import Callback, Trainer, evaluate
+from rnncore.training import evaluate
+from stop_at import StopAt
 
 pytestmark = pytest.mark.once
 
@@ -269,18 +270,6 @@ def test_the_order_does_not_depend_on_the_speed_of_reading() -> None:
         model.fit(lying(seconds=seconds), epochs=2, batch_size=BATCH, rng=4, **QUIET)
         found.append(model.flat_parameters.copy())
     np.testing.assert_array_equal(*found)
-
-
-class StopAt(Callback):
-    """Stops after so many batches."""
-
-    def __init__(self, batches: int) -> None:
-        self.left = batches
-
-    def on_batch_end(self, trainer: Trainer) -> None:
-        self.left -= 1
-        if self.left == 0:
-            trainer.stop("enough")
 
 
 @pytest.mark.parametrize("bucket", [False, True])

@@ -13,7 +13,8 @@ from rnncore import GRU, LSTM, RNN, Embedding, data, losses
 from rnncore.data import StatefulBatches
 from rnncore.models import EncoderDecoder, LanguageModel, ManyToMany, ManyToOne
 from rnncore.optim import SGD, Adam
-from rnncore.training import Callback, Trainer, evaluate
+from rnncore.training import evaluate
+from stop_at import StopAt
 
 pytestmark = pytest.mark.per_variant
 
@@ -355,18 +356,6 @@ def test_what_does_not_go_with_streams_is_refused() -> None:
         build("feedback").fit(batches(x, np.where(y > 0, y, np.nan)), missing="ignore", **QUIET)
     with pytest.raises(TypeError, match="y: expected targets, got None"):
         build().fit(parts(x), **QUIET)
-
-
-class StopAt(Callback):
-    """Stops after so many batches."""
-
-    def __init__(self, batches: int) -> None:
-        self.left = batches
-
-    def on_batch_end(self, trainer: Trainer) -> None:
-        self.left -= 1
-        if self.left == 0:
-            trainer.stop("enough")
 
 
 @pytest.mark.parametrize("make", [batches, as_sequence, as_function])

@@ -22,8 +22,8 @@ RANKS = {
         GRADIENTS,
         (
             (
-                "shard_of(which, self._samples, self._ranks.shards[i])",
-                "shard_of(which, self._samples, self._ranks.shards[0])",
+                "shards_of(which, self._samples, shards)",
+                "shards_of(which, self._samples, [shards[0]] * len(shards))",
             ),
         ),
         ORDERED,
@@ -33,8 +33,8 @@ RANKS = {
         "python/rnncore/training/ranks/shards.py",
         (
             (
-                "if lengths is None:\n        return shard",
-                "if lengths is not None:\n        return shard",
+                "if lengths is None:\n        return [shard",
+                "if lengths is not None:\n        return [shard",
             ),
         ),
         SHARDS + "a_shard_is_balanced_by_steps",
@@ -52,10 +52,7 @@ RANKS = {
     ),
     "a-stream-goes-on-from-rows-of-another-rank": Mutant(
         GRADIENTS,
-        (
-            ("some_rows(state, shard.rows)", "some_rows(state, Shard(0, shard.total).rows)"),
-            ("import Ranks, shard_of", "import Ranks, Shard, shard_of"),
-        ),
+        (("some_rows(state, shard.rows)", "some_rows(state, Shard(0, shard.total).rows)"),),
         FIT + "a_killed_training_goes_on_bit_for_bit",
         "2-stream",
     ),
@@ -69,8 +66,8 @@ RANKS = {
         CORES, (("1 / (1 + sum(", "1 / (1 + 0 * sum("),), SHARDS + "ranks_share_cores"
     ),
     "ranks-draw-the-same-dropout": Mutant(
-        GRADIENTS,
-        (("SeedSequence([seed, shard])", "SeedSequence([seed])"),),
+        "python/rnncore/training/draws.py",
+        (("SeedSequence([seed, number])", "SeedSequence([seed])"),),
         FIT + "parts_draw_dropout_of_their_own",
     ),
 }

@@ -18,6 +18,7 @@ from rnncore import CheckpointError, checkpoint, data, training
 from rnncore.layers import GRU, LSTM
 from rnncore.models import ManyToOne
 from rnncore.optim import SGD, Adam
+from stop_at import StopAt
 
 pytestmark = pytest.mark.once
 
@@ -79,23 +80,11 @@ def fit(model: Any, folder: Any, **options: Any) -> Any:
     return model.fit(x, y, checkpoints=folder, **options)
 
 
-class Stop(training.Callback):
-    """Stops after so many batches."""
-
-    def __init__(self, batches: int) -> None:
-        self.left = batches
-
-    def on_batch_end(self, trainer: training.Trainer) -> None:
-        self.left -= 1
-        if self.left == 0:
-            trainer.stop("enough")
-
-
 @pytest.mark.parametrize("batches", [1, 5, 7, 12, 20])
 def test_a_stopped_training_goes_on_bit_for_bit(batches: int, tmp_path: Path) -> None:
     whole, model = build(), build()
     expected = fit(whole, None)
-    first = fit(model, tmp_path / "run", callbacks=[Stop(batches)])
+    first = fit(model, tmp_path / "run", callbacks=[StopAt(batches)])
     assert first.steps == batches
     assert first.stopped == "enough"
     other = build()
@@ -156,7 +145,7 @@ def test_time_is_a_reason_to_save(tmp_path: Path) -> None:
 def test_a_damaged_file_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     whole, folder = build(), tmp_path / "run"
     fit(whole, None)
-    fit(build(), folder, callbacks=[Stop(12)])
+    fit(build(), folder, callbacks=[StopAt(12)])
     newest = max(folder.glob("step-*"))
     newest.write_bytes(newest.read_bytes()[:-7])
     other = build()
@@ -281,7 +270,7 @@ def test_a_training_resumed_behind_its_best_epoch_goes_back_to_that(tmp_path: Pa
     whole, model, other = build(), build(), build()
     expected = fit(whole, None, **options)
     assert 0 < expected.best_epoch <= 2
-    first = fit(model, tmp_path, callbacks=[Stop(22)], **options)
+    first = fit(model, tmp_path, callbacks=[StopAt(22)], **options)
     assert first.steps == 22
     np.testing.assert_array_equal(model.flat_parameters, whole.flat_parameters)
     history = fit(other, tmp_path, resume=True, **options)
@@ -297,7 +286,7 @@ def test_a_step_of_several_batches_is_resumed_whole(batches: int, tmp_path: Path
     whole, model, other = build(), build(), build()
     fit(whole, None, accumulate=2)
     every = training.Checkpoints(tmp_path, every_steps=1)
-    fit(model, every, accumulate=2, callbacks=[Stop(batches)])
+    fit(model, every, accumulate=2, callbacks=[StopAt(batches)])
     fit(other, tmp_path, accumulate=2, resume=True)
     np.testing.assert_array_equal(other.flat_parameters, whole.flat_parameters)
 
@@ -310,7 +299,7 @@ def test_seconds_are_those_of_all_runs(tmp_path: Path, monkeypatch: pytest.Monke
         def on_batch_end(self, trainer: training.Trainer) -> None:
             now[0] += 1.0
 
-    assert fit(build(), tmp_path, callbacks=[Slow(), Stop(7)]).seconds == 7.0
+    assert fit(build(), tmp_path, callbacks=[Slow(), StopAt(7)]).seconds == 7.0
     now[0] = 1.0  # another process, another clock
     assert fit(build(), tmp_path, callbacks=[Slow()], resume=True).seconds == 20.0
 
@@ -330,7 +319,7 @@ def test_a_rate_that_a_callback_reduced_stays_reduced(batches: int, tmp_path: Pa
         return model.flat_parameters
 
     whole = run(None)
-    run(tmp_path, Stop(batches))
+    run(tmp_path, StopAt(batches))
     np.testing.assert_array_equal(run(tmp_path, resume=True), whole)
 
 

@@ -9,7 +9,7 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-_FORWARDED = 0.5  # seconds, in which a launcher hands on what was printed
+from rnncore.training.ranks.watch import HANDED_ON
 
 # What launchers tell each process: how many there are.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -73,5 +73,5 @@ class _EndAll:
         self._before(kind, error, trace)
         sys.stdout.flush()
         sys.stderr.flush()
-        time.sleep(_FORWARDED)
+        time.sleep(HANDED_ON)
         self._comm.Abort(130 if issubclass(kind, KeyboardInterrupt) else 1)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from rnncore._types import Array
 from rnncore.state import join_rows, some_rows
+from rnncore.training.draws import Draws
 from rnncore.training.protocol import Samples
-from rnncore.training.ranks import Ranks, shard_of
+from rnncore.training.ranks import Ranks, Shard, shards_of
 
 
 class StepGradient:
@@ -47,7 +46,6 @@ class StepGradient:
         self._own = 0.0  # what counts in the gradient that waits in `flat_grads`
         self._sent = None if ranks.plain else np.empty_like(grads)
         self._streams = streams_of(samples, ranks)
-        self._drew = False  # whether a layer drew a number in this rank's shards of a batch
 
     def add(self, which: Any) -> tuple[float, float]:
         """Compute the gradient of a batch; return its mean loss and what counts in it.
@@ -66,46 +64,49 @@ class StepGradient:
         return loss, count
 
     def _add_with_others(self, which: Any) -> tuple[float, float]:
-        before, error, losses = self._place(), None, []
-        seeds, after = self._seeds()
-        self._drew = False
+        streams = self._streams or ()
+        draws, states = Draws(self._model.generators()), [stream.state for stream in streams]
+        error, losses = None, []
         try:
-            losses = self._add_shards(which, seeds)
+            losses = self._add_shards(which, draws)
         except BaseException as raised:
             error = raised
         try:
             total, count, drew = self._ranks.meet(
-                losses, error, flag=self._drew, interruptible=True
+                losses, error, flag=draws.drew, interruptible=True
             )
         except KeyboardInterrupt:
-            self._go_back(before)
+            for stream, state in zip(streams, states, strict=True):
+                stream.state = state
             raise
         if drew:
-            self._set(after)
+            draws.move_on()
         self.batches += 1
         self._count += count
         return (total / count if count else total), count
 
-    def _add_shards(self, which: Any, seeds: Sequence[int]) -> list[tuple[int, float, float]]:
+    def _add_shards(self, which: Any, draws: Draws) -> list[tuple[int, float, float]]:
         """Compute this rank's shards; return of each the loss times what counts, and the latter."""
         losses, model = [], self._model
-        for i, shard in enumerate(self._ranks.shards):
-            batch = self._take(which, i)
+        for i, (shard, batch) in enumerate(self._shards(which)):
             count = 0.0 if batch is None else batch.count
             model.zero_grad()
             if batch is not None:
-                with self._drawing(seeds, shard.number):
+                with draws.of_shard(shard.number):
                     losses.append((shard.number, model.batch_gradient(batch) * count, count))
             self._keep(i, count)
         return losses
 
-    def _take(self, which: Any, i: int) -> Any:
-        """Return the i-th of this rank's shards of a batch; None if it is empty."""
+    def _shards(self, which: Any) -> Iterator[tuple[Shard, Any]]:
+        """Yield this rank's shards of a batch, each with its samples; None where it has none."""
+        shards = self._ranks.shards
         if self._streams is not None:
-            return self._streams[i].take(which)
-        own = shard_of(which, self._samples, self._ranks.shards[i])
-        empty = own.start >= own.stop if isinstance(own, slice) else len(own) == 0
-        return None if empty else self._samples.take(own)
+            for shard, stream in zip(shards, self._streams, strict=True):
+                yield shard, stream.take(which)
+            return
+        for shard, own in zip(shards, shards_of(which, self._samples, shards), strict=True):
+            empty = own.start >= own.stop if isinstance(own, slice) else len(own) == 0
+            yield shard, None if empty else self._samples.take(own)
 
     def _keep(self, i: int, count: float) -> None:
         """Add the gradient that lies in `flat_grads` to what waits for the step."""
@@ -136,8 +137,6 @@ class StepGradient:
             each *= real(1 / weight if weight > 0 else 0)
         self._ranks.add_up(sums, out=grads)
 
-    # --- what a batch moves besides the gradient ---
-
     def carried(self) -> Any:
         """Return the state that goes on from batch to batch: of a stream, None of others."""
         if self._streams is None:
@@ -150,48 +149,6 @@ class StepGradient:
         if self._streams is not None and state is not None:
             for stream, shard in zip(self._streams, self._ranks.shards, strict=True):
                 stream.state = some_rows(state, shard.rows)
-
-    def _generators(self) -> list[np.random.Generator]:
-        return [*{id(source): source for source in self._model.generators()}.values()]
-
-    def _states(self) -> list[Any]:
-        return [source.bit_generator.state for source in self._generators()]
-
-    def _set(self, states: Sequence[Any]) -> None:
-        for source, state in zip(self._generators(), states, strict=True):
-            source.bit_generator.state = state
-
-    def _seeds(self) -> tuple[list[int], list[Any]]:
-        """Return a seed of each generator and its state behind it; it stays as it is.
-
-        It moves on only where a layer draws: an order of the data may come from the same one.
-        """
-        before = self._states()
-        seeds = [int(source.integers(2**63)) for source in self._generators()]
-        after = self._states()
-        self._set(before)
-        return seeds, after
-
-    @contextmanager
-    def _drawing(self, seeds: Sequence[int], shard: int) -> Iterator[None]:
-        """Let layers draw, inside, from a seed and the shard's number; note whether they did."""
-        before, begun = self._states(), []
-        for source, seed in zip(self._generators(), seeds, strict=True):
-            begun.append(type(source.bit_generator)(np.random.SeedSequence([seed, shard])).state)
-        self._set(begun)
-        try:
-            yield
-        finally:
-            self._drew |= pickle.dumps(self._states()) != pickle.dumps(begun)
-            self._set(before)
-
-    def _place(self) -> tuple[list[Any], list[Any]]:
-        return self._states(), [stream.state for stream in self._streams or ()]
-
-    def _go_back(self, place: tuple[list[Any], list[Any]]) -> None:
-        self._set(place[0])
-        for stream, state in zip(self._streams or (), place[1], strict=True):
-            stream.state = state
 
 
 def streams_of(samples: Any, ranks: Ranks) -> list[Any] | None:

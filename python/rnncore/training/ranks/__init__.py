@@ -4,6 +4,6 @@ from rnncore.training.ranks.joining import joined
 from rnncore.training.ranks.ranks import Ranks
 from rnncore.training.ranks.reduction import Ordered
 from rnncore.training.ranks.sameness import check_same, share_random
-from rnncore.training.ranks.shards import Shard, shard_of
+from rnncore.training.ranks.shards import Shard, shards_of
 
-__all__ = ["Ordered", "Ranks", "Shard", "check_same", "joined", "shard_of", "share_random"]
+__all__ = ["Ordered", "Ranks", "Shard", "check_same", "joined", "shards_of", "share_random"]

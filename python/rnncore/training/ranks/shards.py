@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,8 @@ class Shard:
         return slice(first, last)
 
 
-def shard_of(which: Any, samples: Any, shard: Shard) -> Any:
-    """Return what `Samples.take` takes for one shard of a batch.
+def shards_of(which: Any, samples: Any, shards: Sequence[Shard]) -> list[Any]:
+    """Return what `Samples.take` takes for some shards of a batch.
 
     The shards of a batch are the same on every rank; together they are all of it, each sample once.
     Where samples have lengths the shards have about the same sum of steps.
@@ -36,24 +37,26 @@ def shard_of(which: Any, samples: Any, shard: Shard) -> Any:
         The batch.
     samples : Samples
         Of all ranks.
-    shard : Shard
+    shards : sequence of Shard
+        Of the same total.
     """
     if hasattr(which, "some"):  # of samples that lie on a disk
-        return which.some(_positions(len(which), which.lengths, shard))
+        return [which.some(each) for each in _positions(len(which), which.lengths, shards)]
     if isinstance(which, slice):
         first, stop, _ = which.indices(len(samples))
         if samples.lengths is None:
-            rows = shard.rows(stop - first)
-            return slice(first + rows.start, first + rows.stop)
+            rows = [shard.rows(stop - first) for shard in shards]
+            return [slice(first + each.start, first + each.stop) for each in rows]
         which = np.arange(first, stop)
     lengths = None if samples.lengths is None else samples.lengths[which]
-    return which[_positions(len(which), lengths, shard)]
+    return [which[each] for each in _positions(len(which), lengths, shards)]
 
 
-def _positions(count: int, lengths: Lengths | None, shard: Shard) -> Any:
+def _positions(count: int, lengths: Lengths | None, shards: Sequence[Shard]) -> list[Any]:
     if lengths is None:
-        return shard.rows(count)
-    return balanced(lengths, shard.total)[shard.number]
+        return [shard.rows(count) for shard in shards]
+    dealt = balanced(lengths, shards[0].total)
+    return [dealt[shard.number] for shard in shards]
 
 
 def balanced(steps: Lengths, shards: int) -> list[Array]:

@@ -19,7 +19,7 @@ from rnncore.training.ranks.ranks import Ranks
 
 _JOIN = 10.0  # seconds for all to come
 _GREETED = 2.0  # seconds, in which whoever connects says who he is
-_HANDED_ON = 0.5  # seconds, in which a launcher hands on what was printed
+HANDED_ON = 0.5  # seconds, in which a launcher hands on what was printed
 _LATE = 3.0  # seconds, after which the end of another process should be known
 _ALIVE = {  # the system asks a silent host after 5 s, and gives it up 12 s later
     socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 3, socket.TCP_KEEPCNT: 4,
@@ -126,7 +126,7 @@ class _Watch:
             "last one: resume=True\n"
         )
         os.write(2, text.encode())
-        time.sleep(_HANDED_ON)
+        time.sleep(HANDED_ON)
         os._exit(1)
 
 
